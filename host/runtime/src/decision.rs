@@ -18,12 +18,77 @@ pub struct Head<'a> {
     pub client: IpAddr,
 }
 
+/// The same, to be kept while a guest is asked.
+#[derive(Debug)]
+pub(crate) struct OwnedHead {
+    pub(crate) scheme: String,
+    pub(crate) authority: String,
+    pub(crate) method: Method,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
+    pub(crate) fields: HeaderMap,
+    pub(crate) client: IpAddr,
+}
+
+impl Head<'_> {
+    pub(crate) fn owned(&self) -> OwnedHead {
+        OwnedHead {
+            scheme: self.scheme.into(),
+            authority: self.authority.into(),
+            method: self.method.clone(),
+            path: self.path.into(),
+            query: self.query.map(Into::into),
+            fields: self.fields.clone(),
+            client: self.client,
+        }
+    }
+}
+
+impl OwnedHead {
+    pub(crate) fn borrowed(&self) -> Head<'_> {
+        Head {
+            scheme: &self.scheme,
+            authority: &self.authority,
+            method: &self.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+            fields: &self.fields,
+            client: self.client,
+        }
+    }
+}
+
 /// A router's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     Forward(Forwarding),
     Redirect { status: StatusCode, location: HeaderValue },
     Refuse { status: StatusCode, reason: String },
+}
+
+impl Decision {
+    /// Bytes that it takes beside itself, about.
+    pub(crate) fn weight(&self) -> usize {
+        let changes = |changes: &[FieldChange]| -> usize {
+            let one = |change: &FieldChange| match change {
+                FieldChange::Set(name, value) | FieldChange::Add(name, value) => name.as_str().len() + value.len(),
+                FieldChange::Remove(name) => name.as_str().len(),
+            };
+            changes.iter().map(|change| size_of::<FieldChange>() + one(change)).sum()
+        };
+        size_of::<Self>()
+            + match self {
+                Self::Redirect { location, .. } => location.len(),
+                Self::Refuse { reason, .. } => reason.len(),
+                Self::Forward(to) => {
+                    to.upstream.len()
+                        + to.strip.as_ref().map_or(0, String::len)
+                        + to.add.as_ref().map_or(0, String::len)
+                        + changes(&to.request_fields)
+                        + changes(&to.response_fields)
+                }
+            }
+    }
 }
 
 /// To hand the request to an upstream.

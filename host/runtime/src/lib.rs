@@ -2,16 +2,48 @@
 //! proof. It listens to nothing, dials nothing and opens no repository: what guests ask for comes through the traits of
 //! `tree` and `outbound`.
 
+mod agent;
 mod answer;
+mod bindings;
+mod body;
+mod capability;
+mod code;
+mod counts;
+mod ctx;
 mod decision;
+mod decisions;
+mod engine;
+mod failure;
+mod generation;
+mod grant;
 mod journal;
+mod keeper;
+mod limits;
 mod outbound;
+mod pool;
+mod proof;
+mod role;
+mod router;
+mod service;
 mod slot;
+mod streamed;
+mod table;
 mod tree;
+mod upload;
 
 pub use answer::{Answer, Body, BodyError, Effects, Failure};
+pub use capability::upstreams::Upstream;
+pub use code::{Code, Compiler, Digest, LoadError, compile};
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
+pub use engine::Engine;
+pub use generation::{Generation, Inputs, Usage};
+pub use grant::GrantError;
 pub use journal::{Journal, Level, Line, Source};
+pub use limits::Limits;
 pub use outbound::{Nowhere, Outbound, OutboundError};
-pub use slot::{Generation, Slot};
+pub use proof::{Disproof, Problem, Runtime};
+pub use role::{Role, Surface, Wasi};
+pub use service::Isolation;
+pub use slot::{Change, Draft, Ledger, Prepared, Slot, Start};
+pub use table::{Mode, Table};
 pub use tree::{Answer as TreeAnswer, Blob, Branch, Entry, Kind, TreeError};

@@ -1,53 +1,187 @@
-//! A component's place in the host, by name: what serves there now, and what waits to.
+//! A component's place in the host, by name: what serves there now, and the changes that wait to be proved.
+//! `keeper` does the proving and switching; this is the side that others hold.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use arc_swap::ArcSwapOption;
+use tokio::sync::{mpsc, oneshot};
 
-use crate::{Answer, Body, Decision, Failure, Head};
+use crate::{Branch, Code, Disproof, Generation, Inputs, Role, Runtime, Table, Upstream, keeper::Keeper};
+
+/// Something that makes a candidate for a new generation.
+#[derive(Clone)]
+pub enum Change {
+    Code(Arc<Code>),
+    /// With all branches that the new table grants, where they stand now.
+    Table(Arc<Table>, BTreeMap<String, Arc<dyn Branch>>),
+    /// A head moved; by the name that the component knows.
+    Branch(String, Arc<dyn Branch>),
+    Upstreams(Arc<[Upstream]>),
+}
+
+impl Change {
+    /// A later change replaces an earlier one of the same thing.
+    pub(crate) fn replaces(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Code(_), Self::Code(_)) | (Self::Upstreams(_), Self::Upstreams(_)) => true,
+            (Self::Table(..), Self::Table(..) | Self::Branch(..)) => true,
+            (Self::Branch(name, _), Self::Branch(earlier, _)) => name == earlier,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn apply(&self, draft: &mut Draft) {
+        match self {
+            Self::Code(code) => draft.code = Some(code.clone()),
+            Self::Table(table, branches) => {
+                draft.table = table.clone();
+                draft.branches = branches.clone();
+            }
+            Self::Branch(name, branch) => {
+                if let Some(granted) = draft.branches.get_mut(name) {
+                    *granted = branch.clone();
+                }
+            }
+            Self::Upstreams(upstreams) => draft.upstreams = upstreams.clone(),
+        }
+    }
+}
+
+/// Inputs that may lack the one thing that can be missing: a file that was not there, or is no component.
+#[derive(Clone)]
+pub struct Draft {
+    pub code: Option<Arc<Code>>,
+    pub table: Arc<Table>,
+    pub branches: BTreeMap<String, Arc<dyn Branch>>,
+    pub upstreams: Arc<[Upstream]>,
+}
+
+impl Draft {
+    pub(crate) fn complete(&self) -> Option<Inputs> {
+        let code = self.code.clone()?;
+        let router = code.surface().role == Some(Role::Router);
+        let upstreams = if router { self.upstreams.clone() } else { Arc::default() };
+        Some(Inputs { code, table: self.table.clone(), branches: self.branches.clone(), upstreams })
+    }
+
+    pub(crate) fn of(inputs: &Inputs) -> Self {
+        let Inputs { code, table, branches, upstreams } = inputs.clone();
+        Self { code: Some(code), table, branches, upstreams }
+    }
+}
+
+/// Writes down what was proved, before it serves: what a restart begins with. May block.
+pub trait Ledger: Send + Sync + 'static {
+    /// # Errors
+    /// In words for the log; the generation serves all the same.
+    fn proved(&self, component: &str, generation: &Generation) -> Result<(), String>;
+}
+
+/// What a slot begins with.
+pub struct Start {
+    /// What a former run proved, under today's table.
+    pub proved: Option<Inputs>,
+    /// Whether today's table is the one that it was proved under: then it serves at once.
+    pub unchanged: bool,
+    /// What stands on disk and in Git today.
+    pub current: Draft,
+}
 
 /// One component of the manifest, whatever generation of it serves.
 pub struct Slot {
-    name: Arc<str>,
-    serving: ArcSwapOption<Generation>,
+    shared: Arc<Shared>,
+    inbox: mpsc::Sender<Message>,
+}
+
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) serving: ArcSwapOption<Generation>,
+    /// Why the newest candidate does not serve.
+    pub(crate) error: Mutex<Option<Disproof>>,
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<(), Disproof>>;
+
+pub(crate) enum Message {
+    Changed(Vec<Change>, Option<Reply>),
+    Prepare(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>),
+    Drain(oneshot::Sender<usize>),
+}
+
+/// A candidate that was proved and waits to be switched to together with others. Dropped, it is given up.
+pub struct Prepared(pub(crate) oneshot::Sender<oneshot::Sender<()>>);
+
+impl Prepared {
+    /// Switches, and returns when it has happened.
+    pub async fn switch(self) {
+        let (done, switched) = oneshot::channel();
+        if self.0.send(done).is_ok() {
+            let _ = switched.await;
+        }
+    }
 }
 
 impl Slot {
+    /// Begins to look after a component. Returns at once; what was proved before, and is the same today, serves from the
+    /// first moment.
+    pub fn new(runtime: Arc<Runtime>, ledger: Arc<dyn Ledger>, name: Arc<str>, start: Start) -> Arc<Self> {
+        let shared = Arc::new(Shared { name, serving: ArcSwapOption::empty(), error: Mutex::default() });
+        let (inbox, messages) = mpsc::channel(64);
+        let keeper = Keeper::new(runtime, ledger, shared.clone(), messages, start);
+        tokio::spawn(keeper.run());
+        Arc::new(Self { shared, inbox })
+    }
+
     pub fn name(&self) -> &Arc<str> {
-        &self.name
+        &self.shared.name
     }
 
     /// What new requests go to; none before the first proof.
     pub fn serving(&self) -> Option<Arc<Generation>> {
-        self.serving.load_full()
+        self.shared.serving.load_full()
+    }
+
+    /// Why the newest candidate does not serve, if it does not.
+    pub fn error(&self) -> Option<Disproof> {
+        self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Makes a candidate of these changes; returns when they serve, or with what was found wrong.
+    pub async fn change(&self, changes: Vec<Change>) -> Result<(), Disproof> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.send(Message::Changed(changes, Some(reply))).await;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The same, without waiting.
+    pub async fn notify(&self, changes: Vec<Change>) {
+        let _ = self.inbox.send(Message::Changed(changes, None)).await;
+    }
+
+    /// Proves a candidate without switching to it.
+    pub async fn prepare(&self, changes: Vec<Change>) -> Result<Prepared, Disproof> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.send(Message::Prepare(changes, reply)).await;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Ends what is in flight on older generations; how many there were.
+    pub async fn drain(&self) -> usize {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.send(Message::Drain(reply)).await;
+        answer.await.unwrap_or_default()
     }
 }
 
-/// What a component is at one moment: its bytes, its table and the revisions that it reads. While these stand, its
-/// answers stand.
-pub struct Generation {
-    id: u64,
-    revisions: BTreeMap<String, String>,
+fn gone() -> Disproof {
+    Disproof::of("the host is stopping", true)
 }
 
-impl Generation {
-    /// Unique in this process, and never used again.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// By binding, as the component names it.
-    pub fn revisions(&self) -> &BTreeMap<String, String> {
-        &self.revisions
-    }
-
-    /// Asks a service. The request's URI is absolute, and its path in its one form.
-    pub async fn handle(&self, _request: http::Request<Body>) -> Result<Answer, Failure> {
-        Err(Failure::NotServing { retry_after: 1 })
-    }
-
-    /// Asks a router, or remembers what it said.
-    pub async fn decide(&self, _head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
-        Err(Failure::NotServing { retry_after: 1 })
+impl Shared {
+    pub(crate) fn clear(&self) {
+        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

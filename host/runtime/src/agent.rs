@@ -1,0 +1,42 @@
+//! An agent: a fresh instance each tick, never two at once; it may be killed at any line.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Mutex;
+
+use crate::{
+    Engine, Failure,
+    bindings::agent::TickingPre,
+    capability::{clocks::Clock, stdio::printable},
+    ctx::{Ctx, Given},
+    failure::trap,
+};
+
+/// How long a tick may take.
+const TICK: Duration = Duration::from_secs(600);
+
+pub(crate) struct Agent {
+    engine: Engine,
+    given: Arc<Given>,
+    pre: TickingPre<Ctx>,
+    ticking: Mutex<()>,
+}
+
+impl Agent {
+    pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: TickingPre<Ctx>) -> Self {
+        Self { engine, given, pre, ticking: Mutex::default() }
+    }
+
+    /// Does what is due at `now` (seconds since the Unix epoch), and says when to be woken next.
+    pub(crate) async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
+        let _one = self.ticking.lock().await;
+        let _running = self.engine.running();
+        let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);
+        let agent = self.pre.instantiate_async(&mut store).await.map_err(|error| trap(&error))?;
+        store.data().answering.begin();
+        let ticked = store.run_concurrent(async |accessor| agent.atoll_host_agent().call_tick(accessor, now).await);
+        let next = tokio::time::timeout(TICK, ticked).await.map_err(|_| Failure::TimedOut)?;
+        let next = next.and_then(|next| next).map_err(|error| trap(&error))?;
+        next.map_err(|words| Failure::NoResponse(printable(words.as_bytes())))
+    }
+}

@@ -1,0 +1,166 @@
+//! Bodies that the host itself makes, and how to tell them from a guest's: they hold no instance.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::sync::oneshot;
+use wasmtime_wasi_http::Error;
+
+use crate::{Blob, Body, TreeError};
+
+/// Tells, for one instance, whether a response's body is a `HostBody` that no guest stands before.
+///
+/// wasi-http hands such a body on untouched but hides its type, so it is asked by reading: while `asking` is set, a frame
+/// that is read passes through us only if the body is ours.
+#[derive(Clone, Default)]
+pub(crate) struct Origin {
+    asking: Arc<AtomicBool>,
+    host: Arc<AtomicBool>,
+}
+
+impl Origin {
+    /// Reads on, and says whether the body is the host's own as well.
+    pub(crate) fn poll_frame<B>(
+        &self,
+        body: Pin<&mut B>,
+        cx: &mut Context<'_>,
+    ) -> (Poll<Option<Result<Frame<Bytes>, Error>>>, bool)
+    where
+        B: http_body::Body<Data = Bytes, Error = Error>,
+    {
+        self.host.store(false, Ordering::Relaxed);
+        self.asking.store(true, Ordering::Relaxed);
+        let frame = body.poll_frame(cx);
+        self.asking.store(false, Ordering::Relaxed);
+        (frame, self.host.load(Ordering::Relaxed))
+    }
+}
+
+/// A body made by the host, on its way through an instance or past it.
+pub(crate) struct HostBody<B> {
+    inner: B,
+    origin: Origin,
+    end: Option<oneshot::Sender<Result<(), TreeError>>>,
+}
+
+impl<B> HostBody<B> {
+    pub(crate) fn new(inner: B, origin: Origin) -> Self {
+        Self { inner, origin, end: None }
+    }
+
+    /// Says how it ended.
+    pub(crate) fn reporting(mut self, end: oneshot::Sender<Result<(), TreeError>>) -> Self {
+        self.end = Some(end);
+        self
+    }
+}
+
+impl<B> http_body::Body for HostBody<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: Into<crate::BodyError>,
+{
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if self.origin.asking.load(Ordering::Relaxed) {
+            self.origin.host.store(true, Ordering::Relaxed);
+        }
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        let frame = match frame {
+            Some(Ok(frame)) => Some(Ok(frame)),
+            None => {
+                self.end(Ok(()));
+                None
+            }
+            Some(Err(error)) => {
+                let error = error.into();
+                let words = error.to_string();
+                let error = error.downcast::<TreeError>().map_or(TreeError::Other(words.clone()), |error| *error);
+                self.end(Err(error));
+                Some(Err(Error::InternalError(Some(words))))
+            }
+        };
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl<B> HostBody<B> {
+    fn end(&mut self, result: Result<(), TreeError>) {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(result);
+        }
+    }
+}
+
+impl<B> Drop for HostBody<B> {
+    fn drop(&mut self) {
+        self.end(Ok(()));
+    }
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Blob, TreeError>> + Send>>;
+
+/// A blob, or one that is still being opened.
+pub(crate) enum OpeningBody {
+    Opening(Opening),
+    Open(Body),
+}
+
+impl OpeningBody {
+    pub(crate) fn open(blob: Blob) -> Self {
+        Self::Open(blob.body)
+    }
+
+    pub(crate) fn opening(opening: Opening) -> Self {
+        Self::Opening(opening)
+    }
+}
+
+impl http_body::Body for OpeningBody {
+    type Data = Bytes;
+    type Error = crate::BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, crate::BodyError>>> {
+        loop {
+            match &mut *self {
+                Self::Open(body) => return Pin::new(body).poll_frame(cx),
+                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
+                    Ok(blob) => *self = Self::Open(blob.body),
+                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
+                },
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self, Self::Open(body) if body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Open(body) => body.size_hint(),
+            Self::Opening(_) => SizeHint::default(),
+        }
+    }
+}

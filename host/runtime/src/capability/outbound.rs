@@ -1,0 +1,67 @@
+//! `wasi:http`: which fields a guest may see and set, and the way out through `Outbound`.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+use http_body_util::BodyExt;
+use wasmtime_wasi_http::{
+    DEFAULT_FORBIDDEN_HEADERS, Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks,
+};
+
+use crate::{
+    Outbound, OutboundError,
+    body::{HostBody, Origin},
+    ctx::{Answering, Given},
+};
+
+/// What the host needs to know to send requests of one instance.
+pub(crate) struct Hooks {
+    outbound: Arc<dyn Outbound>,
+    answering: Answering,
+    origin: Origin,
+}
+
+type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
+
+impl Hooks {
+    pub(crate) fn new(given: &Given, answering: &Answering, origin: &Origin) -> Self {
+        Self { outbound: given.outbound.clone(), answering: answering.clone(), origin: origin.clone() }
+    }
+}
+
+impl WasiHttpHooks for Hooks {
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::new(|name: &HeaderName| DEFAULT_FORBIDDEN_HEADERS.contains(name) || *name == http::header::TE)
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        _: Option<RequestOptions>,
+        done: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        self.answering.uses_the_world();
+        drop(done);
+        let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
+        let sent = self.outbound.send(request);
+        let origin = self.origin.clone();
+        Box::new(async move {
+            let response = sent.await.map_err(|error| error_code(&error))?;
+            let response = response.map(|body| HostBody::new(body, origin).boxed_unsync());
+            let nothing_more: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
+            Ok((response, nothing_more))
+        })
+    }
+}
+
+fn error_code(error: &OutboundError) -> Error {
+    match error {
+        OutboundError::Denied => Error::HttpRequestDenied,
+        OutboundError::AddressDenied => Error::DestinationIpProhibited,
+        OutboundError::NameNotFound => Error::DestinationNotFound,
+        OutboundError::Refused => Error::ConnectionRefused,
+        OutboundError::TimedOut => Error::ConnectionTimeout,
+        OutboundError::Untrusted => Error::TlsCertificateError,
+        OutboundError::Protocol => Error::HttpProtocolError,
+    }
+}

@@ -1,0 +1,269 @@
+//! A component's bytes, read and compiled, and kept.
+//!
+//! Reading a component is dangerous (a few kilobytes of nested types overflow the parser's stack, nested components eat
+//! gigabytes), so a host has it done by a child process of its own; a test kit trusts its author and does it here.
+//! Compiled code is native code: what is kept is loaded only if it is, byte for byte, what our compiler wrote.
+
+use std::{
+    ffi::OsString,
+    fmt, fs,
+    hash::{Hash, Hasher},
+    io::{Read, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::Component;
+
+use crate::{Engine, role::Surface};
+
+/// A larger file is no component that anybody wrote.
+pub const LARGEST: u64 = 64 << 20;
+/// What the child may take: the largest components known compile within a quarter of it.
+pub const COMPILE_MEMORY: u64 = 2 << 30;
+pub const COMPILE_TIME: Duration = Duration::from_secs(60);
+/// Compiled code is larger than its source; more than this is no answer of our compiler's.
+const LARGEST_CODE: u64 = 16 * LARGEST;
+
+/// The SHA-256 of a component's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest([u8; 32]);
+
+impl Digest {
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
+    /// What `Display` wrote.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digest = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+            return None;
+        }
+        for (byte, pair) in digest.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(digest))
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// A component, compiled and ready to be linked.
+pub struct Code {
+    pub(crate) component: Component,
+    digest: Digest,
+    surface: Surface,
+}
+
+impl Code {
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    pub fn surface(&self) -> &Surface {
+        &self.surface
+    }
+}
+
+/// Why a file is no component that can be run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    #[error("is larger than {} MiB", LARGEST >> 20)]
+    TooLarge,
+    #[error("is not a WebAssembly component: it does not begin with \\0asm")]
+    NotWasm,
+    #[error("is a core module, not a component; build it for the target wasm32-wasip2")]
+    CoreModule,
+    #[error("can't be compiled: {0}")]
+    Invalid(String),
+    #[error("can't be compiled: it is nested too deep, and overflows the compiler's stack")]
+    TooDeep,
+    #[error("can't be compiled within {} MiB of memory", COMPILE_MEMORY >> 20)]
+    TooMuchMemory,
+    #[error("can't be compiled within {} s", COMPILE_TIME.as_secs())]
+    TooLong,
+    #[error("the compiler could not be run: {0}")]
+    Compiler(std::io::Error),
+}
+
+/// How components are compiled, and where code is kept.
+pub struct Compiler {
+    child: Option<(PathBuf, Vec<OsString>)>,
+    kept: Option<PathBuf>,
+}
+
+impl Compiler {
+    /// Compiles in this process and keeps nothing: for authors who trust what they test.
+    pub fn in_process() -> Self {
+        Self { child: None, kept: None }
+    }
+
+    /// Has `program ARGUMENTS` compile: given a component on standard input, it must call [`compile`] and write the code
+    /// to standard output, or one line to standard error and exit with 1. Code is kept in the folder `kept`.
+    pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: PathBuf) -> Self {
+        Self { child: Some((program, arguments)), kept: Some(kept) }
+    }
+
+    /// Loads a component; blocks for as long as it takes to compile.
+    pub fn load(&self, engine: &Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+        if bytes.len() as u64 > LARGEST {
+            return Err(LoadError::TooLarge);
+        }
+        check_preamble(bytes)?;
+        let digest = Digest::of(bytes);
+        let kept = self.kept.as_ref().map(|folder| folder.join(file_name(engine, digest)));
+        if let Some(component) = kept.as_deref().and_then(read_kept).and_then(|code| deserialize(engine, &code).ok()) {
+            let surface = Surface::of(&component, engine.wasm());
+            return Ok(Code { component, digest, surface });
+        }
+        let code = match &self.child {
+            Some((program, arguments)) => compile_in_child(program, arguments, bytes)?,
+            None => compile(bytes).map_err(LoadError::Invalid)?,
+        };
+        let component = deserialize(engine, &code).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
+        if let Some(path) = kept {
+            // Kept to save time; that it can't be is no reason not to serve.
+            let _ = write_kept(&path, &code);
+        }
+        let surface = Surface::of(&component, engine.wasm());
+        Ok(Code { component, digest, surface })
+    }
+}
+
+/// Compiles `bytes`: what the child does. The error is one line.
+pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut config = crate::engine::config();
+    // The child needs no pool, and may not take its addresses.
+    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
+    let one_line = |error: wasmtime::Error| format!("{error:#}").replace('\n', " ");
+    let engine = wasmtime::Engine::new(&config).map_err(one_line)?;
+    engine.precompile_component(bytes).map_err(one_line)
+}
+
+fn check_preamble(bytes: &[u8]) -> Result<(), LoadError> {
+    match bytes.get(..8) {
+        Some(b"\0asm\x01\0\0\0") => Err(LoadError::CoreModule),
+        Some(preamble) if preamble.starts_with(b"\0asm") => Ok(()),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+#[expect(unsafe_code, reason = "loads native code")]
+fn deserialize(engine: &Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: these are bytes that our compiler wrote: either just now, through a pipe from our own program, or read from
+    // a file of ours whose SHA-256 over the very bytes passed here stands before them.
+    unsafe { Component::deserialize(engine.wasm(), code) }
+}
+
+/// By digest and by what the engine demands of code, so that a new version of wasmtime or another processor compiles anew.
+fn file_name(engine: &Engine, digest: Digest) -> String {
+    struct Sha(Sha256);
+    impl Hasher for Sha {
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+        fn finish(&self) -> u64 {
+            let digest: [u8; 32] = self.0.clone().finalize().into();
+            u64::from_le_bytes(digest[..8].try_into().expect("8 of 32 bytes"))
+        }
+    }
+    let mut sha = Sha(Sha256::new());
+    engine.wasm().precompile_compatibility_hash().hash(&mut sha);
+    format!("{digest}-{:016x}", sha.finish())
+}
+
+/// Reads code and the SHA-256 before it; nothing if they don't agree.
+fn read_kept(path: &Path) -> Option<Vec<u8>> {
+    let file = fs::File::open(path).ok()?;
+    let mut bytes = Vec::new();
+    file.take(LARGEST_CODE).read_to_end(&mut bytes).ok()?;
+    if bytes.len() < 32 {
+        return None;
+    }
+    let code = bytes.split_off(32);
+    (Sha256::digest(&code)[..] == bytes[..]).then_some(code)
+}
+
+fn write_kept(path: &Path, code: &[u8]) -> std::io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
+    let mut file = fs::File::create(&unfinished)?;
+    file.write_all(&Sha256::digest(code))?;
+    file.write_all(code)?;
+    file.sync_all()?;
+    fs::rename(unfinished, path)
+}
+
+fn compile_in_child(program: &Path, arguments: &[OsString], bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(LoadError::Compiler)?;
+    let (mut stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+        (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
+        _ => return Err(LoadError::Compiler(std::io::ErrorKind::BrokenPipe.into())),
+    };
+    let pipes = std::thread::scope(|scope| {
+        // A child that dies stops reading: what it says then is the error.
+        scope.spawn(move || stdin.write_all(bytes));
+        let words = scope.spawn(move || read_up_to(stderr, 16 << 10));
+        let code = read_up_to(stdout, LARGEST_CODE);
+        (code, words.join().unwrap_or_default())
+    });
+    let (code, words) = pipes;
+    let status = child.wait().map_err(LoadError::Compiler)?;
+    if status.success() {
+        return Ok(code);
+    }
+    Err(reason(&String::from_utf8_lossy(&words), status))
+}
+
+fn read_up_to(pipe: impl Read, most: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What could not be read is missed by whoever looks at the bytes.
+    let _ = pipe.take(most).read_to_end(&mut bytes);
+    bytes
+}
+
+fn reason(words: &str, status: std::process::ExitStatus) -> LoadError {
+    use std::os::unix::process::ExitStatusExt as _;
+    if words.contains("has overflowed its stack") {
+        return LoadError::TooDeep;
+    }
+    if words.contains("memory allocation of")
+        || words.contains("out of memory")
+        || words.contains("Cannot allocate memory")
+    {
+        return LoadError::TooMuchMemory;
+    }
+    // SIGXCPU, SIGKILL and SIGALRM are how the limits on time end a process.
+    match status.signal() {
+        Some(24 | 9 | 14) => LoadError::TooLong,
+        Some(signal) => LoadError::Invalid(format!("the compiler was ended by signal {signal}")),
+        None => LoadError::Invalid(words.lines().last().unwrap_or("the compiler said nothing").trim().to_owned()),
+    }
+}
+
+/// An `Arc`, since generations share it.
+pub type SharedCode = Arc<Code>;

@@ -1,0 +1,185 @@
+//! What a component is at one moment: its bytes, its table, and the revisions that it reads. While these stand, its
+//! answers stand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Answer, Body, Branch, Code, Decision, Digest, Failure, Head, Isolation, Level, Role, Table, Upstream, agent::Agent,
+    counts::Counts, ctx::Given, router::Router, service::Service,
+};
+
+/// Everything that a generation depends on.
+#[derive(Clone)]
+pub struct Inputs {
+    pub code: Arc<Code>,
+    pub table: Arc<Table>,
+    /// By the name that the component knows.
+    pub branches: BTreeMap<String, Arc<dyn Branch>>,
+    /// What a router may name; empty for the others, which don't depend on it.
+    pub upstreams: Arc<[Upstream]>,
+}
+
+impl Inputs {
+    /// Whether the answers are the same.
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        let revisions = |inputs: &Self| -> Vec<(String, String)> {
+            inputs.branches.iter().map(|(name, branch)| (name.clone(), branch.revision().to_owned())).collect()
+        };
+        self.code.digest() == other.code.digest()
+            && self.table.hash == other.table.hash
+            && self.upstreams == other.upstreams
+            && revisions(self) == revisions(other)
+    }
+}
+
+/// A component that can be asked.
+pub struct Generation {
+    id: u64,
+    inputs: Inputs,
+    kind: Kind,
+    given: Arc<Given>,
+    revisions: BTreeMap<String, String>,
+    since: Instant,
+    reset: CancellationToken,
+    counts: Arc<Counts>,
+}
+
+pub(crate) enum Kind {
+    Router(Router),
+    Service(Arc<Service>),
+    Agent(Agent),
+}
+
+/// What a generation has done and holds, for `host ps`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    pub instances: usize,
+    /// Bytes of linear memory of the instances that are idle.
+    pub memory: usize,
+    pub requests: u64,
+    pub traps: u64,
+}
+
+impl Generation {
+    pub(crate) fn new(inputs: Inputs, kind: Kind, given: Arc<Given>, reset: CancellationToken) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let revisions = inputs.branches.iter().map(|(name, branch)| (name.clone(), branch.revision().to_owned()));
+        let counts = match &kind {
+            Kind::Service(service) => service.counts().clone(),
+            Kind::Router(_) | Kind::Agent(_) => Arc::default(),
+        };
+        let revisions = revisions.collect();
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, inputs, kind, given, revisions, since: Instant::now(), reset, counts }
+    }
+
+    /// Unique in this process, and never used again.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub fn digest(&self) -> Digest {
+        self.inputs.code.digest()
+    }
+
+    pub fn inputs(&self) -> &Inputs {
+        &self.inputs
+    }
+
+    pub fn role(&self) -> Role {
+        self.inputs.code.surface().role.expect("a component without a role becomes no generation")
+    }
+
+    /// By binding, as the component names it; empty for a branch without a commit.
+    pub fn revisions(&self) -> &BTreeMap<String, String> {
+        &self.revisions
+    }
+
+    /// When it was made.
+    pub fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub fn usage(&self) -> Usage {
+        let (instances, memory) = match &self.kind {
+            Kind::Service(service) => service.pool().live(),
+            Kind::Router(_) | Kind::Agent(_) => (0, 0),
+        };
+        Usage {
+            instances,
+            memory,
+            requests: self.counts.requests.load(Ordering::Relaxed),
+            traps: self.counts.traps.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Asks a service. The request's URI is absolute, and its path in its one form.
+    pub async fn handle(&self, request: http::Request<Body>, isolation: Isolation) -> Result<Answer, Failure> {
+        let Kind::Service(service) = &self.kind else {
+            return Err(Failure::NoResponse(format!("it is a {}, not a service", self.role())));
+        };
+        let answer = service.handle(request, isolation).await;
+        if let Err(failure) = &answer {
+            self.log(failure);
+        }
+        answer
+    }
+
+    /// Asks a router, or remembers what it said.
+    pub async fn decide(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
+        let Kind::Router(router) = &self.kind else {
+            return Err(Failure::NoResponse(format!("it is a {}, not a router", self.role())));
+        };
+        let decision = router.decide(head).await;
+        if let Err(failure) = &decision {
+            self.counts.traps.fetch_add(u64::from(matches!(failure, Failure::Trapped(_))), Ordering::Relaxed);
+            self.log(failure);
+        }
+        decision
+    }
+
+    /// Wakes an agent.
+    pub async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
+        let Kind::Agent(agent) = &self.kind else {
+            return Err(Failure::NoResponse(format!("it is a {}, not an agent", self.role())));
+        };
+        let next = agent.tick(now).await;
+        if let Err(failure) = &next {
+            self.log(failure);
+        }
+        next
+    }
+
+    /// Ends what is in flight.
+    pub(crate) fn reset(&self) -> &CancellationToken {
+        &self.reset
+    }
+
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Nothing new will come: idle instances go at once.
+    pub(crate) fn retire(&self) {
+        if let Kind::Service(service) = &self.kind {
+            service.pool().clear();
+        }
+    }
+
+    fn log(&self, failure: &Failure) {
+        let level = match failure {
+            Failure::NotServing { .. } | Failure::Overloaded => return,
+            _ => Level::Error,
+        };
+        self.given.journal.about(&self.given.component, level, failure.to_string());
+    }
+}

@@ -1,0 +1,378 @@
+//! The one who proves and switches: a task for each slot, and nothing else switches.
+//!
+//! A candidate takes all changes that wait; if that fails, each alone on top of what was last proved, the newest first, so
+//! that nobody who may push to one branch can hold up another. What failed waits on, and is tried again after each later
+//! switch.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Change, Disproof, Draft, Generation, Inputs, Ledger, Level, Prepared, Runtime, Start,
+    counts::Counts,
+    slot::{Message, Reply, Shared},
+};
+
+/// Older generations that may still be at work beside the one that serves.
+const DRAINING: usize = 4;
+/// A proof that a newer change overtakes may go on for this long before it is given up, so that changes that come faster
+/// than proofs end can't keep all of them from serving.
+const GRACE: Duration = Duration::from_millis(250);
+/// When to try again what may pass by itself.
+const RETRY: [Duration; 5] = [
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(120),
+    Duration::from_secs(600),
+];
+
+pub(crate) struct Keeper {
+    runtime: Arc<Runtime>,
+    ledger: Arc<dyn Ledger>,
+    shared: Arc<Shared>,
+    messages: mpsc::Receiver<Message>,
+    /// What candidates are built on: what serves or, where nothing does yet, what stands on disk.
+    base: Draft,
+    waiting: Vec<Waiting>,
+    next_number: u64,
+    replies: Vec<(Vec<u64>, Reply)>,
+    prepares: Vec<(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>)>,
+    draining: Vec<(CancellationToken, Arc<Counts>)>,
+    retry: Option<Instant>,
+    failures: usize,
+    /// To be served if today's table makes the whole fail.
+    proved: Option<Inputs>,
+}
+
+/// A change that does not serve yet.
+struct Waiting {
+    change: Change,
+    number: u64,
+}
+
+impl Keeper {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        ledger: Arc<dyn Ledger>,
+        shared: Arc<Shared>,
+        messages: mpsc::Receiver<Message>,
+        start: Start,
+    ) -> Self {
+        let mut keeper = Self {
+            runtime,
+            ledger,
+            shared,
+            messages,
+            base: start.current.clone(),
+            waiting: Vec::new(),
+            next_number: 0,
+            replies: Vec::new(),
+            prepares: Vec::new(),
+            draining: Vec::new(),
+            retry: None,
+            failures: 0,
+            proved: start.proved,
+        };
+        if start.unchanged {
+            keeper.resume(&start.current);
+        }
+        keeper
+    }
+
+    pub(crate) async fn run(mut self) {
+        self.settle().await;
+        if !self.serves() {
+            // Under today's table, the bytes and revisions that a former run proved.
+            let current = self.base.clone();
+            self.resume(&current);
+            if self.serves() {
+                self.settle().await;
+            }
+        }
+        self.proved = None;
+        loop {
+            let retry = self.retry;
+            let again = async {
+                match retry {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                message = self.messages.recv() => {
+                    let Some(message) = message else { return };
+                    self.receive(message);
+                    while let Ok(message) = self.messages.try_recv() {
+                        self.receive(message);
+                    }
+                }
+                () = again => {}
+            }
+            self.settle().await;
+            while let Some((changes, reply)) = self.prepares.pop() {
+                self.prepare(&changes, reply).await;
+            }
+        }
+    }
+
+    fn serves(&self) -> bool {
+        self.shared.serving.load().is_some()
+    }
+
+    /// Serves without a proof what a former run has proved; what `current` has beside it waits.
+    fn resume(&mut self, current: &Draft) {
+        let Some(proved) = self.proved.take() else { return };
+        match self.runtime.assemble(&self.shared.name, proved) {
+            Ok(generation) => {
+                self.base = Draft::of(generation.inputs());
+                self.shared.serving.store(Some(Arc::new(generation)));
+                for change in differences(&self.base, current) {
+                    self.wait(change);
+                }
+            }
+            Err(disproof) => self.failed(disproof),
+        }
+    }
+
+    fn receive(&mut self, message: Message) {
+        match message {
+            Message::Changed(changes, reply) => {
+                let numbers = changes.into_iter().map(|change| self.wait(change)).collect();
+                self.replies.extend(reply.map(|reply| (numbers, reply)));
+            }
+            Message::Prepare(changes, reply) => self.prepares.push((changes, reply)),
+            Message::Drain(reply) => {
+                self.draining.retain(|(_, counts)| counts.busy());
+                let _ = reply.send(self.draining.len());
+                self.draining.drain(..).for_each(|(reset, _)| reset.cancel());
+            }
+        }
+    }
+
+    fn wait(&mut self, change: Change) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        let replaced: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|waiting| change.replaces(&waiting.change))
+            .map(|waiting| waiting.number)
+            .collect();
+        self.waiting.retain(|waiting| !replaced.contains(&waiting.number));
+        self.answer(|numbers| {
+            let overtaken = numbers.iter().any(|number| replaced.contains(number));
+            overtaken.then(|| Err(Disproof::of("overtaken by a newer change", true)))
+        });
+        self.waiting.push(Waiting { change, number });
+        number
+    }
+
+    /// Proves what waits until nothing is left that passes.
+    async fn settle(&mut self) {
+        self.retry = None;
+        'candidates: loop {
+            let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();
+            let Some(candidate) = self.candidate(&everything) else {
+                return self.nothing_passes(Disproof::of("there is no component file yet", false));
+            };
+            if self.serves() && self.base.complete().is_some_and(|base| base.same(&candidate)) {
+                self.waiting.clear();
+                self.failures = 0;
+                self.shared.clear();
+                self.answer(|_| Some(Ok(())));
+                return;
+            }
+            let mut disproof = match self.attempt(candidate).await {
+                None => continue,
+                Some(Ok(generation)) => {
+                    self.switch(generation, &everything).await;
+                    continue;
+                }
+                Some(Err(disproof)) => disproof,
+            };
+            if everything.len() > 1 {
+                for (at, number) in everything.iter().rev().enumerate() {
+                    let Some(candidate) = self.candidate(&[*number]) else { continue };
+                    match self.attempt(candidate).await {
+                        None => continue 'candidates,
+                        Some(Ok(generation)) => {
+                            self.switch(generation, &[*number]).await;
+                            continue 'candidates;
+                        }
+                        // What the newest change is told is what is wrong with itself.
+                        Some(Err(alone)) if at == 0 => disproof = alone,
+                        Some(Err(_)) => {}
+                    }
+                }
+            }
+            return self.nothing_passes(disproof);
+        }
+    }
+
+    fn nothing_passes(&mut self, disproof: Disproof) {
+        if disproof.passing {
+            self.retry = Some(Instant::now() + RETRY[self.failures.min(RETRY.len() - 1)]);
+            self.failures += 1;
+        }
+        self.answer(|_| Some(Err(disproof.clone())));
+        self.failed(disproof);
+    }
+
+    /// The base with these of the waiting changes.
+    fn candidate(&self, numbers: &[u64]) -> Option<Inputs> {
+        let mut draft = self.base.clone();
+        self.waiting
+            .iter()
+            .filter(|waiting| numbers.contains(&waiting.number))
+            .for_each(|waiting| waiting.change.apply(&mut draft));
+        draft.complete()
+    }
+
+    /// Proves a candidate; nothing if a newer change overtook it.
+    async fn attempt(&mut self, candidate: Inputs) -> Option<Result<Generation, Disproof>> {
+        let (runtime, name) = (self.runtime.clone(), self.shared.name.clone());
+        let mut proof = Box::pin(async move { runtime.prove(&name, candidate).await });
+        let message = tokio::select! {
+            biased;
+            proved = &mut proof => return Some(proved),
+            message = self.messages.recv() => message,
+        };
+        // The sender is gone: the host is stopping.
+        let Some(message) = message else { return Some(proof.await) };
+        self.receive(message);
+        tokio::time::timeout(GRACE, proof).await.ok()
+    }
+
+    /// Writes down what was proved, and sends new requests there.
+    async fn switch(&mut self, generation: Generation, included: &[u64]) {
+        let generation = Arc::new(generation);
+        let (ledger, name, proved) = (self.ledger.clone(), self.shared.name.clone(), generation.clone());
+        let written = tokio::task::spawn_blocking(move || ledger.proved(&name, &proved)).await;
+        if let Ok(Err(words)) = written {
+            let words = format!("serves, but will not after a restart: {words}");
+            self.runtime.journal().about(&self.shared.name, Level::Warning, words);
+        }
+        self.base = Draft::of(generation.inputs());
+        self.waiting.retain(|waiting| !included.contains(&waiting.number));
+        let old = self.shared.serving.swap(Some(generation));
+        if let Some(old) = old {
+            self.drain(&old);
+        }
+        let waiting: Vec<u64> = self.waiting.iter().map(|waiting| waiting.number).collect();
+        self.answer(|numbers| (!numbers.iter().any(|number| waiting.contains(number))).then_some(Ok(())));
+    }
+
+    /// What is in flight on `old` may end there, within the bounds.
+    fn drain(&mut self, old: &Generation) {
+        old.retire();
+        self.draining.retain(|(_, counts)| counts.busy());
+        let (reset, limit) = (old.reset().clone(), old.inputs().table.limits.drain);
+        self.draining.push((reset.clone(), old.counts().clone()));
+        if self.draining.len() > DRAINING {
+            self.draining.remove(0).0.cancel();
+        }
+        tokio::spawn(async move {
+            tokio::time::sleep(limit).await;
+            reset.cancel();
+        });
+    }
+
+    /// One step of a change of several slots: proved here, switched to when all are.
+    async fn prepare(&mut self, changes: &[Change], reply: oneshot::Sender<Result<Prepared, Disproof>>) {
+        let on_top = |draft: &Draft| {
+            let mut draft = draft.clone();
+            changes.iter().for_each(|change| change.apply(&mut draft));
+            draft.complete().ok_or_else(|| Disproof::of("there is no component file", false))
+        };
+        let mut all = self.base.clone();
+        self.waiting.iter().for_each(|waiting| waiting.change.apply(&mut all));
+        let mut included: Vec<u64> = self.waiting.iter().map(|waiting| waiting.number).collect();
+        let mut proved = self.prove(on_top(&all)).await;
+        if proved.is_err() && !included.is_empty() {
+            included.clear();
+            proved = self.prove(on_top(&self.base)).await;
+        }
+        let generation = match proved {
+            Ok(generation) => generation,
+            Err(disproof) => {
+                let _ = reply.send(Err(disproof));
+                return;
+            }
+        };
+        let (go, gone) = oneshot::channel();
+        if reply.send(Ok(Prepared(go))).is_err() {
+            return;
+        }
+        // Dropped without a word: another slot's proof failed.
+        let Ok(done) = gone.await else { return };
+        let replaced: Vec<u64> = self
+            .waiting
+            .iter()
+            .filter(|waiting| changes.iter().any(|change| change.replaces(&waiting.change)))
+            .map(|waiting| waiting.number)
+            .collect();
+        included.extend(replaced);
+        self.switch(generation, &included).await;
+        let _ = done.send(());
+        self.settle().await;
+    }
+
+    async fn prove(&self, candidate: Result<Inputs, Disproof>) -> Result<Generation, Disproof> {
+        self.runtime.prove(&self.shared.name, candidate?).await
+    }
+
+    /// Answers those who wait, where `answer` has one for the changes that they wait for.
+    fn answer(&mut self, mut answer: impl FnMut(&[u64]) -> Option<Result<(), Disproof>>) {
+        let replies = std::mem::take(&mut self.replies);
+        for (numbers, reply) in replies {
+            match answer(&numbers) {
+                Some(result) => drop(reply.send(result)),
+                None => self.replies.push((numbers, reply)),
+            }
+        }
+    }
+
+    fn failed(&self, disproof: Disproof) {
+        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if error.as_ref() != Some(&disproof) {
+            let words = match self.serves() {
+                true => format!("not proved, the former goes on serving: {disproof}"),
+                false => format!("not proved, nothing serves: {disproof}"),
+            };
+            self.runtime.journal().about(&self.shared.name, Level::Error, words);
+        }
+        *error = Some(disproof);
+    }
+}
+
+/// The changes that lead from one draft to another.
+fn differences(from: &Draft, to: &Draft) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if from.table.hash != to.table.hash {
+        changes.push(Change::Table(to.table.clone(), to.branches.clone()));
+    } else {
+        for (name, branch) in &to.branches {
+            if from.branches.get(name).is_none_or(|old| old.revision() != branch.revision()) {
+                changes.push(Change::Branch(name.clone(), branch.clone()));
+            }
+        }
+    }
+    if from.upstreams != to.upstreams {
+        changes.push(Change::Upstreams(to.upstreams.clone()));
+    }
+    if let Some(code) = &to.code
+        && from.code.as_ref().is_none_or(|old| old.digest() != code.digest())
+    {
+        changes.push(Change::Code(code.clone()));
+    }
+    changes
+}

@@ -1,0 +1,344 @@
+//! A service: a request goes to an instance of its own until the response's body has ended. A body that the host makes
+//! holds no instance, and neither does one that is small enough to be taken at once.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
+
+use bytes::Bytes;
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Accessor;
+use wasmtime_wasi_http::{
+    Error, FieldMap, WasiBody, WasiHttpView as _,
+    handler::{Proxy, ProxyPre},
+    p2::bindings::http::types::Scheme,
+    p3::{
+        self,
+        bindings::{Service as Handler, http::types::ErrorCode},
+    },
+};
+
+use crate::{
+    Answer, Body, Engine, Failure, Journal, Level,
+    body::Origin,
+    counts::{Counts, InFlight},
+    ctx::{Ctx, Given},
+    failure::trap,
+    limits::GATHER,
+    pool::{Instance, Pool},
+    streamed::{Fate, Streamed},
+    upload::{Progress, Upload},
+};
+
+/// Whether a request may share an instance with those that came before and after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolation {
+    /// An instance is used again.
+    Shared,
+    /// An instance of its own, dropped afterwards: the request carries a credential or may change the guest's mind.
+    Alone,
+}
+
+pub(crate) struct Service {
+    engine: Engine,
+    given: Arc<Given>,
+    pool: Pool,
+    counts: Arc<Counts>,
+    /// Ends what is in flight: the generation is reset.
+    reset: CancellationToken,
+}
+
+impl Service {
+    pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: ProxyPre<Ctx>, reset: CancellationToken) -> Self {
+        let pool = Pool::new(engine.clone(), given.clone(), pre);
+        Self { engine, given, pool, counts: Arc::default(), reset }
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
+    }
+
+    /// Answers one request, whose URI is absolute.
+    pub(crate) async fn handle(
+        self: &Arc<Self>,
+        request: http::Request<Body>,
+        isolation: Isolation,
+    ) -> Result<Answer, Failure> {
+        let _running = self.engine.running();
+        let in_flight = InFlight::new(&self.counts);
+        // A 0.2 guest writes its body while `handle` runs, so it can't be told when it is done with an instance.
+        let alone = isolation == Isolation::Alone;
+        let instance = self.pool.take(alone).await?;
+        let answer = match instance.proxy {
+            Proxy::P3(_) => self.ask_p3(instance, request, alone, in_flight).await,
+            Proxy::P2(_) => self.ask_p2(instance, request, in_flight).await,
+        };
+        if let Err(Failure::Trapped(_)) = &answer {
+            self.counts.traps.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    async fn ask_p3(
+        self: &Arc<Self>,
+        mut instance: Instance,
+        request: http::Request<Body>,
+        alone: bool,
+        in_flight: InFlight,
+    ) -> Result<Answer, Failure> {
+        let ctx = instance.store.data();
+        let (answering, origin) = (ctx.answering.clone(), ctx.origin.clone());
+        answering.begin();
+        let effects = answering.effects();
+        let progress = Progress::start();
+        let request = request.map(|body| Upload::new(body, progress.clone()));
+
+        let Proxy::P3(handler) = &instance.proxy else { unreachable!("asked of a 0.3 instance alone") };
+        let asked = async {
+            instance
+                .store
+                .run_concurrent(async |accessor| ask(accessor, handler, request, &origin).await)
+                .await
+                .map_err(|error| trap(&error))?
+        };
+        let timeout = self.given.limits.timeout;
+        let taken = tokio::select! {
+            biased;
+            taken = asked => taken?,
+            () = progress.overdue(timeout) => return Err(Failure::TimedOut),
+            () = self.reset.cancelled() => return Err(Failure::NoResponse("reset: an older generation".into())),
+        };
+
+        let Taken { head, frames, rest, idle } = taken;
+        let mut fate = None;
+        let body = match rest {
+            Rest::Nothing => Streamed::whole(frames),
+            Rest::Host(body) => Streamed::from_host(frames, body),
+            Rest::Guest(body) => {
+                let fate = fate.insert(Fate::default()).clone();
+                Streamed::from_guest(frames, body, fate, timeout)
+            }
+        };
+        match fate {
+            None if idle && !alone => self.pool.give_back(instance),
+            None if idle => {}
+            Some(fate) => drop(tokio::spawn(self.clone().carry(instance, fate, alone, in_flight))),
+            None => {
+                let fate = Fate::default();
+                fate.end();
+                tokio::spawn(self.clone().carry(instance, fate, alone, in_flight));
+            }
+        }
+        Ok(Answer { response: http::Response::from_parts(head, body.boxed_unsync()), effects })
+    }
+
+    /// Runs an instance on until it has nothing left to do: the body that it writes has then left it.
+    async fn carry(self: Arc<Self>, mut instance: Instance, fate: Fate, alone: bool, in_flight: InFlight) {
+        let _running = self.engine.running();
+        let timeout = self.given.limits.timeout;
+        let rest = instance.store.run_concurrent(async |accessor| {
+            std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
+        });
+        // Outside: within the store's own loop a timer is not looked at while the guest computes.
+        let overstays = async {
+            fate.ended().await;
+            tokio::time::sleep(timeout).await;
+        };
+        let done = tokio::select! {
+            biased;
+            done = rest => done.map(|()| true),
+            () = fate.abandoned() => Ok(false),
+            () = overstays => Ok(false),
+            () = self.reset.cancelled() => Ok(false),
+        };
+        match done {
+            Ok(true) if !alone => self.pool.give_back(instance),
+            Ok(true) => {}
+            Ok(false) => fate.break_off(),
+            Err(error) => {
+                fate.break_off();
+                self.counts.traps.fetch_add(1, Ordering::Relaxed);
+                self.journal().about(&self.given.component, Level::Error, trap(&error).to_string());
+            }
+        }
+        drop(in_flight);
+    }
+
+    async fn ask_p2(
+        self: &Arc<Self>,
+        mut instance: Instance,
+        request: http::Request<Body>,
+        in_flight: InFlight,
+    ) -> Result<Answer, Failure> {
+        let answering = instance.store.data().answering.clone();
+        answering.begin();
+        let progress = Progress::start();
+        let scheme = if request.uri().scheme_str() == Some("http") { Scheme::Http } else { Scheme::Https };
+        let request = request.map(|body| Upload::new(body, progress.clone()));
+        let (tell, told) = oneshot::channel();
+        let mut http = instance.store.data_mut().http();
+        let request = http.new_incoming_request(scheme, request).map_err(|error| trap(&error))?;
+        let out = http.new_response_outparam(tell).map_err(|error| trap(&error))?;
+
+        let fate = Fate::default();
+        let (failed, failure) = oneshot::channel();
+        let this = self.clone();
+        let body_fate = fate.clone();
+        tokio::spawn(async move {
+            let _running = this.engine.running();
+            let Proxy::P2(proxy) = &instance.proxy else { unreachable!("asked of a 0.2 instance alone") };
+            let call = proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out);
+            let result = tokio::select! {
+                biased;
+                result = call => result,
+                () = fate.abandoned() => Err(wasmtime::Error::msg("abandoned: it gave no more in time")),
+                () = this.reset.cancelled() => Err(wasmtime::Error::msg("reset: an older generation")),
+            };
+            if let Err(error) = result {
+                fate.break_off();
+                if let Err(Failure::Trapped(words)) = failed.send(trap(&error)) {
+                    // The response was out already.
+                    this.counts.traps.fetch_add(1, Ordering::Relaxed);
+                    this.journal().about(&this.given.component, Level::Error, words);
+                }
+            } else {
+                drop(failed);
+                // What the guest has written is in the body's hands; its end is what the store is still needed for.
+                let _ = tokio::time::timeout(this.given.limits.drain, fate.ended()).await;
+            }
+            drop((instance, in_flight));
+        });
+
+        let timeout = self.given.limits.timeout;
+        let response = tokio::select! {
+            biased;
+            response = told => response,
+            () = progress.overdue(timeout) => {
+                body_fate.abandon();
+                return Err(Failure::TimedOut);
+            }
+        };
+        match response {
+            Ok(Ok(response)) => {
+                let body = |body| Streamed::from_guest(VecDeque::new(), body, body_fate, timeout).boxed_unsync();
+                Ok(Answer { response: response.map(body), effects: answering.effects() })
+            }
+            Ok(Err(code)) => Err(Failure::NoResponse(format!("{code:?}"))),
+            Err(_) => match failure.await {
+                Ok(failure) => Err(failure),
+                Err(_) => Err(Failure::NoResponse("it returned without a response".into())),
+            },
+        }
+    }
+
+    fn journal(&self) -> &dyn Journal {
+        &*self.given.journal
+    }
+}
+
+/// What was taken off an instance at once.
+struct Taken {
+    head: http::response::Parts,
+    frames: VecDeque<Frame<Bytes>>,
+    rest: Rest,
+    /// The guest has nothing left to do.
+    idle: bool,
+}
+
+enum Rest {
+    Nothing,
+    Host(WasiBody),
+    Guest(WasiBody),
+}
+
+async fn ask(
+    accessor: &Accessor<Ctx>,
+    handler: &Handler,
+    request: http::Request<Upload>,
+    origin: &Origin,
+) -> Result<Taken, Failure> {
+    let (request, sent) = accessor
+        .with(|mut access| {
+            let http = access.data_mut().http();
+            let (head, body) = request.into_parts();
+            let target = head.uri.into_parts();
+            let fields = FieldMap::new_immutable(http.hooks, head.headers);
+            let (scheme, authority, path) = (target.scheme, target.authority, target.path_and_query);
+            let (request, sent) = p3::Request::new(head.method, scheme, authority, path, fields, None, body);
+            wasmtime::error::Ok((http.table.push(request)?, sent))
+        })
+        .map_err(|error| trap(&error))?;
+    let response = handler.wasi_http_handler().call_handle(accessor, request).await.map_err(|error| trap(&error))?;
+    let response = response.map_err(|code| Failure::NoResponse(code_words(&code)))?;
+    let response = accessor
+        .with(|mut access| {
+            let response = access.data_mut().table.delete(response)?;
+            response.into_http(access, sent)
+        })
+        .map_err(|error| Failure::BadAnswer(format!("{error:#}")))?;
+
+    let (head, mut body) = response.into_parts();
+    let mut frames = VecDeque::new();
+    let rest = std::future::poll_fn(|cx| Poll::Ready(gather(&mut body, &mut frames, origin, cx))).await;
+    let idle = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
+    let rest = match rest {
+        Gathered::Whole => Rest::Nothing,
+        Gathered::HostsOwn => Rest::Host(body),
+        Gathered::Guests => Rest::Guest(body),
+        Gathered::Broken(error) => return Err(Failure::BadAnswer(error.to_string())),
+    };
+    Ok(Taken { head, frames, rest, idle })
+}
+
+enum Gathered {
+    Whole,
+    HostsOwn,
+    Guests,
+    Broken(Error),
+}
+
+/// Takes what is there of a body, up to `GATHER`.
+fn gather(
+    body: &mut WasiBody,
+    frames: &mut VecDeque<Frame<Bytes>>,
+    origin: &Origin,
+    cx: &mut std::task::Context<'_>,
+) -> Gathered {
+    let (mut bytes, mut hosts_own) = (0, false);
+    loop {
+        let (frame, from_host) = origin.poll_frame(Pin::new(body), cx);
+        hosts_own |= from_host;
+        match frame {
+            Poll::Ready(None) => return Gathered::Whole,
+            Poll::Ready(Some(Err(error))) => return Gathered::Broken(error),
+            Poll::Ready(Some(Ok(frame))) => {
+                bytes += frame.data_ref().map_or(0, Bytes::len);
+                frames.push_back(frame);
+            }
+            Poll::Pending => break,
+        }
+        if bytes > GATHER {
+            break;
+        }
+    }
+    if hosts_own { Gathered::HostsOwn } else { Gathered::Guests }
+}
+
+fn code_words(code: &ErrorCode) -> String {
+    match code {
+        ErrorCode::InternalError(Some(words)) => {
+            format!("internal-error: {}", crate::capability::stdio::printable(words.as_bytes()))
+        }
+        code => format!("{code:?}"),
+    }
+}

@@ -1,0 +1,172 @@
+//! The body of a service's answer on its way to the client: what was taken off the instance at once, and the rest from
+//! wherever it comes.
+
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::time::Sleep;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::WasiBody;
+
+use crate::BodyError;
+
+/// Why a body broke off.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BrokenOff {
+    #[error("the component trapped in the middle of the body")]
+    Trapped,
+    #[error("the component gave no more of the body in time")]
+    TimedOut,
+}
+
+/// What an instance and the body that it writes know of each other.
+#[derive(Clone, Default)]
+pub(crate) struct Fate {
+    /// Set before a store that trapped is dropped: to its body, a trap and a clean end look alike.
+    broken: Arc<AtomicBool>,
+    /// The body has ended, or nobody reads it any more.
+    ended: CancellationToken,
+    /// The guest was too slow: nobody waits for its instance any more.
+    abandoned: CancellationToken,
+}
+
+impl Fate {
+    pub(crate) fn break_off(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn abandon(&self) {
+        self.abandoned.cancel();
+    }
+
+    pub(crate) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    pub(crate) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    pub(crate) async fn abandoned(&self) {
+        self.abandoned.cancelled().await;
+    }
+}
+
+pub(crate) struct Streamed {
+    taken: VecDeque<Frame<Bytes>>,
+    taken_bytes: u64,
+    rest: Rest,
+}
+
+enum Rest {
+    Nothing,
+    /// Made by the host; no instance is held.
+    Host(WasiBody),
+    Guest(Box<GuestRest>),
+}
+
+struct GuestRest {
+    body: WasiBody,
+    fate: Fate,
+    /// How long to wait for a chunk.
+    timeout: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drop for GuestRest {
+    fn drop(&mut self) {
+        self.fate.end();
+    }
+}
+
+impl Streamed {
+    pub(crate) fn whole(taken: VecDeque<Frame<Bytes>>) -> Self {
+        Self::new(taken, Rest::Nothing)
+    }
+
+    pub(crate) fn from_host(taken: VecDeque<Frame<Bytes>>, body: WasiBody) -> Self {
+        Self::new(taken, Rest::Host(body))
+    }
+
+    pub(crate) fn from_guest(taken: VecDeque<Frame<Bytes>>, body: WasiBody, fate: Fate, timeout: Duration) -> Self {
+        Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, waiting: None })))
+    }
+
+    fn new(taken: VecDeque<Frame<Bytes>>, rest: Rest) -> Self {
+        let taken_bytes = taken.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+        Self { taken, taken_bytes, rest }
+    }
+}
+
+impl http_body::Body for Streamed {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.taken.pop_front() {
+            self.taken_bytes -= frame.data_ref().map_or(0, |data| data.len() as u64);
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match &mut self.rest {
+            Rest::Nothing => Poll::Ready(None),
+            Rest::Host(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Rest::Guest(rest) => rest.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.taken.is_empty()
+            && match &self.rest {
+                Rest::Nothing => true,
+                Rest::Host(body) => body.is_end_stream(),
+                // Only its end tells whether it is whole.
+                Rest::Guest(_) => false,
+            }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = match &self.rest {
+            Rest::Nothing => SizeHint::with_exact(0),
+            Rest::Host(body) => body.size_hint(),
+            Rest::Guest(rest) => rest.body.size_hint(),
+        };
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + self.taken_bytes);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + self.taken_bytes);
+        }
+        hint
+    }
+}
+
+impl GuestRest {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+            let timeout = self.timeout;
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            ready!(waiting.as_mut().poll(cx));
+            self.fate.abandon();
+            return Poll::Ready(Some(Err(BrokenOff::TimedOut.into())));
+        };
+        self.waiting = None;
+        match frame {
+            Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
+            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            None if self.fate.broken.load(Ordering::Acquire) => Poll::Ready(Some(Err(BrokenOff::Trapped.into()))),
+            None => {
+                self.fate.end();
+                Poll::Ready(None)
+            }
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! A component's table of the manifest, as far as the runtime cares: what it was granted and how much it may use.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use crate::{Digest, Limits, Outbound};
+
+/// What may be done with a branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    Read,
+    Write,
+}
+
+/// One component's table. Two tables with the same `hash` grant the same things.
+#[derive(Clone)]
+pub struct Table {
+    pub hash: Digest,
+    pub limits: Limits,
+    pub env: Vec<(String, String)>,
+    /// By the name that the component knows.
+    pub git: BTreeMap<String, Mode>,
+    pub outbound: Arc<dyn Outbound>,
+    /// A path that must answer below 400 before a new generation serves.
+    pub probe: Option<String>,
+}
