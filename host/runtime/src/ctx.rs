@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::SystemTime,
 };
 
 use wasmtime::{Store, component::ResourceTable};
@@ -26,6 +27,9 @@ use crate::{
     limits::{self, Account, Limits},
 };
 
+/// Tells the time of day.
+pub type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
 /// What all instances of one generation are given.
 pub(crate) struct Given {
     pub(crate) component: Arc<str>,
@@ -40,6 +44,7 @@ pub(crate) struct Given {
     /// start alike.
     pub(crate) drawn: Drawn,
     pub(crate) allowance: Arc<Allowance>,
+    pub(crate) wall_clock: WallClock,
 }
 
 /// Whether an instance has begun to answer. Before, its clocks and generators say what was drawn for its generation; from

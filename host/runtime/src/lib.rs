@@ -34,6 +34,7 @@ mod upload;
 pub use answer::{Answer, Body, BodyError, Effects, Failure};
 pub use capability::upstreams::Upstream;
 pub use code::{Code, Compiler, Digest, LoadError, compile};
+pub use ctx::WallClock;
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
 pub use engine::Engine;
 pub use generation::{Generation, Inputs, Usage};

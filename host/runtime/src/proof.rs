@@ -1,7 +1,11 @@
 //! What a candidate must pass before it serves: its imports are granted, it links, it starts, it finds nothing wrong with
 //! what it was given, and its probe is answered.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
 
 use http_body_util::{BodyExt as _, Empty};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +22,7 @@ use crate::{
         random::Drawn,
         stdio::{Allowance, printable},
     },
-    ctx::{Ctx, Given},
+    ctx::{Ctx, Given, WallClock},
     failure::trap,
     generation::Kind,
     grant,
@@ -35,6 +39,7 @@ pub struct Runtime {
     engine: Engine,
     linker: Linker<Ctx>,
     journal: Arc<dyn Journal>,
+    wall_clock: WallClock,
 }
 
 /// Something that keeps a candidate from serving.
@@ -86,7 +91,13 @@ impl std::error::Error for Disproof {}
 impl Runtime {
     pub fn new(engine: Engine, journal: Arc<dyn Journal>) -> wasmtime::Result<Self> {
         let linker = capability::linker(engine.wasm())?;
-        Ok(Self { engine, linker, journal })
+        Ok(Self { engine, linker, journal, wall_clock: Arc::new(SystemTime::now) })
+    }
+
+    /// With another time of day for services and agents.
+    #[must_use]
+    pub fn with_wall_clock(self, wall_clock: WallClock) -> Self {
+        Self { wall_clock, ..self }
     }
 
     pub fn engine(&self) -> &Engine {
@@ -204,7 +215,8 @@ impl Runtime {
             upstreams: inputs.upstreams.clone(),
             outbound: if router { Arc::new(Nowhere) } else { inputs.table.outbound.clone() },
             journal: self.journal.clone(),
-            drawn: if router { Drawn::constant() } else { Drawn::now() },
+            drawn: if router { Drawn::constant() } else { Drawn::at((self.wall_clock)()) },
+            wall_clock: self.wall_clock.clone(),
             allowance: Arc::new(Allowance::new(Instant::now())),
         })
     }

@@ -16,7 +16,7 @@ use wasmtime_wasi::{
 };
 use wasmtime_wasi_io::poll::{Pollable, subscribe};
 
-use crate::ctx::{Answering, Ctx, Given};
+use crate::ctx::{Answering, Ctx, Given, WallClock};
 
 /// Nanoseconds; what both clocks can tell apart.
 const RESOLUTION: u64 = 1;
@@ -28,7 +28,7 @@ pub(crate) enum Clock {
     /// waits for an instant, which is reached at once.
     Still { wall: Duration, monotonic: Arc<AtomicU64> },
     /// True once the instance answers; until then they stand where they stood when its generation was made.
-    True { answering: Answering, drawn: Duration, start: Arc<Mutex<Option<Instant>>> },
+    True { wall: WallClock, answering: Answering, drawn: Duration, start: Arc<Mutex<Option<Instant>>> },
 }
 
 impl Clock {
@@ -38,7 +38,12 @@ impl Clock {
     }
 
     pub(crate) fn live(given: &Given, answering: &Answering) -> Self {
-        Self::True { answering: answering.clone(), drawn: given.drawn.time(), start: Arc::default() }
+        Self::True {
+            wall: given.wall_clock.clone(),
+            answering: answering.clone(),
+            drawn: given.drawn.time(),
+            start: Arc::default(),
+        }
     }
 
     fn monotonic(&self) -> u64 {
@@ -86,7 +91,7 @@ impl HostWallClock for Clock {
         match self {
             Self::Still { wall, .. } => *wall,
             Self::True { answering, drawn, .. } if !answering.uses_the_world() => *drawn,
-            Self::True { .. } => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+            Self::True { wall, .. } => wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
         }
     }
 }

@@ -18,8 +18,8 @@ pub(crate) struct Drawn {
 
 impl Drawn {
     /// For services and agents: drawn now, so that a HashMap's seed is not known to strangers.
-    pub(crate) fn now() -> Self {
-        let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    pub(crate) fn at(now: SystemTime) -> Self {
+        let time = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self { seed: rand::random(), time }
     }
 
