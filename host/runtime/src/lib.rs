@@ -46,5 +46,5 @@ pub use proof::{Disproof, Problem, Runtime};
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;
 pub use slot::{Change, Draft, Ledger, Prepared, Slot, Start};
-pub use table::{Mode, Table};
+pub use table::{GrantedBranch, Mode, Table};
 pub use tree::{Answer as TreeAnswer, Blob, Branch, Entry, Kind, TreeError};

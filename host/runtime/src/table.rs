@@ -11,6 +11,14 @@ pub enum Mode {
     Write,
 }
 
+/// A branch that a component may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantedBranch {
+    /// The manifest's name for it; the component may know it by another.
+    pub binding: String,
+    pub mode: Mode,
+}
+
 /// One component's table. Two tables with the same `hash` grant the same things.
 #[derive(Clone)]
 pub struct Table {
@@ -18,7 +26,7 @@ pub struct Table {
     pub limits: Limits,
     pub env: Vec<(String, String)>,
     /// By the name that the component knows.
-    pub git: BTreeMap<String, Mode>,
+    pub git: BTreeMap<String, GrantedBranch>,
     pub outbound: Arc<dyn Outbound>,
     /// A path that must answer below 400 before a new generation serves.
     pub probe: Option<String>,
