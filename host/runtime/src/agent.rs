@@ -1,6 +1,6 @@
 //! An agent: a fresh instance each tick, never two at once; it may be killed at any line.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
@@ -11,9 +11,6 @@ use crate::{
     ctx::{Ctx, Given},
     failure::trap,
 };
-
-/// How long a tick may take.
-const TICK: Duration = Duration::from_secs(600);
 
 pub(crate) struct Agent {
     engine: Engine,
@@ -35,7 +32,7 @@ impl Agent {
         let agent = self.pre.instantiate_async(&mut store).await.map_err(|error| trap(&error))?;
         store.data().answering.begin();
         let ticked = store.run_concurrent(async |accessor| agent.atoll_host_agent().call_tick(accessor, now).await);
-        let next = tokio::time::timeout(TICK, ticked).await.map_err(|_| Failure::TimedOut)?;
+        let next = tokio::time::timeout(self.given.limits.tick, ticked).await.map_err(|_| Failure::TimedOut)?;
         let next = next.and_then(|next| next).map_err(|error| trap(&error))?;
         next.map_err(|words| Failure::NoResponse(printable(words.as_bytes())))
     }

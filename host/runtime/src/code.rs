@@ -11,7 +11,6 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    sync::Arc,
     time::Duration,
 };
 
@@ -21,10 +20,10 @@ use wasmtime::component::Component;
 use crate::{Engine, role::Surface};
 
 /// A larger file is no component that anybody wrote.
-pub const LARGEST: u64 = 64 << 20;
+pub(crate) const LARGEST: u64 = 64 << 20;
 /// What the child may take: the largest components known compile within a quarter of it.
-pub const COMPILE_MEMORY: u64 = 2 << 30;
-pub const COMPILE_TIME: Duration = Duration::from_secs(60);
+pub(crate) const COMPILE_MEMORY: u64 = 2 << 30;
+pub(crate) const COMPILE_TIME: Duration = Duration::from_mins(1);
 /// Compiled code is larger than its source; more than this is no answer of our compiler's.
 const LARGEST_CODE: u64 = 16 * LARGEST;
 
@@ -112,8 +111,8 @@ impl Compiler {
         Self { child: None, kept: None }
     }
 
-    /// Has `program ARGUMENTS` compile: given a component on standard input, it must call [`compile`] and write the code
-    /// to standard output, or one line to standard error and exit with 1. Code is kept in the folder `kept`.
+    /// Has `program ARGUMENTS` compile: given a component on standard input, it must call [`crate::compile_as_child`], and
+    /// exit with 1 and one line on standard error where that fails. Code is kept in the folder `kept`.
     pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: PathBuf) -> Self {
         Self { child: Some((program, arguments)), kept: Some(kept) }
     }
@@ -145,7 +144,7 @@ impl Compiler {
 }
 
 /// Compiles `bytes`: what the child does. The error is one line.
-pub fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
+pub(crate) fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut config = crate::engine::config();
     // The child needs no pool, and may not take its addresses.
     config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
@@ -220,9 +219,9 @@ fn compile_in_child(program: &Path, arguments: &[OsString], bytes: &[u8]) -> Res
         .stderr(Stdio::piped())
         .spawn()
         .map_err(LoadError::Compiler)?;
-    let (mut stdin, stdout, stderr) = match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
-        (Some(stdin), Some(stdout), Some(stderr)) => (stdin, stdout, stderr),
-        _ => return Err(LoadError::Compiler(std::io::ErrorKind::BrokenPipe.into())),
+    let (Some(mut stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(LoadError::Compiler(std::io::ErrorKind::BrokenPipe.into()));
     };
     let pipes = std::thread::scope(|scope| {
         // A child that dies stops reading: what it says then is the error.
@@ -264,6 +263,3 @@ fn reason(words: &str, status: std::process::ExitStatus) -> LoadError {
         None => LoadError::Invalid(words.lines().last().unwrap_or("the compiler said nothing").trim().to_owned()),
     }
 }
-
-/// An `Arc`, since generations share it.
-pub type SharedCode = Arc<Code>;

@@ -4,11 +4,14 @@
 
 mod agent;
 mod answer;
+mod ask;
 mod bindings;
 mod body;
 mod capability;
 mod code;
+mod compiling;
 mod counts;
+mod crowd;
 mod ctx;
 mod decision;
 mod decisions;
@@ -33,7 +36,8 @@ mod upload;
 
 pub use answer::{Answer, Body, BodyError, Effects, Failure};
 pub use capability::upstreams::Upstream;
-pub use code::{Code, Compiler, Digest, LoadError, compile};
+pub use code::{Code, Compiler, Digest, LoadError};
+pub use compiling::compile_as_child;
 pub use ctx::WallClock;
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
 pub use engine::Engine;

@@ -5,11 +5,11 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 /// The largest memory that a table may allow: what the pool reserves addresses for.
-pub const MAX_MEMORY: usize = 4 << 30;
+pub(crate) const MAX_MEMORY: usize = 4 << 30;
 /// Elements of all tables of one instance: function tables of large programs have some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances, memories and tables of one component: adapters add a few to the program's own.
-pub(crate) const CORE_INSTANCES: usize = 32;
+pub(crate) const CORE_INSTANCES: u32 = 32;
 /// Host-side resources of one instance. A request in flight needs a dozen; a set of fields may weigh `FIELDS`, so this
 /// is what bounds the host's own memory beside a guest.
 pub(crate) const RESOURCES: usize = 512;
@@ -37,6 +37,8 @@ pub struct Limits {
     pub memory: usize,
     /// To a response's head, then for each wait on a chunk; for a decision, a proof and a start.
     pub timeout: Duration,
+    /// For an agent's whole tick.
+    pub tick: Duration,
     /// Requests that one instance carries at once.
     pub concurrency: usize,
     /// Instances at once.
@@ -50,9 +52,10 @@ impl Default for Limits {
         Self {
             memory: 64 << 20,
             timeout: Duration::from_secs(5),
+            tick: Duration::from_mins(10),
             concurrency: 1,
             instances: 32,
-            drain: Duration::from_secs(300),
+            drain: Duration::from_mins(5),
         }
     }
 }
@@ -96,14 +99,14 @@ impl ResourceLimiter for Account {
     }
 
     fn instances(&self) -> usize {
-        CORE_INSTANCES
+        CORE_INSTANCES as usize
     }
 
     fn tables(&self) -> usize {
-        CORE_INSTANCES
+        CORE_INSTANCES as usize
     }
 
     fn memories(&self) -> usize {
-        CORE_INSTANCES
+        CORE_INSTANCES as usize
     }
 }

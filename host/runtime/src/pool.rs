@@ -4,7 +4,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,9 +17,11 @@ use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
 use crate::{
     Engine, Failure,
     capability::clocks::Clock,
+    crowd::{Crowd, Place},
     ctx::{Ctx, Given},
     failure::trap,
     limits,
+    service::Service,
 };
 
 /// An instance that has answered this often makes room for a fresh one: what a guest leaks is bounded.
@@ -31,7 +33,7 @@ const DELAYS: [Duration; 6] = [
     Duration::from_secs(1),
     Duration::from_secs(5),
     Duration::from_secs(15),
-    Duration::from_secs(60),
+    Duration::from_mins(1),
 ];
 
 /// One live store of a component.
@@ -48,6 +50,8 @@ pub(crate) struct Pool {
     given: Arc<Given>,
     pre: ProxyPre<Ctx>,
     idle: Mutex<VecDeque<Instance>>,
+    crowds: Mutex<Vec<Crowd>>,
+    /// For requests: an instance to oneself takes as many as its places.
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     starts: Mutex<Starts>,
@@ -61,22 +65,45 @@ struct Starts {
 
 impl Pool {
     pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: ProxyPre<Ctx>) -> Self {
-        let permits = Arc::new(Semaphore::new(given.limits.instances));
-        Self {
-            engine,
-            given,
-            pre,
-            idle: Mutex::default(),
-            permits,
-            waiting: AtomicUsize::new(0),
-            starts: Mutex::default(),
+        let permits = Arc::new(Semaphore::new(given.limits.instances * given.limits.concurrency));
+        let (idle, crowds, starts) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { engine, given, pre, idle, crowds, permits, waiting: AtomicUsize::new(0), starts }
+    }
+
+    /// Whether instances carry several requests at once. A 0.2 guest can't: its `handle` blocks its instance.
+    pub(crate) fn crowds(&self) -> bool {
+        self.given.limits.concurrency > 1 && matches!(self.pre, ProxyPre::P3(_))
+    }
+
+    /// A place in an instance that carries several requests at once.
+    pub(crate) async fn enter(&self, service: &Arc<Service>) -> Result<(Crowd, Place), Failure> {
+        let mut permit = self.permit(1).await?;
+        let most = self.given.limits.concurrency;
+        for crowd in &*self.open_crowds() {
+            permit = match crowd.enter(most, permit) {
+                Ok(place) => return Ok((crowd.clone(), place)),
+                Err(permit) => permit,
+            };
         }
+        let (store, proxy) = self.start().await?;
+        let instance = Instance { store, proxy, answered: 0, permit: None };
+        let ended = service.clone();
+        let crowd = Crowd::start(instance, service.reset().clone(), move |result| ended.crowd_ended(result));
+        let place = crowd.enter(most, permit).map_err(|_| Failure::Overloaded)?;
+        self.open_crowds().push(crowd.clone());
+        Ok((crowd, place))
+    }
+
+    fn open_crowds(&self) -> MutexGuard<'_, Vec<Crowd>> {
+        let mut crowds = self.crowds.lock().unwrap_or_else(PoisonError::into_inner);
+        crowds.retain(|crowd| !crowd.closed());
+        crowds
     }
 
     /// An instance to oneself: an idle one or, where `fresh` or where there is none, a new one. Waits for one where all
     /// are busy, at most for the component's timeout.
     pub(crate) async fn take(&self, fresh: bool) -> Result<Instance, Failure> {
-        let permit = self.permit().await?;
+        let permit = self.permit(self.given.limits.concurrency).await?;
         if !fresh && let Some(mut instance) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back() {
             instance.permit = Some(permit);
             return Ok(instance);
@@ -104,17 +131,23 @@ impl Pool {
     /// Lets go of instances that wait for nothing.
     pub(crate) fn clear(&self) {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.open_crowds().drain(..).for_each(|crowd| crowd.close());
     }
 
     /// How many live, and the bytes of linear memory of those that are idle.
     pub(crate) fn live(&self) -> (usize, usize) {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let busy = self.given.limits.instances - self.permits.available_permits();
-        (busy + idle.len(), idle.iter().map(|instance| instance.store.data().account.memory()).sum())
+        let limits = &self.given.limits;
+        let places = (limits.instances * limits.concurrency).saturating_sub(self.permits.available_permits());
+        (
+            places.div_ceil(limits.concurrency) + idle.len(),
+            idle.iter().map(|instance| instance.store.data().account.memory()).sum(),
+        )
     }
 
-    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+    async fn permit(&self, places: usize) -> Result<OwnedSemaphorePermit, Failure> {
+        let places = u32::try_from(places).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.permits.clone().try_acquire_many_owned(places) {
             return Ok(permit);
         }
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= limits::WAITING {
@@ -122,7 +155,8 @@ impl Pool {
             return Err(Failure::Overloaded);
         }
         let waiting = Waiting(&self.waiting);
-        let permit = tokio::time::timeout(self.given.limits.timeout, self.permits.clone().acquire_owned()).await;
+        let permit =
+            tokio::time::timeout(self.given.limits.timeout, self.permits.clone().acquire_many_owned(places)).await;
         drop(waiting);
         permit.map_err(|_| Failure::Overloaded)?.map_err(|_| Failure::Overloaded)
     }

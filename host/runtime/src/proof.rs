@@ -243,5 +243,5 @@ fn cut(words: &str) -> String {
     while !words.is_char_boundary(end) {
         end -= 1;
     }
-    printable(words[..end].as_bytes())
+    printable(&words.as_bytes()[..end])
 }

@@ -73,8 +73,8 @@ impl Router {
                 }
                 Ok(Decision::Forward(Forwarding {
                     upstream: to.upstream,
-                    strip: to.strip.map(prefix).transpose()?,
-                    add: to.add.map(prefix).transpose()?,
+                    strip: to.strip.as_deref().map(prefix).transpose()?,
+                    add: to.add.as_deref().map(prefix).transpose()?,
                     request_fields: changes(to.request_fields)?,
                     response_fields: changes(to.response_fields)?,
                 }))
@@ -107,8 +107,8 @@ fn is_reference(location: &str) -> bool {
 }
 
 /// A prefix in the form that `Forwarding` promises.
-fn prefix(prefix: String) -> Result<String, String> {
-    let whole = prefix.strip_suffix('/').unwrap_or(&prefix);
+fn prefix(prefix: &str) -> Result<String, String> {
+    let whole = prefix.strip_suffix('/').unwrap_or(prefix);
     let fits = whole.is_empty() || whole.starts_with('/') && is_reference(whole) && !whole.contains(['?', '#', '\\']);
     if fits && !whole.contains("//") && !whole.split('/').any(|segment| matches!(segment, "." | "..")) {
         Ok(whole.to_owned())

@@ -3,34 +3,24 @@
 
 use std::{
     collections::VecDeque,
-    pin::Pin,
     sync::{Arc, atomic::Ordering},
-    task::Poll,
 };
 
-use bytes::Bytes;
-use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::Accessor;
 use wasmtime_wasi_http::{
-    Error, FieldMap, WasiBody, WasiHttpView as _,
+    WasiHttpView as _,
     handler::{Proxy, ProxyPre},
     p2::bindings::http::types::Scheme,
-    p3::{
-        self,
-        bindings::{Service as Handler, http::types::ErrorCode},
-    },
 };
 
 use crate::{
-    Answer, Body, Engine, Failure, Journal, Level,
-    body::Origin,
+    Answer, Body, Engine, Failure, Level,
+    ask::{Rest, Taken, ask},
     counts::{Counts, InFlight},
     ctx::{Ctx, Given},
     failure::trap,
-    limits::GATHER,
     pool::{Instance, Pool},
     streamed::{Fate, Streamed},
     upload::{Progress, Upload},
@@ -60,6 +50,10 @@ impl Service {
         Self { engine, given, pool, counts: Arc::default(), reset }
     }
 
+    pub(crate) fn reset(&self) -> &CancellationToken {
+        &self.reset
+    }
+
     pub(crate) fn pool(&self) -> &Pool {
         &self.pool
     }
@@ -76,12 +70,15 @@ impl Service {
     ) -> Result<Answer, Failure> {
         let _running = self.engine.running();
         let in_flight = InFlight::new(&self.counts);
-        // A 0.2 guest writes its body while `handle` runs, so it can't be told when it is done with an instance.
         let alone = isolation == Isolation::Alone;
-        let instance = self.pool.take(alone).await?;
-        let answer = match instance.proxy {
-            Proxy::P3(_) => self.ask_p3(instance, request, alone, in_flight).await,
-            Proxy::P2(_) => self.ask_p2(instance, request, in_flight).await,
+        let answer = if self.pool.crowds() && !alone {
+            self.ask_crowd(request, in_flight).await
+        } else {
+            let instance = self.pool.take(alone).await?;
+            match instance.proxy {
+                Proxy::P3(_) => self.ask_p3(instance, request, alone, in_flight).await,
+                Proxy::P2(_) => self.ask_p2(instance, request, in_flight).await,
+            }
         };
         if let Err(Failure::Trapped(_)) = &answer {
             self.counts.traps.fetch_add(1, Ordering::Relaxed);
@@ -116,9 +113,8 @@ impl Service {
             biased;
             taken = asked => taken?,
             () = progress.overdue(timeout) => return Err(Failure::TimedOut),
-            () = self.reset.cancelled() => return Err(Failure::NoResponse("reset: an older generation".into())),
+            () = self.reset.cancelled() => return Err(reset()),
         };
-
         let Taken { head, frames, rest, idle } = taken;
         let mut fate = None;
         let body = match rest {
@@ -140,6 +136,41 @@ impl Service {
             }
         }
         Ok(Answer { response: http::Response::from_parts(head, body.boxed_unsync()), effects })
+    }
+
+    /// The same of an instance that carries others too.
+    async fn ask_crowd(self: &Arc<Self>, request: http::Request<Body>, in_flight: InFlight) -> Result<Answer, Failure> {
+        let (crowd, place) = self.pool.enter(self).await?;
+        let progress = Progress::start();
+        let request = request.map(|body| Upload::new(body, progress.clone()));
+        let timeout = self.given.limits.timeout;
+        let taken = tokio::select! {
+            biased;
+            taken = crowd.ask(request) => taken?,
+            () = progress.overdue(timeout) => {
+                // The guest can't be told to give up one of its tasks: it carries the others to their ends, and goes.
+                crowd.expire(timeout);
+                return Err(Failure::TimedOut);
+            }
+            () = self.reset.cancelled() => return Err(reset()),
+        };
+        let Taken { head, frames, rest, .. } = taken;
+        let body = match rest {
+            Rest::Nothing => Streamed::whole(frames),
+            Rest::Host(body) => Streamed::from_host(frames, body),
+            Rest::Guest(body) => {
+                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), timeout).holding((place, in_flight))
+            }
+        };
+        Ok(Answer { response: http::Response::from_parts(head, body.boxed_unsync()), effects: crowd.effects() })
+    }
+
+    /// What became of an instance that carried several.
+    pub(crate) fn crowd_ended(&self, result: wasmtime::Result<()>) {
+        if let Err(error) = result {
+            self.counts.traps.fetch_add(1, Ordering::Relaxed);
+            self.given.journal.about(&self.given.component, Level::Error, trap(&error).to_string());
+        }
     }
 
     /// Runs an instance on until it has nothing left to do: the body that it writes has then left it.
@@ -168,7 +199,7 @@ impl Service {
             Err(error) => {
                 fate.break_off();
                 self.counts.traps.fetch_add(1, Ordering::Relaxed);
-                self.journal().about(&self.given.component, Level::Error, trap(&error).to_string());
+                self.given.journal.about(&self.given.component, Level::Error, trap(&error).to_string());
             }
         }
         drop(in_flight);
@@ -209,7 +240,7 @@ impl Service {
                 if let Err(Failure::Trapped(words)) = failed.send(trap(&error)) {
                     // The response was out already.
                     this.counts.traps.fetch_add(1, Ordering::Relaxed);
-                    this.journal().about(&this.given.component, Level::Error, words);
+                    this.given.journal.about(&this.given.component, Level::Error, words);
                 }
             } else {
                 drop(failed);
@@ -240,105 +271,8 @@ impl Service {
             },
         }
     }
-
-    fn journal(&self) -> &dyn Journal {
-        &*self.given.journal
-    }
 }
 
-/// What was taken off an instance at once.
-struct Taken {
-    head: http::response::Parts,
-    frames: VecDeque<Frame<Bytes>>,
-    rest: Rest,
-    /// The guest has nothing left to do.
-    idle: bool,
-}
-
-enum Rest {
-    Nothing,
-    Host(WasiBody),
-    Guest(WasiBody),
-}
-
-async fn ask(
-    accessor: &Accessor<Ctx>,
-    handler: &Handler,
-    request: http::Request<Upload>,
-    origin: &Origin,
-) -> Result<Taken, Failure> {
-    let (request, sent) = accessor
-        .with(|mut access| {
-            let http = access.data_mut().http();
-            let (head, body) = request.into_parts();
-            let target = head.uri.into_parts();
-            let fields = FieldMap::new_immutable(http.hooks, head.headers);
-            let (scheme, authority, path) = (target.scheme, target.authority, target.path_and_query);
-            let (request, sent) = p3::Request::new(head.method, scheme, authority, path, fields, None, body);
-            wasmtime::error::Ok((http.table.push(request)?, sent))
-        })
-        .map_err(|error| trap(&error))?;
-    let response = handler.wasi_http_handler().call_handle(accessor, request).await.map_err(|error| trap(&error))?;
-    let response = response.map_err(|code| Failure::NoResponse(code_words(&code)))?;
-    let response = accessor
-        .with(|mut access| {
-            let response = access.data_mut().table.delete(response)?;
-            response.into_http(access, sent)
-        })
-        .map_err(|error| Failure::BadAnswer(format!("{error:#}")))?;
-
-    let (head, mut body) = response.into_parts();
-    let mut frames = VecDeque::new();
-    let rest = std::future::poll_fn(|cx| Poll::Ready(gather(&mut body, &mut frames, origin, cx))).await;
-    let idle = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
-    let rest = match rest {
-        Gathered::Whole => Rest::Nothing,
-        Gathered::HostsOwn => Rest::Host(body),
-        Gathered::Guests => Rest::Guest(body),
-        Gathered::Broken(error) => return Err(Failure::BadAnswer(error.to_string())),
-    };
-    Ok(Taken { head, frames, rest, idle })
-}
-
-enum Gathered {
-    Whole,
-    HostsOwn,
-    Guests,
-    Broken(Error),
-}
-
-/// Takes what is there of a body, up to `GATHER`.
-fn gather(
-    body: &mut WasiBody,
-    frames: &mut VecDeque<Frame<Bytes>>,
-    origin: &Origin,
-    cx: &mut std::task::Context<'_>,
-) -> Gathered {
-    let (mut bytes, mut hosts_own) = (0, false);
-    loop {
-        let (frame, from_host) = origin.poll_frame(Pin::new(body), cx);
-        hosts_own |= from_host;
-        match frame {
-            Poll::Ready(None) => return Gathered::Whole,
-            Poll::Ready(Some(Err(error))) => return Gathered::Broken(error),
-            Poll::Ready(Some(Ok(frame))) => {
-                bytes += frame.data_ref().map_or(0, Bytes::len);
-                frames.push_back(frame);
-            }
-            Poll::Pending => break,
-        }
-        if bytes > GATHER {
-            break;
-        }
-    }
-    if hosts_own { Gathered::HostsOwn } else { Gathered::Guests }
-}
-
-fn code_words(code: &ErrorCode) -> String {
-    match code {
-        ErrorCode::InternalError(Some(words)) => {
-            format!("internal-error: {}", crate::capability::stdio::printable(words.as_bytes()))
-        }
-        code => format!("{code:?}"),
-    }
+fn reset() -> Failure {
+    Failure::NoResponse("reset: it was asked of an older generation".into())
 }

@@ -41,6 +41,11 @@ pub(crate) struct Fate {
 }
 
 impl Fate {
+    /// For one of several bodies that an instance writes: they break off together, and end apart.
+    pub(crate) fn of_another_body(&self) -> Self {
+        Self { broken: self.broken.clone(), ..Self::default() }
+    }
+
     pub(crate) fn break_off(&self) {
         self.broken.store(true, Ordering::Release);
     }
@@ -66,6 +71,8 @@ pub(crate) struct Streamed {
     taken: VecDeque<Frame<Bytes>>,
     taken_bytes: u64,
     rest: Rest,
+    /// What is held until the body has ended.
+    held: Option<Box<dyn std::any::Any + Send>>,
 }
 
 enum Rest {
@@ -102,9 +109,14 @@ impl Streamed {
         Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, waiting: None })))
     }
 
+    pub(crate) fn holding(mut self, held: impl std::any::Any + Send) -> Self {
+        self.held = Some(Box::new(held));
+        self
+    }
+
     fn new(taken: VecDeque<Frame<Bytes>>, rest: Rest) -> Self {
         let taken_bytes = taken.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
-        Self { taken, taken_bytes, rest }
+        Self { taken, taken_bytes, rest, held: None }
     }
 }
 

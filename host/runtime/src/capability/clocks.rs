@@ -162,7 +162,7 @@ impl p2::Host for View<'_> {
 impl View<'_> {
     fn timer(&mut self, wait: Duration) -> wasmtime::Result<Resource<DynPollable>> {
         // Too far for the clock is for ever, which a year is for an instance.
-        const FOREVER: Duration = Duration::from_secs(365 * 86_400);
+        const FOREVER: Duration = Duration::from_hours(365 * 24);
         let timer = self.table.push(Timer(tokio::time::Instant::now() + wait.min(FOREVER)))?;
         subscribe(self.table, timer)
     }

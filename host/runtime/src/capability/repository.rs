@@ -21,6 +21,7 @@ use crate::{
 };
 
 /// A handle of the guest's.
+#[expect(unreachable_pub, reason = "generated code names it again as public")]
 pub struct OpenBranch(Arc<dyn Branch>);
 
 impl OpenBranch {

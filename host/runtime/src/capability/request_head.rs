@@ -15,6 +15,7 @@ use crate::{
 const QUESTIONS: usize = 512;
 
 /// The head that a router is asked about.
+#[expect(unreachable_pub, reason = "generated code names it again as public")]
 pub struct Request(pub(crate) Arc<OwnedHead>);
 
 /// The questions of one decision with their answers, in order, each once.

@@ -1,0 +1,35 @@
+//! The child that compiles: it reads a component from standard input and writes code to standard output, within bounds, so
+//! that whatever a file does to the parser or the compiler costs this process alone.
+
+use std::io::{self, Read, Write};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+
+use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, compile};
+
+/// Deep enough for what compilers write; what is nested deeper overflows it and ends the child.
+const STACK: usize = 16 << 20;
+
+/// What the program must do when it is run as `Compiler::in_child` says.
+///
+/// # Errors
+/// One line, to be written to standard error before exiting with 1.
+pub fn compile_as_child() -> Result<(), String> {
+    let words = |error: io::Error| error.to_string();
+    let limits = [
+        (Resource::As, COMPILE_MEMORY),
+        (Resource::Cpu, COMPILE_TIME.as_secs()),
+        (Resource::Core, 0),
+        (Resource::Fsize, 0),
+    ];
+    for (resource, most) in limits {
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        setrlimit(resource, limit).map_err(|error| words(error.into()))?;
+    }
+    let mut bytes = Vec::new();
+    io::stdin().take(LARGEST + 1).read_to_end(&mut bytes).map_err(words)?;
+    // One thread is what its memory is reckoned for, and its stack is of our choice.
+    let compiling = std::thread::Builder::new().stack_size(STACK).spawn(move || compile(&bytes)).map_err(words)?;
+    let code = compiling.join().map_err(|_| "the compiler panicked".to_owned())??;
+    io::stdout().write_all(&code).and_then(|()| io::stdout().flush()).map_err(words)
+}
