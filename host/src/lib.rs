@@ -1,1 +1,5 @@
-//! .
+//! The program, less what the crates beside it do: the manifest.
+
+pub mod manifest;
+pub mod problem;
+pub mod text;
