@@ -1,0 +1,147 @@
+//! What is said over the socket.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{journal::Entry, problem::Problem};
+
+/// The first line of a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// Answered with `Status`.
+    Ps {},
+    /// Followed by so many bytes: the component. The client opens the file, so that its own permissions count. Answered
+    /// when its proof has ended.
+    Swap { name: String, length: u64 },
+    /// Answered when the manifest was read and all that changed was proved.
+    Reload {},
+    /// Answered with the lines that are kept and, with `follow`, with those to come, until either side closes.
+    Logs { follow: bool, name: Option<String> },
+}
+
+/// A line from the host.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "lowercase")]
+pub enum Reply {
+    Status(Status),
+    /// SHA-256 of the component that serves now, in hexadecimal.
+    Swapped {
+        digest: String,
+    },
+    /// The components that have a new generation.
+    Reloaded {
+        components: Vec<String>,
+    },
+    Line(Entry),
+    /// So many lines came too fast for this client.
+    Lost {
+        lines: u64,
+    },
+    /// No line will follow.
+    End,
+    Failed(Refusal),
+}
+
+/// What `host ps --json` prints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    pub components: Vec<ComponentStatus>,
+    pub bindings: Vec<BindingStatus>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ComponentStatus {
+    pub name: String,
+    /// `router`, `service` or `agent`; none where nothing of it was ever loaded.
+    pub role: Option<String>,
+    /// Of what serves: SHA-256 in hexadecimal; none before the first proof.
+    pub digest: Option<String>,
+    /// What it reads, by binding as the component names it.
+    pub revisions: BTreeMap<String, String>,
+    /// Alive now.
+    pub instances: u64,
+    /// Of its instances' guest memory, in bytes.
+    pub memory: u64,
+    /// Since the host started, whatever generation answered.
+    pub requests: u64,
+    /// Requests that were answered out of memory, and those that might have been.
+    pub hits: u64,
+    pub misses: u64,
+    pub traps: u64,
+    /// Seconds for which this generation has served.
+    pub uptime: u64,
+    /// Older generations that still carry something.
+    pub draining: u64,
+    /// Whether it was swapped, and a restart would serve the manifest's file again.
+    pub swapped: bool,
+    /// Why the newest candidate does not serve.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BindingStatus {
+    pub name: String,
+    /// What was fetched, which may be newer than what serves; none for a branch without a commit.
+    pub revision: Option<String>,
+    /// Why it cannot be fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// Why something was not done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    pub message: String,
+    /// By file and line, where it is a file's fault.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+impl Refusal {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), problems: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_lines_of_json() {
+        for (request, line) in [
+            (Request::Ps {}, r#"{"request":"ps"}"#),
+            (Request::Swap { name: "site".into(), length: 3 }, r#"{"request":"swap","name":"site","length":3}"#),
+            (Request::Reload {}, r#"{"request":"reload"}"#),
+            (Request::Logs { follow: true, name: None }, r#"{"request":"logs","follow":true,"name":null}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&request).unwrap(), line);
+            assert_eq!(serde_json::from_str::<Request>(line).unwrap(), request);
+        }
+    }
+
+    #[test]
+    fn a_status_is_what_ps_prints() {
+        let component = ComponentStatus {
+            name: "site".into(),
+            role: Some("service".into()),
+            digest: Some("ab".into()),
+            revisions: [("pages".into(), "cd".into())].into(),
+            requests: 7,
+            ..ComponentStatus::default()
+        };
+        let binding = BindingStatus { name: "pages".into(), error: Some("gone".into()), ..BindingStatus::default() };
+        let status = Status { components: vec![component], bindings: vec![binding] };
+        assert_eq!(
+            serde_json::to_string(&status).unwrap(),
+            concat!(
+                r#"{"components":[{"name":"site","role":"service","digest":"ab","revisions":{"pages":"cd"},"instances":0,"#,
+                r#""memory":0,"requests":7,"hits":0,"misses":0,"traps":0,"uptime":0,"draining":0,"swapped":false}],"#,
+                r#""bindings":[{"name":"pages","revision":null,"error":"gone"}]}"#
+            )
+        );
+    }
+}

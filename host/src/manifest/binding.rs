@@ -1,0 +1,126 @@
+//! `[git.NAME]`: what a component reads and writes under a name.
+
+use std::{path::PathBuf, time::Duration};
+
+use super::{
+    Name, Remote,
+    reader::{Entry, Table},
+};
+use crate::{problem::Place, text::quoted};
+
+/// How often a remote is looked at where nothing else tells.
+const POLL: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug)]
+pub struct Binding {
+    pub name: Name,
+    pub remote: Remote,
+    /// A branch's short name; the remote's own head where none is said.
+    pub branch: Option<String>,
+    pub poll: Duration,
+    /// Holds the secret of the hook that tells of a push.
+    pub hook: Option<PathBuf>,
+    /// A bare repository of our own in the state directory, to be made where it is missing: something to push to.
+    pub ours: bool,
+    pub place: Place,
+}
+
+impl Binding {
+    /// With the defaults; `place` is nowhere.
+    pub(super) fn new(name: Name, remote: Remote, branch: Option<String>) -> Self {
+        Self { name, remote, branch, poll: POLL, hook: None, ours: false, place: Place::default() }
+    }
+
+    /// Where the remote is a path: that path.
+    pub fn local(&self) -> Option<&PathBuf> {
+        match &self.remote {
+            Remote::Local(path) => Some(path),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
+    const POLLS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+
+    let place = table.place();
+    let address = table.required("remote", "a repository's address, or the path of a repository or a directory");
+    let directory = table.source().directory();
+    let remote = address.as_ref().and_then(|entry| entry.text(|text| Remote::parse(text, directory)));
+    // The keys that depend on it are known ones even where it is wrong.
+    let remote = match remote {
+        Some(remote) => Some(remote.read_keys(&mut table)),
+        None => {
+            for key in ["key", "known_hosts", "pin", "ca", "token"] {
+                table.entry(key);
+            }
+            None
+        }
+    };
+    let hook = table.file("hook");
+    refuse_unbuilt(address.as_ref().zip(remote.as_ref()), table.entry("hook").as_ref());
+    let branch = table.text("branch", branch);
+    let poll = table.duration("poll", POLLS).unwrap_or(POLL);
+    table.finish();
+    Some(Binding { name, remote: remote?, branch, poll, hook, ours: false, place })
+}
+
+/// What this version reads and does not do yet. With [`unbuilt`], the one place that knows.
+fn refuse_unbuilt(remote: Option<(&Entry<'_>, &Remote)>, hook: Option<&Entry<'_>>) {
+    if let Some((entry, remote)) = remote
+        && let Some(message) = unbuilt(remote)
+    {
+        entry.report(message);
+    }
+    if let Some(entry) = hook {
+        entry.report("this version has no hooks: a local repository is watched");
+    }
+}
+
+/// Why this version does not serve a remote.
+pub(super) fn unbuilt(remote: &Remote) -> Option<String> {
+    match remote {
+        Remote::Local(_) => None,
+        _ => Some(format!("this version serves local repositories and directories only, and this is {remote}")),
+    }
+}
+
+/// A branch's short name, by Git's rules (git-check-ref-format).
+pub(super) fn branch(text: &str) -> Result<String, String> {
+    if let Some(short) = text.strip_prefix("refs/heads/") {
+        return Err(format!("write the branch's short name: \"{short}\""));
+    }
+    let fits = !text.is_empty()
+        && text != "@"
+        && text.len() <= 200
+        && !text.starts_with('-')
+        && !text.ends_with('.')
+        && !text.contains("..")
+        && !text.contains("@{")
+        && !text.contains(|c: char| c.is_control() || c == ' ' || "~^:?*[\\".contains(c))
+        && text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"));
+    match fits {
+        true => Ok(text.to_owned()),
+        false => Err(format!("{} cannot be a branch's name", quoted(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::branch;
+
+    #[test]
+    fn branches_by_gits_rules() {
+        for good in ["main", "gh-pages", "feature/x", "ümlaut"] {
+            assert_eq!(branch(good), Ok(good.to_owned()));
+        }
+        for bad in [
+            "", "@", "-x", "a..b", "a b", "a~1", "a^", "a:b", "a?", "*", "[a", "a\\b", "a/", "/a", "a//b", ".a",
+            "a.lock", "a.", "a@{1}", "a\n",
+        ] {
+            assert!(branch(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(branch("refs/heads/main"), Err("write the branch's short name: \"main\"".into()));
+        assert_eq!(branch("../x"), Err("`../x` cannot be a branch's name".into()));
+    }
+}

@@ -1,0 +1,59 @@
+//! The manifest of a host that was started without one: this machine alone, the components that were given, and for those
+//! whose names we know, what they need.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{Binding, Component, Grant, Limits, Listen, Manifest, Mode, Name, Remote, TableHash};
+use crate::problem::Place;
+
+/// What a component of this name reads by itself.
+const READS: [(&str, &str); 2] = [("site", "pages"), ("router", "routes")];
+
+/// The branch of the repositories that are made for it.
+const BRANCH: &str = "main";
+
+/// `binds` are read by every component, and stand in for a binding of ours of the same name.
+pub(super) fn manifest(state: &Path, files: &BTreeMap<Name, PathBuf>, binds: Vec<Binding>) -> Manifest {
+    let mut bindings = binds.into_iter().map(|binding| (binding.name.clone(), binding)).collect::<BTreeMap<_, _>>();
+    let read_by_all = bindings.keys().cloned().collect::<Vec<_>>();
+    let mut components = BTreeMap::new();
+    for (name, path) in files {
+        let own = READS
+            .iter()
+            .find(|(component, _)| *component == &**name)
+            .map(|(_, binding)| Name::parse(binding).expect("our own names are names"));
+        if let Some(own) = &own {
+            bindings.entry(own.clone()).or_insert_with(|| ours(state, own));
+        }
+        let git = read_by_all.iter().cloned().chain(own);
+        let git = git.map(|name| (name.clone(), Grant { from: name, mode: Mode::Read })).collect();
+        components.insert(name.clone(), component(name, path, git));
+    }
+    for component in components.values_mut() {
+        component.hash = TableHash::of(component, &bindings);
+    }
+    Manifest { bindings, components, ..Manifest::new(Listen::default()) }
+}
+
+/// A repository in the state directory to push to; apart from `git/`, where the host's copies are.
+fn ours(state: &Path, name: &Name) -> Binding {
+    let remote = Remote::Local(state.join("remotes").join(format!("{name}.git")));
+    Binding { ours: true, ..Binding::new(name.clone(), remote, Some(BRANCH.into())) }
+}
+
+fn component(name: &Name, path: &Path, git: BTreeMap<Name, Grant>) -> Component {
+    Component {
+        name: name.clone(),
+        path: path.to_owned(),
+        git,
+        http: BTreeSet::new(),
+        env: BTreeMap::new(),
+        probe: None,
+        limits: Limits::default(),
+        hash: TableHash::default(),
+        place: Place::default(),
+    }
+}

@@ -1,0 +1,88 @@
+//! `[listen]`: where clients come in, and which of them speak for others.
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use ipnet::IpNet;
+
+use super::reader::Table;
+use crate::text::quoted;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    pub http: Vec<Address>,
+    pub https: Vec<Address>,
+    /// Proxies whose `X-Forwarded-*` are believed.
+    pub trusted: Vec<IpNet>,
+    /// Whether plain HTTP is redirected to HTTPS rather than served.
+    pub redirect: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Address {
+    pub at: SocketAddr,
+    /// To be left out where this machine has no such address (no IPv6). Any other failure to bind is an error.
+    pub optional: bool,
+}
+
+impl Address {
+    /// As an operator writes it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the operator.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Ok(at) = text.parse() {
+            return Ok(Self { at, optional: false });
+        }
+        let meant = match text.rsplit_once(':') {
+            _ if text.parse::<u16>().is_ok() => format!("127.0.0.1:{text}"),
+            Some(("" | "*" | "localhost", port)) if port.parse::<u16>().is_ok() => format!("127.0.0.1:{port}"),
+            _ => "127.0.0.1:8080\" or \"[::1]:8080".into(),
+        };
+        Err(format!("{} is not an IP address and a port: write \"{meant}\"", quoted(text)))
+    }
+}
+
+impl Default for Listen {
+    /// This machine alone, on ports that need no privilege.
+    fn default() -> Self {
+        let loopback = |port| {
+            vec![
+                Address { at: (Ipv4Addr::LOCALHOST, port).into(), optional: false },
+                Address { at: (Ipv6Addr::LOCALHOST, port).into(), optional: true },
+            ]
+        };
+        Self { http: loopback(8080), https: loopback(8443), trusted: Vec::new(), redirect: true }
+    }
+}
+
+/// A manifest that names no address listens where the built-in one does; one that names one kind has not the other.
+pub(super) fn read(mut table: Table<'_>) -> Listen {
+    let default = Listen::default();
+    let http = table.texts("http", Address::parse);
+    let https = table.texts("https", Address::parse);
+    let trusted = table.texts("trusted", network).unwrap_or_default();
+    let redirect = table.flag("redirect", default.redirect);
+
+    let shared = http.iter().flatten().find(|a| a.at.port() != 0 && https.iter().flatten().any(|b| b.at == a.at));
+    if let Some(Address { at, .. }) = shared {
+        table.report(format!("has {at} for both `http` and `https`: one address, one protocol"));
+    }
+    table.finish();
+    match (http, https) {
+        (None, None) => Listen { trusted, redirect, ..default },
+        (http, https) => Listen { http: http.unwrap_or_default(), https: https.unwrap_or_default(), trusted, redirect },
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let Ok(network) = text.parse::<IpNet>() else {
+        return Err(match text.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("{} has no prefix length: write \"{}\"", quoted(text), IpNet::from(address)),
+            Err(_) => format!("{} is not a network: write \"10.0.0.0/8\" or \"fd00::/8\"", quoted(text)),
+        });
+    };
+    if network != network.trunc() {
+        return Err(format!("{} has bits beyond its prefix: write \"{}\"", quoted(text), network.trunc()));
+    }
+    Ok(network)
+}

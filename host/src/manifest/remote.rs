@@ -1,0 +1,295 @@
+//! Where a binding's branch comes from: the address as an operator writes it, and the keys that go with each kind.
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use url::Host;
+
+use super::{Origin, Scheme, origin::Url, reader::Table};
+use crate::text::quoted;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remote {
+    /// A repository, bare or with a work tree, or a plain directory, which stands in for a branch. Absolute.
+    Local(PathBuf),
+    Ssh {
+        user: Option<String>,
+        host: Host,
+        port: u16,
+        path: String,
+        key: Option<PathBuf>,
+        host_key: Option<HostKey>,
+    },
+    Git {
+        host: Host,
+        port: u16,
+        path: String,
+    },
+    Http {
+        origin: Origin,
+        path: String,
+        ca: Option<PathBuf>,
+        token: Option<PathBuf>,
+    },
+}
+
+/// How an SSH server proves who it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostKey {
+    KnownHosts(PathBuf),
+    /// `SHA256:` and the fingerprint, as `ssh-keygen -l` prints it.
+    Pin(String),
+}
+
+impl Remote {
+    /// An address alone; a path is looked up in `directory`.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words for the operator.
+    pub(super) fn parse(text: &str, directory: &Path) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("is empty: name a repository or a directory".into());
+        }
+        if text.starts_with('-') {
+            return Err(format!("{} begins with a dash: for a path write \"./{text}\"", quoted(text)));
+        }
+        if text.contains(char::is_control) {
+            return Err(format!("{} has a control character", quoted(text)));
+        }
+        if text.contains("://") {
+            return Self::parse_url(text);
+        }
+        // As Git reads it: a colon before the first slash makes it SSH.
+        let Some((before, path)) = text.split_once(':').filter(|(before, _)| !before.contains('/')) else {
+            if text.starts_with('~') {
+                return Err(format!(
+                    "{} begins with `~`, which nobody expands here: write the whole path",
+                    quoted(text)
+                ));
+            }
+            return Ok(Self::Local(directory.join(text)));
+        };
+        if path.starts_with(':') {
+            return Err(format!("{} asks for a helper program, and none is ever run", quoted(text)));
+        }
+        let (user, host) = match before.rsplit_once('@') {
+            Some((user, host)) => (Some(user), host),
+            None => (None, before),
+        };
+        let as_url = format!("ssh://{host}/");
+        let url = Url::parse(&as_url).map_err(|message| format!("{message}; for a path write \"./{text}\""))?;
+        Self::ssh(user, url.host, None, path)
+    }
+
+    fn parse_url(text: &str) -> Result<Self, String> {
+        // The only scheme whose URLs may have no host.
+        if let Some(path) = text.strip_prefix("file://") {
+            return Err(format!("write the path alone: \"{path}\""));
+        }
+        let url = Url::parse(text)?;
+        let path = url.rest;
+        if path.len() < 2 || path.contains(['?', '#']) {
+            return Err(format!("{} needs the path of a repository and nothing behind it", quoted(&shown(&url))));
+        }
+        match &*url.scheme {
+            "ssh" if url.password => {
+                Err("credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"".into())
+            }
+            "ssh" => Self::ssh(url.user, url.host, url.port, path),
+            "http" | "https" if url.user.is_some() => {
+                Err("credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"".into())
+            }
+            "git" if url.user.is_some() => {
+                Err("credentials do not belong in a URL, and git:// has none: use ssh:// with key = \"FILE\"".into())
+            }
+            "git" => Ok(Self::Git { host: url.host, port: url.port.unwrap_or(9418), path: path.to_owned() }),
+            "http" | "https" => {
+                let scheme = if url.scheme == "http" { Scheme::Http } else { Scheme::Https };
+                Ok(Self::Http { origin: url.origin(scheme), path: path.to_owned(), ca: None, token: None })
+            }
+            _ => Err(format!("{} is none of ssh://, https://, http://, git:// and a path", quoted(&shown(&url)))),
+        }
+    }
+
+    fn ssh(user: Option<&str>, host: Host, port: Option<u16>, path: &str) -> Result<Self, String> {
+        let user = match user {
+            Some(user) if user.is_empty() || user.starts_with('-') || user.contains(':') => {
+                return Err("the user before `@` is not a name".into());
+            }
+            user => user.map(str::to_owned),
+        };
+        if path.is_empty() || path.starts_with('-') {
+            return Err("an address over SSH needs the path of a repository".into());
+        }
+        Ok(Self::Ssh { user, host, port: port.unwrap_or(22), path: path.to_owned(), key: None, host_key: None })
+    }
+
+    /// The keys of a binding's table that go with this kind of remote; the others are wrong there.
+    pub(super) fn read_keys(self, table: &mut Table<'_>) -> Self {
+        let unsuited = |table: &mut Table<'_>, keys: &[&'static str], remote: &Self| {
+            for key in keys {
+                if let Some(entry) = table.entry(key) {
+                    entry.report(format!("goes with {}, and `remote` is {remote}", suited(key)));
+                }
+            }
+        };
+        match self {
+            Self::Local(_) | Self::Git { .. } => {
+                unsuited(table, &["key", "known_hosts", "pin", "ca", "token"], &self);
+                self
+            }
+            Self::Http { ref origin, .. } if origin.scheme == Scheme::Http => {
+                unsuited(table, &["key", "known_hosts", "pin", "ca", "token"], &self);
+                self
+            }
+            Self::Http { origin, path, .. } => {
+                let remote = Self::Http { origin, path, ca: table.file("ca"), token: table.file("token") };
+                unsuited(table, &["key", "known_hosts", "pin"], &remote);
+                remote
+            }
+            Self::Ssh { user, host, port, path, .. } => {
+                let known_hosts = table.file("known_hosts");
+                let pin = table.text("pin", pin);
+                if known_hosts.is_some() && pin.is_some() {
+                    table.report("has `known_hosts` and `pin`: one of them");
+                }
+                let host_key = pin.map(HostKey::Pin).or(known_hosts.map(HostKey::KnownHosts));
+                let remote = Self::Ssh { user, host, port, path, key: table.file("key"), host_key };
+                unsuited(table, &["ca", "token"], &remote);
+                remote
+            }
+        }
+    }
+
+    /// Why nothing can be pushed there, where that can be told from the manifest.
+    pub(super) fn unwritable(&self) -> Option<&'static str> {
+        match self {
+            Self::Http { origin, .. } if origin.scheme == Scheme::Http => Some("plain HTTP carries no credentials"),
+            Self::Http { token: None, .. } => Some("it has no `token`"),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local(_) => "a path",
+            Self::Ssh { .. } => "an address over SSH",
+            Self::Git { .. } => "a git:// URL",
+            Self::Http { origin, .. } if origin.scheme == Scheme::Http => "an http:// URL",
+            Self::Http { .. } => "an https:// URL",
+        })
+    }
+}
+
+/// Without what may be a secret.
+fn shown(url: &Url<'_>) -> String {
+    format!("{}://{}{}", url.scheme, url.host, url.rest)
+}
+
+fn suited(key: &str) -> &'static str {
+    match key {
+        "key" | "known_hosts" | "pin" => "an address over SSH",
+        _ => "an https:// URL",
+    }
+}
+
+fn pin(text: &str) -> Result<String, String> {
+    let digest = text.strip_prefix("SHA256:").map(|digest| digest.trim_end_matches('='));
+    match digest {
+        Some(digest)
+            if digest.len() == 43 && digest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/') =>
+        {
+            Ok(format!("SHA256:{digest}"))
+        }
+        _ => Err(format!(
+            "{} is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it",
+            quoted(text)
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let here = Path::new("/srv");
+        for (text, kind) in [
+            ("../blog.git", "Local(\"/srv/../blog.git\")"),
+            ("public/", "Local(\"/srv/public/\")"),
+            ("/var/git/x:y", "Local(\"/var/git/x:y\")"),
+            ("./a:b", "Local(\"/srv/./a:b\")"),
+            (
+                "git@example.org:me/blog.git",
+                "Ssh { user: Some(\"git\"), host: Domain(\"example.org\"), port: 22, path: \"me/blog.git\", key: None, host_key: None }",
+            ),
+            (
+                "ssh://me@example.org:2222/srv/blog.git",
+                "Ssh { user: Some(\"me\"), host: Domain(\"example.org\"), port: 2222, path: \"/srv/blog.git\", key: None, host_key: None }",
+            ),
+            ("git://[::1]/blog.git", "Git { host: Ipv6(::1), port: 9418, path: \"/blog.git\" }"),
+            (
+                "https://example.org/me/blog.git",
+                "Http { origin: Origin { scheme: Https, host: Domain(\"example.org\"), port: 443 }, path: \"/me/blog.git\", ca: None, token: None }",
+            ),
+        ] {
+            assert_eq!(format!("{:?}", Remote::parse(text, here).expect(text)), kind);
+        }
+    }
+
+    #[test]
+    fn what_is_not_an_address() {
+        for (text, message) in [
+            ("", "is empty: name a repository or a directory"),
+            ("-oProxyCommand=x", "`-oProxyCommand=x` begins with a dash: for a path write \"./-oProxyCommand=x\""),
+            ("ext::sh -c x", "`ext::sh -c x` asks for a helper program, and none is ever run"),
+            ("~/blog.git", "`~/blog.git` begins with `~`, which nobody expands here: write the whole path"),
+            ("file:///srv/blog.git", "write the path alone: \"/srv/blog.git\""),
+            ("ftp://a.test/x", "`ftp://a.test/x` is none of ssh://, https://, http://, git:// and a path"),
+            ("https://a.test", "`https://a.test` needs the path of a repository and nothing behind it"),
+            ("https://a.test/x?y", "`https://a.test/x?y` needs the path of a repository and nothing behind it"),
+            (
+                "https://me:secret@a.test/x",
+                "credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
+            ),
+            (
+                "https://secret@a.test/x",
+                "credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
+            ),
+            (
+                "ssh://me:secret@a.test/x",
+                "credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"",
+            ),
+            (
+                "git://me@a.test/x",
+                "credentials do not belong in a URL, and git:// has none: use ssh:// with key = \"FILE\"",
+            ),
+            ("ssh://-x@a.test/x", "the user before `@` is not a name"),
+            ("a.test:", "an address over SSH needs the path of a repository"),
+            ("a.test:-x", "an address over SSH needs the path of a repository"),
+            (
+                "a b:c",
+                "`ssh://a b/` is not a URL: it has a blank, a control character or a backslash; for a path write \"./a b:c\"",
+            ),
+            ("a\nb", "`a\\nb` has a control character"),
+        ] {
+            assert_eq!(Remote::parse(text, Path::new("/")), Err(message.to_owned()), "{text}");
+        }
+    }
+
+    #[test]
+    fn pins() {
+        let pinned = "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGyvCJqGwM4ccEhL5bY";
+        assert_eq!(pin(pinned), Ok(pinned.to_owned()));
+        assert_eq!(pin(&format!("{pinned}=")), Ok(pinned.to_owned()));
+        assert_eq!(
+            pin("SHA256:x"),
+            Err("`SHA256:x` is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it".into())
+        );
+    }
+}

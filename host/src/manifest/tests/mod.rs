@@ -1,0 +1,288 @@
+//! Manifests as an operator writes them, and what they come to.
+
+mod mistakes;
+
+use std::{path::PathBuf, time::Duration};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A directory with the files that the manifests here name.
+struct Fixture(TempDir);
+
+impl Fixture {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for file in ["site.wasm", "router.wasm", "blog.wasm", "ca.pem", "chain.pem", "key.pem", "token", "id_ed25519"] {
+            std::fs::write(directory.path().join(file), "").unwrap();
+        }
+        std::fs::create_dir(directory.path().join("public")).unwrap();
+        Self(directory)
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.0.path().join(path)
+    }
+
+    fn load(&self, manifest: &str, options: Options) -> Result<Loaded, Problems> {
+        std::fs::write(self.at("host.toml"), manifest).unwrap();
+        load(&Options { manifest: Some(self.at("host.toml")), ..options })
+    }
+
+    fn manifest(&self, manifest: &str) -> Manifest {
+        self.load(manifest, Options::default()).unwrap_or_else(|problems| panic!("{problems}")).manifest
+    }
+
+    /// As it is printed, without the directory.
+    fn shown(&self, printed: impl ToString) -> String {
+        printed.to_string().replace(&format!("{}/", self.0.path().display()), "")
+    }
+}
+
+/// The one component that a manifest must have, for those that are about something else.
+const SITE: &str = "[component.site]\npath = 'site.wasm'\n";
+
+/// The manifest of the documentation, less what is not built.
+const WHOLE: &str = r#"
+[listen]
+http  = "127.0.0.1:8080"
+https = ["0.0.0.0:8443", "[::]:8443"]
+trusted = ["10.0.0.0/8"]
+redirect = false
+
+[git.pages]
+remote = "public/"
+branch = "gh-pages"
+poll   = "90s"
+
+[git.routes]
+remote = "/srv/routes.git"
+
+[upstream.app]
+url = ["http://10.0.0.3:80", "https://app.test"]
+protocol = "h2c"
+raw-path = true
+ca = "ca.pem"
+
+[component.site]
+path    = "site.wasm"
+git     = { pages = "read", other = { from = "routes", mode = "write" } }
+http    = ["https://api.example.org"]
+env     = { THEME = "dark" }
+probe   = "/healthz?deep=1"
+memory  = "128MiB"
+timeout = "2s"
+concurrency = 2
+instances = 4
+drain = "1m"
+
+[[certificate]]
+chain = "chain.pem"
+key   = "key.pem"
+
+[memory]
+answers = "1GiB"
+
+[log]
+access = "combined"
+
+[component.router]
+path = "router.wasm"
+git = { routes = "read" }
+"#;
+
+#[test]
+fn a_whole_manifest() {
+    let fixture = Fixture::new();
+    let manifest = fixture.manifest(WHOLE);
+    let address = |text: &str| Address { at: text.parse().unwrap(), optional: false };
+    assert_eq!(
+        manifest.listen,
+        Listen {
+            http: vec![address("127.0.0.1:8080")],
+            https: vec![address("0.0.0.0:8443"), address("[::]:8443")],
+            trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            redirect: false,
+        }
+    );
+    let pages = &manifest.bindings["pages"];
+    assert_eq!(pages.local(), Some(&fixture.at("public/")));
+    assert_eq!((pages.branch.as_deref(), pages.poll, pages.ours), (Some("gh-pages"), Duration::from_secs(90), false));
+    assert_eq!(pages.place.line, Some(8));
+    let routes = &manifest.bindings["routes"];
+    assert_eq!((routes.branch.as_deref(), routes.poll), (None, Duration::from_secs(60)));
+
+    let app = &manifest.upstreams["app"];
+    assert_eq!(app.urls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://10.0.0.3", "https://app.test"]);
+    assert_eq!((app.protocol, app.raw_path, app.ca.as_ref()), (Protocol::H2c, true, Some(&fixture.at("ca.pem"))));
+
+    let site = &manifest.components["site"];
+    assert_eq!(site.path, fixture.at("site.wasm"));
+    let name = |text| Name::parse(text).unwrap();
+    let grants = [
+        (name("other"), Grant { from: name("routes"), mode: Mode::Write }),
+        (name("pages"), Grant { from: name("pages"), mode: Mode::Read }),
+    ];
+    assert_eq!(site.git, grants.into());
+    assert_eq!(site.http, [Origin::parse("https://api.example.org").unwrap()].into());
+    assert_eq!(site.env, [("THEME".to_owned(), "dark".to_owned())].into());
+    assert_eq!(site.probe.as_ref().map(|probe| probe.as_str()), Some("/healthz?deep=1"));
+    let limits = Limits {
+        memory: 128 << 20,
+        timeout: Some(Duration::from_secs(2)),
+        concurrency: 2,
+        instances: 4,
+        drain: Duration::from_secs(60),
+    };
+    assert_eq!(site.limits, limits);
+    let router = &manifest.components["router"];
+    assert_eq!(router.limits, Limits::default());
+    assert_eq!(router.limits.request(), Duration::from_secs(5));
+    assert_eq!(router.limits.tick(), Duration::from_secs(600));
+
+    assert_eq!(manifest.certificates[0].chain, fixture.at("chain.pem"));
+    assert_eq!((manifest.answers, manifest.access), (1 << 30, AccessLog::Combined));
+}
+
+#[test]
+fn a_manifest_without_listeners_has_the_built_in_ones() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.manifest(SITE).listen, Listen::default());
+    let trusted = fixture.manifest(&format!("[listen]\nredirect = false\n{SITE}")).listen;
+    assert_eq!(trusted, Listen { redirect: false, ..Listen::default() });
+    let plain = fixture.manifest(&format!("[listen]\nhttp = '127.0.0.1:0'\n{SITE}")).listen;
+    assert_eq!((plain.http.len(), plain.https.len()), (1, 0));
+}
+
+#[test]
+fn arguments_go_before_the_manifest() {
+    let fixture = Fixture::new();
+    let options = || Options {
+        components: vec![fixture.at("site.wasm")],
+        http: vec![Address::parse("127.0.0.1:1").unwrap()],
+        bind: vec![Bind::parse(&format!("pages={}", fixture.at("elsewhere").display())).unwrap()],
+        ..Options::default()
+    };
+    let manifest = "[git.pages]\nremote = 'public'\n[component.site]\npath = 'gone.wasm'\ngit = { pages = 'read' }";
+    let loaded = fixture.load(manifest, options()).unwrap();
+    assert_eq!(loaded.manifest.components["site"].path, fixture.at("site.wasm"));
+    assert_eq!(loaded.manifest.bindings["pages"].local(), Some(&fixture.at("elsewhere")));
+    assert_eq!(loaded.manifest.listen.http, [Address::parse("127.0.0.1:1").unwrap()]);
+    assert_eq!(loaded.manifest.listen.https, Listen::default().https);
+    assert_eq!(
+        loaded.warnings.iter().map(|warning| fixture.shown(warning)).collect::<Vec<_>>(),
+        ["binding `pages`: there is nothing at `elsewhere` yet"]
+    );
+
+    // A file that is not there hides nothing of the manifest's.
+    let options = Options { components: vec![fixture.at("gone.wasm")], ..Options::default() };
+    let problems = fixture.load("[component.gone]\nmemory = 1\n", options).unwrap_err();
+    assert_eq!(
+        fixture.shown(problems),
+        "there is no file `gone.wasm`\n\
+         host.toml:2: `memory`: `1` has no unit: write \"1MiB\" (or another of KiB, MiB, GiB)"
+    );
+}
+
+#[test]
+fn what_is_left_out_is_said() {
+    let fixture = Fixture::new();
+    let options = Options { components: vec![fixture.at("site.wasm"), fixture.at("blog.wasm")], ..Options::default() };
+    let loaded = fixture.load(&format!("[git.pages]\nremote = 'public'\n{SITE}"), options.clone()).unwrap();
+    assert_eq!(loaded.manifest.components.len(), 1);
+    assert_eq!(
+        loaded.warnings.iter().map(|warning| fixture.shown(warning)).collect::<Vec<_>>(),
+        [
+            "host.toml: component `blog` has no table and is left out; to run it add\n\
+             [component.blog]\npath = \"blog.wasm\"",
+            "host.toml:1: binding `pages` is granted to no component",
+        ]
+    );
+    let problems = fixture.load("", options).unwrap_err();
+    assert_eq!(
+        fixture.shown(problems),
+        "host.toml: has no component; to run `blog` add\n[component.blog]\npath = \"blog.wasm\""
+    );
+}
+
+#[test]
+fn the_built_in_manifest() {
+    let fixture = Fixture::new();
+    let options = Options {
+        state: "/state".into(),
+        components: ["site.wasm", "router.wasm", "blog.wasm"].map(|file| fixture.at(file)).into(),
+        ..Options::default()
+    };
+    let manifest = load(&options).unwrap().manifest;
+    let granted = |manifest: &Manifest| {
+        let names = |component: &Component| component.git.keys().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        manifest
+            .components
+            .values()
+            .map(|component| format!("{}: {}", component.name, names(component)))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(granted(&manifest), ["blog: ", "router: routes", "site: pages"]);
+    let bindings = manifest.bindings.values();
+    let bindings = bindings.map(|b| (&*b.name, b.local().unwrap().to_str().unwrap(), b.branch.as_deref(), b.ours));
+    assert_eq!(
+        bindings.collect::<Vec<_>>(),
+        [
+            ("pages", "/state/remotes/pages.git", Some("main"), true),
+            ("routes", "/state/remotes/routes.git", Some("main"), true),
+        ]
+    );
+    let addresses = |addresses: &[Address]| {
+        addresses.iter().map(|address| format!("{} {}", address.at, address.optional)).collect::<Vec<_>>()
+    };
+    assert_eq!(addresses(&manifest.listen.http), ["127.0.0.1:8080 false", "[::1]:8080 true"]);
+    assert_eq!(addresses(&manifest.listen.https), ["127.0.0.1:8443 false", "[::1]:8443 true"]);
+    assert!(manifest.listen.redirect);
+
+    let bind = Bind::parse(&format!("pages={}", fixture.at("public").display())).unwrap();
+    let manifest = load(&Options { bind: vec![bind], ..options }).unwrap().manifest;
+    assert_eq!(granted(&manifest), ["blog: pages", "router: pages routes", "site: pages"]);
+    assert_eq!(manifest.bindings["pages"].local(), Some(&fixture.at("public")));
+    assert!(!manifest.bindings["pages"].ours);
+}
+
+#[test]
+fn a_tables_hash_stands_while_the_table_does() {
+    let fixture = Fixture::new();
+    let hash = |table: &str, bindings: &str| {
+        fixture.manifest(&format!("{bindings}\n[component.site]\n{table}")).components["site"].hash
+    };
+    let bindings = "[git.pages]\nremote = '/srv/pages.git'\n[git.routes]\nremote = '/srv/routes.git'";
+    let table = "path = 'site.wasm'\ngit = { pages = 'read' }\nenv = { A = '1', B = '2' }";
+    let first = hash(table, bindings);
+    // Kept in state directories: a change of the form gets a new first word.
+    assert_eq!(first.to_string(), "bfbde673ed3f366d6d9904843bc9a8b364c58af31a87c7a902693ac4f1d898f1");
+
+    for same in [
+        "env = { B = '2', A = '1' } # a comment\n\ngit.pages = 'read'\npath = 'site.wasm'",
+        "path = 'router.wasm'\ngit = { pages = 'read' }\nenv = { A = '1', B = '2' }",
+        "path = 'site.wasm'\ngit = { pages = { mode = 'read' } }\nenv = { A = '1', B = '2' }\nmemory = '65536KiB'\ndrain = '300s'",
+    ] {
+        assert_eq!(hash(same, bindings), first, "{same}");
+    }
+    assert_eq!(hash(table, &bindings.replace("routes.git", "other.git")), first, "a binding that it does not name");
+    for other in [
+        table.replace("read", "write"),
+        table.replace("'1'", "'3'"),
+        table.replace("A =", "C ="),
+        table.replace("pages =", "a =").replace("'read'", "{ from = 'pages', mode = 'read' }"),
+        table.replace("{ pages = 'read' }", "{ pages = { from = 'routes', mode = 'read' } }"),
+        format!("{table}\nhttp = 'https://a.test'"),
+        format!("{table}\nprobe = '/'"),
+        format!("{table}\nmemory = '1MiB'"),
+        format!("{table}\ntimeout = '5s'"),
+        format!("{table}\nconcurrency = 2"),
+        format!("{table}\ninstances = 2"),
+        format!("{table}\ndrain = '1s'"),
+    ] {
+        assert_ne!(hash(&other, bindings), first, "{other}");
+    }
+    assert_ne!(hash(table, &bindings.replace("pages.git", "other.git")), first);
+    assert_ne!(hash(table, &bindings.replace("pages.git'", "pages.git'\nbranch = 'x'")), first);
+}
