@@ -1,0 +1,6 @@
+//! The end-to-end tests: the real program, driven over real sockets, real TLS and real Git, with real components under
+//! wasmtime. One file a subject; what they stand on is in `support`. Nothing here reads the program's insides.
+
+mod code_rules;
+mod scripts;
+mod support;

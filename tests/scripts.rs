@@ -1,0 +1,56 @@
+//! The scripts: each a page that can be read, and the vendored interfaces as they were brought.
+
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
+
+use crate::support::{guests::root, skip::missing};
+
+const PAGE: usize = 60;
+
+#[test]
+fn each_script_is_a_readable_page() {
+    let mut scripts: Vec<_> =
+        fs::read_dir(root().join("scripts")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    scripts.push(root().join(".ci/run"));
+    for script in &scripts {
+        let name = script.display();
+        let text = fs::read_to_string(script).unwrap();
+        assert!(text.starts_with("#!/usr/bin/env bash\n# "), "{name}: what it is and does");
+        assert!(text.contains("\nset -euo pipefail\n"), "{name}: set -euo pipefail");
+        assert!(text.lines().count() <= PAGE, "{name}: more than a page");
+        // rustc puts its output in place by a rename: as root it would put a file in place of the device.
+        assert!(!text.contains("-o /dev/null"), "{name}: an output that is not wanted goes to a temporary file");
+        assert_eq!(script.metadata().unwrap().permissions().mode() & 0o111, 0o111, "{name}: not executable");
+    }
+    if missing(&["shellcheck"]) {
+        return;
+    }
+    let said = Command::new("shellcheck").args(&scripts).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stdout));
+}
+
+#[test]
+fn the_vendored_interfaces_are_unedited() {
+    let said = Command::new(root().join("scripts/vendor-wit")).arg("--check").output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&[said.stdout, said.stderr].concat()));
+}
+
+#[test]
+fn every_program_that_a_test_wants_can_be_installed() {
+    let script = fs::read_to_string(root().join("scripts/test")).unwrap();
+    let known = script.lines().find_map(|line| line.strip_prefix("programs=(")).expect("the list of programs");
+    let known: Vec<_> = known.trim_end_matches(')').split(' ').filter_map(|each| each.split(':').next()).collect();
+    let mut wanted = 0;
+    let folder = root().join("tests");
+    for folder in [folder.clone(), folder.join("support")] {
+        for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+            let text = fs::read_to_string(&file).unwrap();
+            for list in text.split("missing(&[\"").skip(1).filter_map(|rest| rest.split("\"]").next()) {
+                for program in list.split("\", \"") {
+                    assert!(known.contains(&program), "{}: scripts/test can't install {program}", file.display());
+                    wanted += 1;
+                }
+            }
+        }
+    }
+    assert!(wanted > 3, "the tests ask in another way now");
+}

@@ -1,0 +1,72 @@
+//! nginx, a stranger's upstream.
+
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use super::{
+    upstream::dead,
+    wait::{SOON, until},
+};
+
+/// nginx, serving until it is dropped.
+pub(crate) struct Nginx {
+    address: SocketAddr,
+    _process: Child,
+}
+
+impl Nginx {
+    /// Serves `folder/www` by the directives of one `server`.
+    pub(crate) async fn start(folder: &Path, directives: &str) -> Self {
+        // It can't be told to pick a port itself.
+        let address = dead();
+        let here = folder.display();
+        let configuration = format!(
+            "daemon off; master_process off; pid {here}/nginx.pid; error_log {here}/nginx.log; events {{}}\n\
+             http {{ access_log off; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
+             fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
+             server {{ listen {address}; root {here}/www; {directives} }} }}\n"
+        );
+        let file = folder.join("nginx.conf");
+        fs::write(&file, configuration).expect("the folder is the test's");
+        let mut process = Command::new("nginx")
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("nginx is installed");
+        until(SOON, "nginx", async || {
+            assert!(process.try_wait().expect("a child of ours").is_none(), "{}", log(folder));
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Self { address, _process: process }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("nginx.log")).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn nginx_serves_a_folder() {
+    if super::skip::missing(&["nginx"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("www")).unwrap();
+    let nginx = Nginx::start(folder.path(), "location /x { return 204; }").await;
+    let response = super::raw::plain(nginx.address(), b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(super::raw::status(&response), 204);
+}
