@@ -14,6 +14,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
@@ -34,6 +35,11 @@ pub struct Digest([u8; 32]);
 impl Digest {
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
+    }
+
+    /// One that was reckoned elsewhere.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
     }
 
     /// What `Display` wrote.
@@ -64,11 +70,17 @@ impl fmt::Debug for Digest {
 /// A component, compiled and ready to be linked.
 pub struct Code {
     pub(crate) component: Component,
+    bytes: Bytes,
     digest: Digest,
     surface: Surface,
 }
 
 impl Code {
+    /// As they were given.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     pub fn digest(&self) -> Digest {
         self.digest
     }
@@ -118,20 +130,21 @@ impl Compiler {
     }
 
     /// Loads a component; blocks for as long as it takes to compile.
-    pub fn load(&self, engine: &Engine, bytes: &[u8]) -> Result<Code, LoadError> {
+    pub fn load(&self, engine: &Engine, bytes: impl Into<Bytes>) -> Result<Code, LoadError> {
+        let bytes = bytes.into();
         if bytes.len() as u64 > LARGEST {
             return Err(LoadError::TooLarge);
         }
-        check_preamble(bytes)?;
-        let digest = Digest::of(bytes);
+        check_preamble(&bytes)?;
+        let digest = Digest::of(&bytes);
         let kept = self.kept.as_ref().map(|folder| folder.join(file_name(engine, digest)));
         if let Some(component) = kept.as_deref().and_then(read_kept).and_then(|code| deserialize(engine, &code).ok()) {
             let surface = Surface::of(&component, engine.wasm());
-            return Ok(Code { component, digest, surface });
+            return Ok(Code { component, bytes, digest, surface });
         }
         let code = match &self.child {
-            Some((program, arguments)) => compile_in_child(program, arguments, bytes)?,
-            None => compile(bytes).map_err(LoadError::Invalid)?,
+            Some((program, arguments)) => compile_in_child(program, arguments, &bytes)?,
+            None => compile(&bytes).map_err(LoadError::Invalid)?,
         };
         let component = deserialize(engine, &code).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;
         if let Some(path) = kept {
@@ -139,7 +152,7 @@ impl Compiler {
             let _ = write_kept(&path, &code);
         }
         let surface = Surface::of(&component, engine.wasm());
-        Ok(Code { component, digest, surface })
+        Ok(Code { component, bytes, digest, surface })
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Generation {
     kind: Kind,
     given: Arc<Given>,
     revisions: BTreeMap<String, String>,
+    label: Arc<str>,
     since: Instant,
     reset: CancellationToken,
     counts: Arc<Counts>,
@@ -77,9 +78,13 @@ impl Generation {
             Kind::Service(service) => service.counts().clone(),
             Kind::Router(_) | Kind::Agent(_) => Arc::default(),
         };
-        let revisions = revisions.collect();
+        let revisions: BTreeMap<String, String> = revisions.collect();
+        let label = match revisions.len() {
+            1 => revisions.values().cloned().collect::<String>(),
+            _ => revisions.iter().map(|(name, revision)| format!("{name}={revision}")).collect::<Vec<_>>().join(" "),
+        };
         let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, inputs, kind, given, revisions, since: Instant::now(), reset, counts }
+        Self { id, inputs, kind, given, revisions, label: label.into(), since: Instant::now(), reset, counts }
     }
 
     /// Unique in this process, and never used again.
@@ -102,6 +107,11 @@ impl Generation {
     /// By binding, as the component names it; empty for a branch without a commit.
     pub fn revisions(&self) -> &BTreeMap<String, String> {
         &self.revisions
+    }
+
+    /// The same in one word for a log: the revision, or each with its name where there are several.
+    pub fn label(&self) -> &Arc<str> {
+        &self.label
     }
 
     /// When it was made.
@@ -132,6 +142,14 @@ impl Generation {
             self.log(failure);
         }
         answer
+    }
+
+    /// What a router decided about the same questions before; answers at once.
+    pub fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>> {
+        match &self.kind {
+            Kind::Router(router) => router.recall(head),
+            Kind::Service(_) | Kind::Agent(_) => None,
+        }
     }
 
     /// Asks a router, or remembers what it said.

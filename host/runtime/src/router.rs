@@ -38,9 +38,14 @@ impl Router {
         Self { engine, given, pre, decisions: Decisions::new(REMEMBERED), permits, upstreams }
     }
 
+    /// What was decided about the same questions before.
+    pub(crate) fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>> {
+        self.decisions.recall(head)
+    }
+
     /// The decision about a request: remembered, or asked for.
     pub(crate) async fn decide(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
-        if let Some(decision) = self.decisions.recall(head) {
+        if let Some(decision) = self.recall(head) {
             return Ok(decision);
         }
         let asked = tokio::time::timeout(self.given.limits.timeout, self.ask(head));
