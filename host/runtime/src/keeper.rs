@@ -134,7 +134,7 @@ impl Keeper {
         match self.runtime.assemble(&self.shared.name, proved) {
             Ok(generation) => {
                 self.base = Draft::of(generation.inputs());
-                self.shared.serving.store(Some(Arc::new(generation)));
+                self.shared.switch(Arc::new(generation));
                 for change in differences(&self.base, current) {
                     self.wait(change);
                 }
@@ -263,7 +263,7 @@ impl Keeper {
         }
         self.base = Draft::of(generation.inputs());
         self.waiting.retain(|waiting| !included.contains(&waiting.number));
-        let old = self.shared.serving.swap(Some(generation));
+        let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{Branch, Code, Disproof, Generation, Inputs, Role, Runtime, Table, Upstream, keeper::Keeper};
 
@@ -101,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) serving: ArcSwapOption<Generation>,
     /// Why the newest candidate does not serve.
     pub(crate) error: Mutex<Option<Disproof>>,
+    /// The generation that serves; 0 before the first.
+    pub(crate) switched: watch::Sender<u64>,
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<(), Disproof>>;
@@ -128,7 +130,7 @@ impl Slot {
     /// Begins to look after a component. Returns at once; what was proved before, and is the same today, serves from the
     /// first moment.
     pub fn new(runtime: Arc<Runtime>, ledger: Arc<dyn Ledger>, name: Arc<str>, start: Start) -> Arc<Self> {
-        let shared = Arc::new(Shared { name, serving: ArcSwapOption::empty(), error: Mutex::default() });
+        let shared = Arc::new(Shared { name, serving: ArcSwapOption::empty(), error: Mutex::default(), switched: watch::Sender::new(0) });
         let (inbox, messages) = mpsc::channel(64);
         let keeper = Keeper::new(runtime, ledger, shared.clone(), messages, start);
         tokio::spawn(keeper.run());
@@ -142,6 +144,11 @@ impl Slot {
     /// What new requests go to; none before the first proof.
     pub fn serving(&self) -> Option<Arc<Generation>> {
         self.shared.serving.load_full()
+    }
+
+    /// Follows the switches, by the id of the generation that serves; 0 before the first.
+    pub fn switches(&self) -> watch::Receiver<u64> {
+        self.shared.switched.subscribe()
     }
 
     /// Why the newest candidate does not serve, if it does not.
@@ -181,6 +188,14 @@ fn gone() -> Disproof {
 }
 
 impl Shared {
+    /// Sends new requests to `generation`; gives the one before it.
+    pub(crate) fn switch(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
+        let id = generation.id();
+        let old = self.serving.swap(Some(generation));
+        self.switched.send_replace(id);
+        old
+    }
+
     pub(crate) fn clear(&self) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
