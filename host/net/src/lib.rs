@@ -1,1 +1,29 @@
-//! .
+//! The network's side of the house: listening, and one way to reach a peer, whoever asks. Git transports, upstreams, ACME
+//! and guests' requests all go through `dial`, and so does the check on the address that is dialled. It knows no
+//! component and no repository, and decides nothing about who may ask for what.
+
+mod body;
+mod client;
+mod dial;
+mod egress;
+mod http1;
+mod listen;
+mod origin;
+mod pool;
+mod resolve;
+mod stream;
+mod target;
+#[cfg(test)]
+mod testing;
+mod tls;
+
+pub use body::{BoxError, Incoming};
+pub use client::{Client, Options, SendError};
+pub use dial::{DialError, Dialler};
+pub use egress::{Egress, is_public};
+pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};
+pub use origin::{Origin, OriginError, Protocol};
+pub use resolve::{Lookup, Resolve, SystemResolver};
+pub use stream::Stream;
+pub use target::{Host, Place, Target};
+pub use tls::{HTTP, RootsError, SystemRoots, Tls};

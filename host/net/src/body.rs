@@ -1,0 +1,145 @@
+//! Bodies of requests that go out and of responses that come in. Both stream; nothing here gathers one.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::{http1::Http1, pool::Slot};
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
+
+/// A request's body. Nothing is allocated for one that is empty.
+#[derive(Default)]
+pub(crate) struct Outgoing(Option<(BoxBody, Arc<Progress>)>);
+
+/// What became of a request's body so far.
+#[derive(Default)]
+pub(crate) struct Progress {
+    moved: AtomicBool,
+    failed: AtomicBool,
+}
+
+impl Progress {
+    /// Whether something was taken from the body since this was asked last.
+    pub(crate) fn moved(&self) -> bool {
+        self.moved.swap(false, Relaxed)
+    }
+
+    /// Whether the body itself ended with an error.
+    pub(crate) fn failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+}
+
+impl Outgoing {
+    pub(crate) fn new<B>(body: B) -> Self
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        if body.is_end_stream() {
+            return Self::default();
+        }
+        let body = Box::pin(http_body_util::BodyExt::map_err(body, Into::into));
+        Self(Some((body, Arc::default())))
+    }
+
+    pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
+        self.0.as_ref().map(|(_, progress)| progress.clone())
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some((body, progress)) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let polled = body.as_mut().poll_frame(cx);
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
+            Poll::Ready(_) => progress.moved.store(true, Relaxed),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+    }
+}
+
+/// A response's body. Over HTTP/1.1 it drives its connection while it is read, and gives it back to the pool at its end;
+/// dropped before its end, it closes the connection.
+pub struct Incoming {
+    body: hyper::body::Incoming,
+    connection: Option<(Box<Http1>, Arc<Slot>)>,
+}
+
+impl Incoming {
+    /// A body of HTTP/2, whose connection is driven elsewhere.
+    pub(crate) fn multiplexed(body: hyper::body::Incoming) -> Self {
+        Self { body, connection: None }
+    }
+
+    pub(crate) fn new(body: hyper::body::Incoming, connection: Box<Http1>, slot: Arc<Slot>) -> Self {
+        let mut incoming = Self { body, connection: Some((connection, slot)) };
+        incoming.release_at_end();
+        incoming
+    }
+
+    fn release_at_end(&mut self) {
+        if self.body.is_end_stream()
+            && let Some((connection, slot)) = self.connection.take()
+        {
+            connection.release(slot);
+        }
+    }
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = &mut *self;
+        let mut polled = Pin::new(&mut this.body).poll_frame(cx);
+        if polled.is_pending()
+            && let Some((connection, _)) = &mut this.connection
+        {
+            if connection.poll_drive(cx).is_ready() {
+                this.connection = None;
+            }
+            polled = Pin::new(&mut this.body).poll_frame(cx);
+        }
+        match &polled {
+            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) => this.connection = None,
+            Poll::Ready(_) => this.release_at_end(),
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

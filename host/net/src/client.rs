@@ -1,0 +1,360 @@
+//! HTTP over the dialler: one request to one origin. It follows no redirect, keeps no cookie, caches nothing and strips
+//! nothing: what the message says beyond framing, `Host` and the form of the target is its sender's business.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, Uri, Version, header::HOST, uri::Authority};
+use http_body::Body;
+use hyper::client::conn::{TrySendError, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    DialError, Dialler, Incoming, Origin, Protocol, Stream,
+    body::{BoxError, Outgoing, Progress},
+    http1::Http1,
+    pool::{Connected, Join, Keep, Multiplexed, Pool, Slot},
+};
+
+/// What one stream of HTTP/2 may send us before we take it: also what a slow reader holds in memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of a response's head over HTTP/2, as RFC 9113 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+
+/// Limits of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// To an open connection, TLS included.
+    pub connect: Duration,
+    /// From the last part of the request's body that was taken to the response's head.
+    pub head: Duration,
+    /// How long an unused connection is kept.
+    pub idle: Duration,
+    /// Unused connections of HTTP/1.1 that are kept, an origin.
+    pub idle_per_origin: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            head: Duration::from_mins(1),
+            idle: Duration::from_mins(1),
+            idle_per_origin: 128,
+        }
+    }
+}
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+pub enum SendError {
+    /// Nothing was sent.
+    #[error(transparent)]
+    Connect(#[from] DialError),
+    /// The connection was open, and no head came in time.
+    #[error("{origin}: no answer in time")]
+    TimedOut { origin: Origin },
+    /// The connection broke off, or what came was no HTTP.
+    #[error("{origin}: {}", with_causes(&**error))]
+    Broken { origin: Origin, error: Arc<hyper::Error> },
+    /// The request's own body failed: it is not the origin's fault.
+    #[error("{origin}: the request's body broke off")]
+    Request { origin: Origin },
+    /// CONNECT asks for a tunnel, and this is no way to one.
+    #[error("{origin}: CONNECT is not sent")]
+    Connection { origin: Origin },
+}
+
+/// Sends requests, and keeps connections for the next ones. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    dialler: Dialler,
+    options: Options,
+    pool: Arc<Pool>,
+}
+
+/// A connection that a request may be put on.
+enum Lease {
+    Http1(Box<Http1>),
+    Http2(Multiplexed),
+}
+
+/// An exchange that came to nothing.
+struct Failure {
+    error: SendError,
+    /// The request, where no byte of it was sent.
+    unsent: Option<Request<Outgoing>>,
+    /// Closed before anything of the answer arrived.
+    unheard: bool,
+}
+
+impl Client {
+    pub fn new(dialler: Dialler, options: Options) -> Self {
+        let pool = Pool::new(Keep { rest: options.idle, resting: options.idle_per_origin });
+        Self { dialler, options, pool }
+    }
+
+    /// Sends `request` to `origin`, whatever authority its URI names: that one is sent as `Host`, or `:authority`; without
+    /// one the request's `Host` is, or the origin's. The target goes out in origin-form. A request that found a kept
+    /// connection closed is sent once more where that can't do harm (RFC 9110, section 9.2.2).
+    pub async fn send<B>(&self, origin: &Origin, request: Request<B>) -> Result<Response<Incoming>, SendError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        if request.method() == Method::CONNECT {
+            return Err(SendError::Connection { origin: origin.clone() });
+        }
+        let mut request = request.map(Outgoing::new);
+        let slot = self.pool.slot(origin);
+        if let Some(lease) = kept(origin, &slot) {
+            let spare = spare(&request);
+            let failure = match self.exchange(origin, &slot, lease, request).await {
+                Ok(response) => return Ok(response),
+                Err(failure) => failure,
+            };
+            request = match (failure.unsent, spare) {
+                (Some(unsent), _) => unsent,
+                (None, Some(spare)) if failure.unheard => spare,
+                (None, _) => return Err(failure.error),
+            };
+        }
+        let lease = self.connect(origin, &slot).await?;
+        self.exchange(origin, &slot, lease, request).await.map_err(|failure| failure.error)
+    }
+
+    async fn exchange(
+        &self,
+        origin: &Origin,
+        slot: &Arc<Slot>,
+        lease: Lease,
+        mut request: Request<Outgoing>,
+    ) -> Result<Response<Incoming>, Failure> {
+        let progress = request.body().progress();
+        let progress = progress.as_deref();
+        match lease {
+            Lease::Http1(mut connection) => {
+                for_http1(origin, &mut request);
+                match in_time(connection.exchange(request), self.options.head, progress).await {
+                    Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
+                    Some(Err(error)) => Err(failure(origin, error, progress, !connection.heard())),
+                    None => Err(timed_out(origin)),
+                }
+            }
+            Lease::Http2(mut shared) => {
+                for_http2(origin, &mut request);
+                match in_time(shared.sender.try_send_request(request), self.options.head, progress).await {
+                    Some(Ok(response)) => Ok(response.map(Incoming::multiplexed)),
+                    Some(Err(error)) => {
+                        let reset = reset(error.error());
+                        if reset.is_none() {
+                            slot.forget(&shared);
+                        }
+                        let unheard = reset.is_none_or(|reason| reason == h2::Reason::REFUSED_STREAM);
+                        Err(failure(origin, error, progress, unheard))
+                    }
+                    None => {
+                        slot.forget(&shared);
+                        Err(timed_out(origin))
+                    }
+                }
+            }
+        }
+    }
+
+    /// A connection that carried nothing before, or the shared one.
+    async fn connect(&self, origin: &Origin, slot: &Arc<Slot>) -> Result<Lease, SendError> {
+        if origin.may_multiplex() {
+            let outcome = match slot.join() {
+                Join::Open(shared) => return Ok(Lease::Http2(shared)),
+                Join::Alone => None,
+                Join::Wait(outcome) => outcome_of(outcome).await,
+                Join::First(sender, outcome) => {
+                    // In a task, so that those who wait do not depend on whether this request is given up.
+                    tokio::spawn(self.clone().connect_for_all(origin.clone(), slot.clone(), sender));
+                    outcome_of(outcome).await
+                }
+            };
+            match outcome {
+                Some(Connected::Http2(shared)) => return Ok(Lease::Http2(shared)),
+                Some(Connected::Failed(error)) => return Err(error.into()),
+                Some(Connected::Broken(error)) => return Err(SendError::Broken { origin: origin.clone(), error }),
+                Some(Connected::Http1) => {
+                    if let Some(connection) = slot.take() {
+                        return Ok(Lease::Http1(connection));
+                    }
+                }
+                None => {}
+            }
+        }
+        let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
+        open(origin, slot, stream).await.map_err(|error| SendError::Broken { origin: origin.clone(), error })
+    }
+
+    async fn connect_for_all(self, origin: Origin, slot: Arc<Slot>, told: watch::Sender<Option<Connected>>) {
+        let connected = match self.dialler.connect(origin.target(), self.options.connect).await {
+            Err(error) => Connected::Failed(error),
+            Ok(stream) => match open(&origin, &slot, stream).await {
+                Err(error) => Connected::Broken(error),
+                Ok(Lease::Http2(shared)) => Connected::Http2(shared),
+                Ok(Lease::Http1(connection)) => {
+                    slot.share_none(true);
+                    slot.park(connection);
+                    Connected::Http1
+                }
+            },
+        };
+        if matches!(connected, Connected::Failed(_) | Connected::Broken(_)) {
+            slot.share_none(false);
+        }
+        told.send_replace(Some(connected));
+    }
+}
+
+async fn outcome_of(mut outcome: watch::Receiver<Option<Connected>>) -> Option<Connected> {
+    outcome.wait_for(Option::is_some).await.ok()?.clone()
+}
+
+/// An open connection that a request may be put on at once.
+fn kept(origin: &Origin, slot: &Slot) -> Option<Lease> {
+    if origin.may_multiplex()
+        && let Some(shared) = slot.shared()
+    {
+        return Some(Lease::Http2(shared));
+    }
+    slot.take().map(Lease::Http1)
+}
+
+async fn open(origin: &Origin, slot: &Slot, stream: Stream) -> Result<Lease, Arc<hyper::Error>> {
+    if origin.protocol() != Protocol::H2c && stream.protocol() != Some(b"h2") {
+        return Ok(Lease::Http1(Http1::open(stream).await?));
+    }
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(HEADER_LIST)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    // Its errors come out of the requests that it carries.
+    tokio::spawn(connection);
+    Ok(Lease::Http2(slot.share(sender)))
+}
+
+/// `None` when nothing moved for `limit`: neither a head came, nor anything of the request's body was taken.
+async fn in_time<T>(exchange: impl Future<Output = T>, limit: Duration, progress: Option<&Progress>) -> Option<T> {
+    let mut exchange = pin!(exchange);
+    let mut alarm = pin!(sleep_until(Instant::now() + limit));
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        while alarm.as_mut().poll(cx).is_ready() {
+            if !progress.is_some_and(Progress::moved) {
+                return Poll::Ready(None);
+            }
+            alarm.as_mut().reset(Instant::now() + limit);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn failure(
+    origin: &Origin,
+    error: TrySendError<Request<Outgoing>>,
+    progress: Option<&Progress>,
+    unheard: bool,
+) -> Failure {
+    let mut error = error;
+    let unsent = error.take_message();
+    let origin = origin.clone();
+    let error = if progress.is_some_and(Progress::failed) {
+        SendError::Request { origin }
+    } else {
+        SendError::Broken { origin, error: Arc::new(error.into_error()) }
+    };
+    Failure { error, unsent, unheard }
+}
+
+/// The reason, where an error concerns one stream and the connection goes on.
+fn reset(error: &hyper::Error) -> Option<h2::Reason> {
+    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
+    if error.is_reset() { error.reason() } else { None }
+}
+
+fn timed_out(origin: &Origin) -> Failure {
+    Failure { error: SendError::TimedOut { origin: origin.clone() }, unsent: None, unheard: false }
+}
+
+/// A copy to send again, of a request that may be sent twice: idempotent, and without a body.
+fn spare(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
+    if !request.method().is_idempotent() || !request.body().is_end_stream() {
+        return None;
+    }
+    let mut copy = Request::new(Outgoing::default());
+    copy.method_mut().clone_from(request.method());
+    copy.uri_mut().clone_from(request.uri());
+    copy.headers_mut().clone_from(request.headers());
+    copy.extensions_mut().clone_from(request.extensions());
+    Some(copy)
+}
+
+/// Origin-form, and `Host`.
+fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
+    *request.version_mut() = Version::HTTP_11;
+    let host = match request.uri().authority() {
+        Some(authority) => Some(host_of(authority)),
+        None if request.headers().contains_key(HOST) => None,
+        None => Some(host_of(origin.authority())),
+    };
+    if let Some(host) = host {
+        request.headers_mut().insert(HOST, host);
+    }
+    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
+        *request.uri_mut() = match request.uri().path_and_query() {
+            Some(target) => Uri::from(target.clone()),
+            None => Uri::default(),
+        };
+    }
+}
+
+/// The parts of the absolute form are what becomes `:scheme`, `:authority` and `:path`.
+fn for_http2(origin: &Origin, request: &mut Request<Outgoing>) {
+    *request.version_mut() = Version::HTTP_2;
+    let host = request.headers_mut().remove(HOST);
+    let mut parts = std::mem::take(request.uri_mut()).into_parts();
+    let authority = parts.authority.take();
+    let authority = authority.or_else(|| Authority::try_from(host?.as_bytes()).ok());
+    parts.authority = Some(authority.unwrap_or_else(|| origin.authority().clone()));
+    parts.scheme = Some(origin.scheme().clone());
+    if parts.path_and_query.is_none() {
+        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
+    }
+    *request.uri_mut() = Uri::from_parts(parts).expect("all three parts are there");
+}
+
+/// hyper's errors say what was tried; their causes say what was wrong.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Without what names a user (RFC 9110, section 4.2.4).
+fn host_of(authority: &Authority) -> HeaderValue {
+    let text = authority.as_str();
+    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    HeaderValue::from_str(host).expect("an authority is made of visible characters")
+}
+
+#[cfg(test)]
+mod tests;

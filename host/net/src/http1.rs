@@ -1,0 +1,170 @@
+//! One connection of HTTP/1.1. It has no task of its own: whoever waits for a head or reads a body drives it meanwhile,
+//! which saves two wake-ups a request. Between requests nobody drives it, and it is looked at before it is used again.
+
+use std::{
+    future::{Future, poll_fn},
+    io::{self, IoSlice},
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    task::{Context, Poll, Waker, ready},
+    time::Duration,
+};
+
+use http::{Request, Response, StatusCode};
+use hyper::client::conn::{
+    TrySendError,
+    http1::{Builder, SendRequest},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::timeout,
+};
+
+use crate::{Stream, body::Outgoing, pool::Slot};
+
+/// Bytes of a response's head, its trailers, and of what is read of a body at once.
+const HEAD: usize = 64 * 1024;
+
+/// How long a request's body may go on after the whole of its answer is here.
+const LINGER: Duration = Duration::from_secs(30);
+
+pub(crate) struct Http1 {
+    sender: SendRequest<Outgoing>,
+    driver: Driver,
+    heard: Arc<AtomicBool>,
+}
+
+impl Http1 {
+    pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, hyper::Error> {
+        let heard = Arc::<AtomicBool>::default();
+        let ear = Ear { stream, heard: heard.clone() };
+        let (sender, connection) =
+            Builder::new().max_buf_size(HEAD).max_header_size(HEAD).handshake(TokioIo::new(ear)).await?;
+        let driver = Driver { connection: Box::pin(connection.with_upgrades()), ended: false };
+        Ok(Box::new(Self { sender, driver, heard }))
+    }
+
+    /// Sends a request and waits for the head of its answer. After an error the connection is of no use.
+    pub(crate) async fn exchange(
+        &mut self,
+        request: Request<Outgoing>,
+    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>> {
+        self.heard.store(false, Relaxed);
+        let mut answer = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        let answer = poll_fn(|cx| {
+            // An error of the connection comes out of the answer.
+            let _ = driver.poll(cx);
+            answer.as_mut().poll(cx)
+        })
+        .await?;
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // Hands the stream over to whoever waits for the upgrade.
+            poll_fn(|cx| self.driver.poll(cx)).await;
+        }
+        Ok(answer)
+    }
+
+    /// Whether anything came from the peer since the last request was sent.
+    pub(crate) fn heard(&self) -> bool {
+        self.heard.load(Relaxed)
+    }
+
+    pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.driver.poll(cx)
+    }
+
+    /// Whether it can take a request: the last exchange is over, and the peer neither closed it nor said anything more.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        !self.sender.is_closed()
+            && self.poll_drive(&mut Context::from_waker(Waker::noop())).is_pending()
+            && self.sender.is_ready()
+    }
+
+    /// Back to the pool, the response's body being at its end. Where the request's body is not, its sending goes on.
+    pub(crate) fn release(mut self: Box<Self>, slot: Arc<Slot>) {
+        if self.sender.is_closed() {
+            return;
+        }
+        if self.poll_drive(&mut Context::from_waker(Waker::noop())).is_ready() {
+            return;
+        }
+        if self.sender.is_ready() {
+            slot.park(self);
+            return;
+        }
+        tokio::spawn(async move {
+            let sent = poll_fn(|cx| match self.driver.poll(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending => self.sender.poll_ready(cx).map(|ready| ready.is_ok()),
+            });
+            if timeout(LINGER, sent).await == Ok(true) && self.is_ready() {
+                slot.park(self);
+            }
+        });
+    }
+}
+
+struct Driver {
+    /// hyper's type has no name outside of it.
+    connection: Pin<Box<dyn Future<Output = hyper::Result<()>> + Send>>,
+    ended: bool,
+}
+
+impl Driver {
+    /// Ready when the connection has come to its end, and from then on.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.ended {
+            let _ = ready!(self.connection.as_mut().poll(cx));
+            self.ended = true;
+        }
+        Poll::Ready(())
+    }
+}
+
+/// Notes that the peer said something.
+struct Ear {
+    stream: Stream,
+    heard: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Ear {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            self.heard.store(true, Relaxed);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Ear {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
