@@ -186,9 +186,10 @@ impl Entry {
             Source::Guest(name) => (Some(printable(&name).into_owned()), true),
         };
         let (text, rest) = line.text.split_at(line.text.floor_char_boundary(LONGEST));
-        let mut text = match guest {
-            true => printable(text).into_owned(),
-            false => text.split('\n').map(printable).collect::<Vec<_>>().join("\n"),
+        let mut text = if guest {
+            printable(text).into_owned()
+        } else {
+            text.split('\n').map(printable).collect::<Vec<_>>().join("\n")
         };
         if !rest.is_empty() {
             write!(text, "… ({} bytes more)", rest.len()).expect("a string takes all");
@@ -202,20 +203,17 @@ impl Entry {
 pub fn render(entry: &Entry, zone: &TimeZone, colours: Colours) -> String {
     let time = Timestamp::from_millisecond(entry.time).unwrap_or_default().to_zoned(zone.clone());
     let time = time.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z");
-    let mut line = format!("{} ", colours.paint(Colour::Dim, time));
-    match entry.severity {
-        Severity::Info => {}
-        Severity::Warning => {
-            write!(line, "{} ", colours.paint(Colour::Yellow, "warning:")).expect("a string takes all")
-        }
-        Severity::Error => write!(line, "{} ", colours.paint(Colour::Red, "error:")).expect("a string takes all"),
-    }
-    if let Some(component) = &entry.component {
+    let severity = match entry.severity {
+        Severity::Info => String::new(),
+        Severity::Warning => format!("{} ", colours.paint(Colour::Yellow, "warning:")),
+        Severity::Error => format!("{} ", colours.paint(Colour::Red, "error:")),
+    };
+    let component = entry.component.as_ref().map(|component| {
         let mark = if entry.guest { '>' } else { ':' };
-        write!(line, "{}{mark} ", colours.paint(Colour::Cyan, component)).expect("a string takes all");
-    }
-    line.push_str(&entry.text.replace('\n', "\n    "));
-    line
+        format!("{}{mark} ", colours.paint(Colour::Cyan, component))
+    });
+    let text = entry.text.replace('\n', "\n    ");
+    format!("{} {severity}{}{text}", colours.paint(Colour::Dim, time), component.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -266,9 +264,9 @@ mod tests {
         let entries = log.entries();
         assert_eq!((entries.len(), &*entries[0].text), (LINES, "5"));
 
-        let long = "é".repeat(LONGEST);
+        let text = "é".repeat(LONGEST);
         for _ in 0..LINES {
-            log.write(line(Source::Guest("site".into()), long.clone()));
+            log.write(line(Source::Guest("site".into()), text.clone()));
         }
         let entries = log.entries();
         assert!(entries.iter().map(|entry| entry.text.len()).sum::<usize>() <= BYTES);

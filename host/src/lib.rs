@@ -1,5 +1,8 @@
-//! The program, less what the crates beside it do: the manifest, the command line, the control socket, the log.
+//! The program, less what the crates beside it do: the manifest, the command line, the control socket, the log, and the
+//! one place where all of it is put together.
 
+pub mod app;
+pub mod cli;
 pub mod control;
 pub mod journal;
 pub mod manifest;

@@ -5,7 +5,7 @@ pub mod client;
 pub mod messages;
 pub mod server;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 

@@ -249,7 +249,10 @@ impl<C: Control> Session<C> {
         }
         // The log itself may let them go now.
         drop(kept);
-        while follow {
+        if !follow {
+            return self.reply(writer, &Reply::End).await;
+        }
+        loop {
             let next = tokio::select! {
                 next = lines.recv() => next,
                 // A client that follows says nothing more: it has gone, or it is broken.
@@ -259,10 +262,9 @@ impl<C: Control> Session<C> {
                 Ok(entry) if wanted(&entry) => self.reply(writer, &Reply::Line((*entry).clone())).await?,
                 Ok(_) => {}
                 Err(RecvError::Lagged(lines)) => self.reply(writer, &Reply::Lost { lines }).await?,
-                Err(RecvError::Closed) => break,
+                Err(RecvError::Closed) => return self.reply(writer, &Reply::End).await,
             }
         }
-        self.reply(writer, &Reply::End).await
     }
 
     async fn reply(&self, writer: &mut (impl AsyncWriteExt + Unpin), reply: &Reply) -> io::Result<()> {

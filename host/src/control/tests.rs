@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{journal::Log, problem::Problem};
 
-/// A host that takes any component but a broken one.
+/// A host that takes any component but a broken one; also for what the commands make of its answers.
 struct Host;
 
 impl Control for Host {
@@ -46,8 +46,8 @@ impl Control for Host {
     }
 }
 
-struct Running {
-    state: TempDir,
+pub(crate) struct Running {
+    pub(crate) state: TempDir,
     log: Arc<Log>,
     shutdown: CancellationToken,
     runtime: tokio::runtime::Runtime,
@@ -55,7 +55,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(bounds: Bounds, admits: fn(u32) -> bool) -> Self {
+    pub(crate) fn start(bounds: Bounds, admits: fn(u32) -> bool) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::set_permissions(state.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let log = Arc::new(Log::new(Box::new(jiff::Timestamp::default)));
@@ -74,7 +74,7 @@ impl Running {
         Client::new(self.state.path())
     }
 
-    fn file(&self, bytes: &[u8]) -> std::path::PathBuf {
+    pub(crate) fn file(&self, bytes: &[u8]) -> std::path::PathBuf {
         let path = self.state.path().join("component.wasm");
         std::fs::write(&path, bytes).unwrap();
         path
@@ -93,12 +93,12 @@ impl Running {
         said
     }
 
-    fn write(&self, source: Source, text: &str) {
+    pub(crate) fn write(&self, source: Source, text: &str) {
         self.log.write(Line { level: Level::Info, source, text: text.into() });
     }
 }
 
-fn everybody(_: u32) -> bool {
+pub(crate) fn everybody(_: u32) -> bool {
     true
 }
 

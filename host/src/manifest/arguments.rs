@@ -141,8 +141,7 @@ mod tests {
 
         let (named, problems) = components(&[at("site.wasm"), at("hello-0.1.wasm")]);
         assert_eq!(problems, []);
-        let names = named.keys().map(|name| &**name).collect::<Vec<_>>();
-        assert_eq!(names, ["hello-0.1", "site"]);
+        assert_eq!(named.keys().map(|name| &**name).collect::<Vec<_>>(), ["hello-0.1", "site"]);
 
         let shown = |path: &str| at(path).to_string_lossy().into_owned();
         let (_, problems) =

@@ -9,7 +9,7 @@ use super::{
 use crate::{problem::Place, text::quoted};
 
 /// How often a remote is looked at where nothing else tells.
-const POLL: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_mins(1);
 
 #[derive(Clone, Debug)]
 pub struct Binding {
@@ -33,10 +33,7 @@ impl Binding {
 
     /// Where the remote is a path: that path.
     pub fn local(&self) -> Option<&PathBuf> {
-        match &self.remote {
-            Remote::Local(path) => Some(path),
-            _ => None,
-        }
+        if let Remote::Local(path) = &self.remote { Some(path) } else { None }
     }
 }
 
@@ -47,16 +44,11 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
     let address = table.required("remote", "a repository's address, or the path of a repository or a directory");
     let directory = table.source().directory();
     let remote = address.as_ref().and_then(|entry| entry.text(|text| Remote::parse(text, directory)));
-    // The keys that depend on it are known ones even where it is wrong.
-    let remote = match remote {
-        Some(remote) => Some(remote.read_keys(&mut table)),
-        None => {
-            for key in ["key", "known_hosts", "pin", "ca", "token"] {
-                table.entry(key);
-            }
-            None
-        }
-    };
+    // Known keys, whether they go with the remote or not.
+    for key in ["key", "known_hosts", "pin", "ca", "token"] {
+        table.entry(key);
+    }
+    let remote = remote.map(|remote| remote.read_keys(&mut table));
     let hook = table.file("hook");
     refuse_unbuilt(address.as_ref().zip(remote.as_ref()), table.entry("hook").as_ref());
     let branch = table.text("branch", branch);
@@ -86,6 +78,10 @@ pub(super) fn unbuilt(remote: &Remote) -> Option<String> {
 }
 
 /// A branch's short name, by Git's rules (git-check-ref-format).
+#[expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    reason = "Git refuses this very ending, which is no extension"
+)]
 pub(super) fn branch(text: &str) -> Result<String, String> {
     if let Some(short) = text.strip_prefix("refs/heads/") {
         return Err(format!("write the branch's short name: \"{short}\""));
@@ -99,10 +95,7 @@ pub(super) fn branch(text: &str) -> Result<String, String> {
         && !text.contains("@{")
         && !text.contains(|c: char| c.is_control() || c == ' ' || "~^:?*[\\".contains(c))
         && text.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock"));
-    match fits {
-        true => Ok(text.to_owned()),
-        false => Err(format!("{} cannot be a branch's name", quoted(text))),
-    }
+    if fits { Ok(text.to_owned()) } else { Err(format!("{} cannot be a branch's name", quoted(text))) }
 }
 
 #[cfg(test)]

@@ -105,16 +105,12 @@ pub(super) struct Draft {
 /// `argument` is the file that the command line names for this component.
 pub(super) fn read(name: Name, mut table: Table<'_>, argument: Option<&Path>) -> Option<Draft> {
     let place = table.place();
-    let path = match argument {
-        Some(argument) => {
-            table.entry("path");
-            Some(argument.to_owned())
-        }
-        None => {
-            let path =
-                table.required("path", &format!("write path = \"{name}.wasm\", or give {name}.wasm as an argument"));
-            path.and_then(|entry| entry.file())
-        }
+    let path = if let Some(argument) = argument {
+        table.entry("path");
+        Some(argument.to_owned())
+    } else {
+        let what = format!("write path = \"{name}.wasm\", or give {name}.wasm as an argument");
+        table.required("path", &what).and_then(|entry| entry.file())
     };
     let mut grants = BTreeMap::new();
     let mut git = BTreeMap::new();
@@ -182,9 +178,8 @@ fn variable(entry: &Entry<'_>) -> Option<(String, String)> {
         entry.report("a variable's name is not empty and has no `=`");
         return None;
     }
-    let value = entry.text(|text| match text.contains('\0') {
-        true => Err("a variable's value has no NUL".into()),
-        false => Ok(text.to_owned()),
+    let value = entry.text(|text| {
+        if text.contains('\0') { Err("a variable's value has no NUL".into()) } else { Ok(text.to_owned()) }
     })?;
     Some((entry.key.to_owned(), value))
 }

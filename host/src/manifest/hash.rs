@@ -43,7 +43,7 @@ impl TableHash {
             form.text(name);
             form.text(value);
         }
-        form.optional(probe.as_ref().map(|probe| probe.as_str()));
+        form.optional(probe.as_ref().map(http::uri::PathAndQuery::as_str));
         form.text(&format!(
             "memory {} timeout {:?} concurrency {} instances {} drain {}",
             limits.memory,

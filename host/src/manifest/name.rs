@@ -12,6 +12,7 @@ pub struct Name(Arc<str>);
 impl Name {
     /// # Errors
     /// What is wrong with it, in words for the operator.
+    #[expect(clippy::case_sensitive_file_extension_comparisons, reason = "Git refuses this very ending of a reference")]
     pub fn parse(text: &str) -> Result<Self, String> {
         const LONGEST: usize = 64;
         let is_word = |b: u8| b.is_ascii_alphanumeric();

@@ -60,10 +60,7 @@ impl Origin {
 
     /// `host[:port]`, the port only where it is not the scheme's own (RFC 9110 §4.2.3).
     pub fn authority(&self) -> String {
-        match self.port == self.scheme.port() {
-            true => self.host.to_string(),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        if self.port == self.scheme.port() { self.host.to_string() } else { format!("{}:{}", self.host, self.port) }
     }
 }
 

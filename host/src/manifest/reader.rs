@@ -209,12 +209,13 @@ impl<'a> Entry<'a> {
             }
         };
         let mut parsed = Vec::new();
-        for value in values.iter() {
+        for value in values {
             let entry = Entry { source: self.source, key: self.key, span: self.span.clone(), value };
             let Some(value) = entry.text(&parse) else { continue };
-            match parsed.contains(&value) {
-                true => entry.report("the list has this twice"),
-                false => parsed.push(value),
+            if parsed.contains(&value) {
+                entry.report("the list has this twice");
+            } else {
+                parsed.push(value);
             }
         }
         (parsed.len() == values.len()).then_some(parsed)
@@ -269,13 +270,11 @@ impl<'a> Entry<'a> {
         }
         self.text(|text| {
             let quantity = parse(text)?;
-            match within.contains(&quantity) {
-                true => Ok(quantity),
-                false => {
-                    let (least, most) = (write(within.start()), write(within.end()));
-                    Err(format!("{} is not between {least} and {most}", quoted(text)))
-                }
+            if !within.contains(&quantity) {
+                let (least, most) = (write(within.start()), write(within.end()));
+                return Err(format!("{} is not between {least} and {most}", quoted(text)));
             }
+            Ok(quantity)
         })
     }
 

@@ -356,7 +356,7 @@ fn the_rest() {
 fn files_that_are_no_manifest() {
     let fixture = Fixture::new();
     let said =
-        |path: PathBuf| fixture.shown(load(&Options { manifest: Some(path), ..Options::default() }).unwrap_err());
+        |path: PathBuf| fixture.shown(&load(&Options { manifest: Some(path), ..Options::default() }).unwrap_err());
     assert_eq!(said(fixture.at("none.toml")), "none.toml: cannot be read: No such file or directory (os error 2)");
     assert_eq!(said(fixture.at("public")), "public: cannot be read: Is a directory (os error 21)");
     std::fs::write(fixture.at("latin.toml"), b"[log]\n# \xe9\n").unwrap();

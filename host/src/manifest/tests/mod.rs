@@ -4,6 +4,7 @@ mod mistakes;
 
 use std::{path::PathBuf, time::Duration};
 
+use http::uri::PathAndQuery;
 use tempfile::TempDir;
 
 use super::*;
@@ -35,7 +36,7 @@ impl Fixture {
     }
 
     /// As it is printed, without the directory.
-    fn shown(&self, printed: impl ToString) -> String {
+    fn shown(&self, printed: &impl ToString) -> String {
         printed.to_string().replace(&format!("{}/", self.0.path().display()), "")
     }
 }
@@ -111,7 +112,7 @@ fn a_whole_manifest() {
     assert_eq!((pages.branch.as_deref(), pages.poll, pages.ours), (Some("gh-pages"), Duration::from_secs(90), false));
     assert_eq!(pages.place.line, Some(8));
     let routes = &manifest.bindings["routes"];
-    assert_eq!((routes.branch.as_deref(), routes.poll), (None, Duration::from_secs(60)));
+    assert_eq!((routes.branch.as_deref(), routes.poll), (None, Duration::from_mins(1)));
 
     let app = &manifest.upstreams["app"];
     assert_eq!(app.urls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://10.0.0.3", "https://app.test"]);
@@ -127,19 +128,18 @@ fn a_whole_manifest() {
     assert_eq!(site.git, grants.into());
     assert_eq!(site.http, [Origin::parse("https://api.example.org").unwrap()].into());
     assert_eq!(site.env, [("THEME".to_owned(), "dark".to_owned())].into());
-    assert_eq!(site.probe.as_ref().map(|probe| probe.as_str()), Some("/healthz?deep=1"));
+    assert_eq!(site.probe.as_ref().map(PathAndQuery::as_str), Some("/healthz?deep=1"));
     let limits = Limits {
         memory: 128 << 20,
         timeout: Some(Duration::from_secs(2)),
         concurrency: 2,
         instances: 4,
-        drain: Duration::from_secs(60),
+        drain: Duration::from_mins(1),
     };
     assert_eq!(site.limits, limits);
-    let router = &manifest.components["router"];
-    assert_eq!(router.limits, Limits::default());
-    assert_eq!(router.limits.request(), Duration::from_secs(5));
-    assert_eq!(router.limits.tick(), Duration::from_secs(600));
+    let Component { limits, .. } = manifest.components["router"];
+    assert_eq!(limits, Limits::default());
+    assert_eq!((limits.request(), limits.tick()), (Duration::from_secs(5), Duration::from_mins(10)));
 
     assert_eq!(manifest.certificates[0].chain, fixture.at("chain.pem"));
     assert_eq!((manifest.answers, manifest.access), (1 << 30, AccessLog::Combined));
@@ -179,7 +179,7 @@ fn arguments_go_before_the_manifest() {
     let options = Options { components: vec![fixture.at("gone.wasm")], ..Options::default() };
     let problems = fixture.load("[component.gone]\nmemory = 1\n", options).unwrap_err();
     assert_eq!(
-        fixture.shown(problems),
+        fixture.shown(&problems),
         "there is no file `gone.wasm`\n\
          host.toml:2: `memory`: `1` has no unit: write \"1MiB\" (or another of KiB, MiB, GiB)"
     );
@@ -201,7 +201,7 @@ fn what_is_left_out_is_said() {
     );
     let problems = fixture.load("", options).unwrap_err();
     assert_eq!(
-        fixture.shown(problems),
+        fixture.shown(&problems),
         "host.toml: has no component; to run `blog` add\n[component.blog]\npath = \"blog.wasm\""
     );
 }

@@ -1,0 +1,43 @@
+//! `host check`: all that `run` would refuse.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{
+    report::{mistakes, write_problems},
+    run::Sources,
+    state::State,
+};
+use crate::{app, manifest, problem::Problems};
+
+/// Say all that `run` would refuse, without running
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Check {
+    #[command(flatten)]
+    sources: Sources,
+
+    #[command(flatten)]
+    state: State,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host check                 host.toml here, and its components
+  host check --manifest new.toml && host reload";
+
+impl Check {
+    pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
+        let options = self.sources.options("check", self.state.directory()?)?;
+        let loaded = manifest::load(&options).map_err(mistakes)?;
+        write_problems(&Problems(loaded.warnings), &mut std::io::stderr())?;
+        let problems = app::check(&loaded.manifest)?;
+        if !problems.is_empty() {
+            return Err(mistakes(Problems(problems)));
+        }
+        let count = loaded.manifest.components.len();
+        writeln!(output, "{count} component{}: nothing is wrong", if count == 1 { "" } else { "s" })?;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! `host ps`: what serves.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{
+    report::refused,
+    state::State,
+    table::{duration, size, table},
+};
+use crate::{
+    control::{
+        client::Client,
+        messages::{BindingStatus, ComponentStatus, Status},
+    },
+    text::printable,
+};
+
+/// Show what serves in the running host, and why what does not
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Ps {
+    #[command(flatten)]
+    state: State,
+
+    /// Everything, for a program
+    #[arg(long)]
+    json: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host ps
+  host ps --json | jq '.components[] | select(.error)'";
+
+impl Ps {
+    pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
+        let status = Client::new(&self.state.directory()?).status().map_err(refused)?;
+        if self.json {
+            writeln!(output, "{}", serde_json::to_string(&status)?)?;
+        } else {
+            write!(output, "{}", render(&status))?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong stands below the table that it is about.
+fn render(status: &Status) -> String {
+    let heads = [
+        "NAME",
+        "ROLE",
+        "DIGEST",
+        "REVISIONS",
+        "INSTANCES",
+        "MEMORY",
+        "REQUESTS",
+        "HITS",
+        "MISSES",
+        "TRAPS",
+        "UPTIME",
+        "",
+    ];
+    let rows = std::iter::once(heads.map(str::to_owned)).chain(status.components.iter().map(component));
+    let errors = status.components.iter().map(|component| (&component.name, &component.error));
+    let mut text = table(&rows.collect::<Vec<_>>()) + &explained(errors);
+    if !status.bindings.is_empty() {
+        let heads = ["BINDING", "REVISION"].map(str::to_owned);
+        let rows = std::iter::once(heads).chain(status.bindings.iter().map(binding));
+        let errors = status.bindings.iter().map(|binding| (&binding.name, &binding.error));
+        text = text + "\n" + &table(&rows.collect::<Vec<_>>()) + &explained(errors);
+    }
+    text
+}
+
+fn component(component: &ComponentStatus) -> [String; 12] {
+    let revisions =
+        component.revisions.iter().map(|(name, revision)| format!("{}@{}", printable(name), short(revision)));
+    let revisions = revisions.collect::<Vec<_>>().join(" ");
+    let mut notes = Vec::new();
+    if component.swapped {
+        notes.push("swapped".to_owned());
+    }
+    if component.draining > 0 {
+        notes.push(format!("{} draining", component.draining));
+    }
+    [
+        printable(&component.name).into_owned(),
+        component.role.as_deref().map_or("-".into(), |role| printable(role).into_owned()),
+        component.digest.as_deref().map_or("-".into(), short),
+        if revisions.is_empty() { "-".into() } else { revisions },
+        component.instances.to_string(),
+        size(component.memory),
+        component.requests.to_string(),
+        component.hits.to_string(),
+        component.misses.to_string(),
+        component.traps.to_string(),
+        component.digest.as_deref().map_or("-".into(), |_| duration(component.uptime)),
+        notes.join(", "),
+    ]
+}
+
+fn binding(binding: &BindingStatus) -> [String; 2] {
+    [printable(&binding.name).into_owned(), binding.revision.as_deref().map_or("-".into(), short)]
+}
+
+fn explained<'a>(errors: impl Iterator<Item = (&'a String, &'a Option<String>)>) -> String {
+    let mut text = String::new();
+    for (name, error) in errors {
+        for line in error.iter().flat_map(|error| error.lines()) {
+            text = text + &printable(name) + ": " + &printable(line) + "\n";
+        }
+    }
+    text
+}
+
+/// As much of an identifier as tells it from others.
+fn short(id: &str) -> String {
+    if id.is_empty() { "-".into() } else { printable(id).chars().take(12).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_aligned_and_explained() {
+        let status = Status {
+            components: vec![
+                ComponentStatus {
+                    name: "router".into(),
+                    role: Some("router".into()),
+                    digest: Some("0123456789abcdef".into()),
+                    revisions: [("routes".into(), String::new())].into(),
+                    requests: 12,
+                    uptime: 3725,
+                    swapped: true,
+                    draining: 2,
+                    ..ComponentStatus::default()
+                },
+                ComponentStatus {
+                    name: "site".into(),
+                    error: Some("_headers:3: bad\u{1b}\n_headers:9: worse".into()),
+                    ..ComponentStatus::default()
+                },
+            ],
+            bindings: vec![BindingStatus {
+                name: "pages".into(),
+                revision: Some("fedcba98765432100000".into()),
+                error: Some("there is nothing".into()),
+            }],
+        };
+        assert_eq!(
+            render(&status),
+            "\
+NAME    ROLE    DIGEST        REVISIONS  INSTANCES  MEMORY  REQUESTS  HITS  MISSES  TRAPS  UPTIME
+router  router  0123456789ab  routes@-   0          0B      12        0     0       0      1h2m    swapped, 2 draining
+site    -       -             -          0          0B      0         0     0       0      -
+site: _headers:3: bad\\u{1b}
+site: _headers:9: worse
+
+BINDING  REVISION
+pages    fedcba987654
+pages: there is nothing
+"
+        );
+    }
+}

@@ -1,0 +1,33 @@
+//! `host reload`: the manifest read again.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{report::refused, state::State};
+use crate::{control::client::Client, text::printable};
+
+/// Read the manifest again; what is wrong in it changes nothing
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    state: State,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host reload && host ps
+
+Prints the components that have a new generation. All of them are proved before the first switches: if \
+one fails, none does, the reason is printed, and the exit status is 1. SIGHUP does the same, and says so \
+in the log.";
+
+impl Reload {
+    pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
+        let components = Client::new(&self.state.directory()?).reload().map_err(refused)?;
+        let changed = if components.is_empty() { "no component changed".into() } else { components.join(" ") };
+        writeln!(output, "{}", printable(&changed))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,83 @@
+//! `host run`: serve until told to stop.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, error::ErrorKind};
+
+use super::{Cli, report::mistakes, state::State};
+use crate::{
+    app,
+    manifest::{self, Address, Bind, Options},
+};
+
+/// Serve: a manifest's components, or the ones that are given, until told to stop
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Run {
+    #[command(flatten)]
+    sources: Sources,
+
+    #[command(flatten)]
+    state: State,
+
+    /// Listen here for HTTP, in place of what the manifest says; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
+    http: Vec<Address>,
+
+    /// Listen here for HTTPS, in place of what the manifest says; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
+    https: Vec<Address>,
+
+    /// Add or replace a binding: a repository or a directory. Without a manifest every component may read it
+    #[arg(long, value_name = "NAME=REMOTE[#BRANCH]", value_parser = Bind::parse)]
+    bind: Vec<Bind>,
+
+    /// Swap a component when its file changes
+    #[arg(long)]
+    watch: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host run components/*.wasm                  try it: https://localhost:8443
+  host run hello.wasm --bind pages=public/    any service, over a folder
+  host run                                    what host.toml here says
+  host run --manifest /etc/atoll/host.toml --state /var/lib/atoll";
+
+/// What is to run: shared with `check`.
+#[derive(Debug, Args)]
+pub(super) struct Sources {
+    /// The manifest [default: host.toml here, else a built-in one for this machine alone]
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+
+    /// Components, each named by its file: site.wasm is `site`. With a manifest, the file of that name's table
+    #[arg(value_name = "COMPONENT")]
+    components: Vec<PathBuf>,
+}
+
+impl Sources {
+    /// # Errors
+    /// Where there is nothing to run.
+    pub(super) fn options(self, command: &str, state: PathBuf) -> anyhow::Result<Options> {
+        let here = Path::new(manifest::FILE);
+        let manifest = self.manifest.or_else(|| here.is_file().then(|| here.to_owned()));
+        if manifest.is_none() && self.components.is_empty() {
+            let message = "nothing to run: name a COMPONENT, or a manifest with --manifest FILE";
+            let mut cli = Cli::command();
+            cli.build();
+            let command = cli.find_subcommand_mut(command).expect("a command asks under its own name");
+            return Err(command.error(ErrorKind::MissingRequiredArgument, message).into());
+        }
+        Ok(Options { manifest, state, components: self.components, ..Options::default() })
+    }
+}
+
+impl Run {
+    pub(super) fn execute(self) -> anyhow::Result<()> {
+        let options = self.sources.options("run", self.state.directory()?)?;
+        let options = Options { http: self.http, https: self.https, bind: self.bind, ..options };
+        let loaded = manifest::load(&options).map_err(mistakes)?;
+        app::run(options, loaded, self.watch)
+    }
+}
