@@ -125,8 +125,8 @@ impl Compiler {
 
     /// Has `program ARGUMENTS` compile: given a component on standard input, it must call [`crate::compile_as_child`], and
     /// exit with 1 and one line on standard error where that fails. Code is kept in the folder `kept`.
-    pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: PathBuf) -> Self {
-        Self { child: Some((program, arguments)), kept: Some(kept) }
+    pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: Option<PathBuf>) -> Self {
+        Self { child: Some((program, arguments)), kept }
     }
 
     /// Loads a component; blocks for as long as it takes to compile.

@@ -1,9 +1,20 @@
 //! What a component imports against what its table grants.
 
-use crate::{Code, Table};
+use crate::{Surface, Table};
 
 /// Our interfaces, and what a table must hold for each.
 const OURS: &str = "atoll:host/";
+
+const READ: &str = "git = { NAME = \"read\" }, NAME being a [git.NAME] of the manifest";
+const SEND: &str = "http = [\"https://ORIGIN\"], if it is to send requests: it is denied at the call otherwise";
+
+/// The lines of a table that a component would need, by what it imports.
+pub fn needed_grants(surface: &Surface) -> Vec<&'static str> {
+    let imports = |interface: &str| surface.imports.iter().any(|import| import.starts_with(interface));
+    let read = imports("atoll:host/repository@").then_some(READ);
+    let send = (imports("wasi:http/client@") || imports("wasi:http/outgoing-handler@")).then_some(SEND);
+    read.into_iter().chain(send).collect()
+}
 
 /// Why a component may not have an import, with the line that would grant it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,14 +26,13 @@ pub enum GrantError {
 }
 
 /// Checks all imports of ours; WASI's are linked for everybody and denied at the call.
-pub(crate) fn check(component: &str, code: &Code, table: &Table) -> Result<(), GrantError> {
-    for import in &code.surface().imports {
+pub fn check_grants(component: &str, surface: &Surface, table: &Table) -> Result<(), GrantError> {
+    for import in &surface.imports {
         let Some(interface) = import.strip_prefix(OURS) else { continue };
         let (component, import) = (component.to_owned(), import.clone());
         match interface {
             "repository@0.1.0" if table.git.is_empty() => {
-                let line = "git = { NAME = \"read\" }, NAME being a [git.NAME] of the manifest";
-                return Err(GrantError::NotGranted { component, import, line });
+                return Err(GrantError::NotGranted { component, import, line: READ });
             }
             // Of these a router has no more than it was asked, and the names that it may answer with.
             "repository@0.1.0" | "request-head@0.1.0" | "upstreams@0.1.0" => {}

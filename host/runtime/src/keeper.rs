@@ -13,12 +13,10 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     Change, Disproof, Draft, Generation, Inputs, Ledger, Level, Prepared, Runtime, Start,
-    counts::Counts,
-    slot::{Message, Reply, Shared},
+    slot::{Draining, Message, Reply, Shared},
 };
 
 /// Older generations that may still be at work beside the one that serves.
@@ -46,7 +44,6 @@ pub(crate) struct Keeper {
     next_number: u64,
     replies: Vec<(Vec<u64>, Reply)>,
     prepares: Vec<(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>)>,
-    draining: Vec<(CancellationToken, Arc<Counts>)>,
     retry: Option<Instant>,
     failures: usize,
     /// To be served if today's table makes the whole fail.
@@ -77,7 +74,6 @@ impl Keeper {
             next_number: 0,
             replies: Vec::new(),
             prepares: Vec::new(),
-            draining: Vec::new(),
             retry: None,
             failures: 0,
             proved: start.proved,
@@ -151,9 +147,9 @@ impl Keeper {
             }
             Message::Prepare(changes, reply) => self.prepares.push((changes, reply)),
             Message::Drain(reply) => {
-                self.draining.retain(|(_, counts)| counts.busy());
-                let _ = reply.send(self.draining.len());
-                self.draining.drain(..).for_each(|(reset, _)| reset.cancel());
+                let draining: Vec<Draining> = self.shared.draining().drain(..).collect();
+                let _ = reply.send(draining.len());
+                draining.iter().for_each(|generation| generation.reset.cancel());
             }
         }
     }
@@ -274,12 +270,13 @@ impl Keeper {
     /// What is in flight on `old` may end there, within the bounds.
     fn drain(&mut self, old: &Generation) {
         old.retire();
-        self.draining.retain(|(_, counts)| counts.busy());
         let (reset, limit) = (old.reset().clone(), old.inputs().table.limits.drain);
-        self.draining.push((reset.clone(), old.counts().clone()));
-        if self.draining.len() > DRAINING {
-            self.draining.remove(0).0.cancel();
+        let mut draining = self.shared.draining();
+        draining.push(Draining { reset: reset.clone(), counts: old.counts().clone() });
+        if draining.len() > DRAINING {
+            draining.remove(0).reset.cancel();
         }
+        drop(draining);
         tokio::spawn(async move {
             tokio::time::sleep(limit).await;
             reset.cancel();

@@ -42,7 +42,7 @@ pub use ctx::WallClock;
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
 pub use engine::Engine;
 pub use generation::{Generation, Inputs, Usage};
-pub use grant::GrantError;
+pub use grant::{GrantError, check_grants, needed_grants};
 pub use journal::{Journal, Level, Line, Source};
 pub use limits::Limits;
 pub use outbound::{Nowhere, Outbound, OutboundError};

@@ -25,7 +25,7 @@ use crate::{
     ctx::{Ctx, Given, WallClock},
     failure::trap,
     generation::Kind,
-    grant,
+    grant::check_grants,
     router::Router,
     service::Service,
 };
@@ -194,8 +194,14 @@ impl Runtime {
         Err(Disproof { problems: kept, passing: false })
     }
 
+    /// Whether all that it imports is granted, and here.
+    pub fn check(&self, component: &Arc<str>, inputs: &Inputs) -> Result<(), Disproof> {
+        self.link(component, inputs).map(drop)
+    }
+
     fn link(&self, component: &Arc<str>, inputs: &Inputs) -> Result<InstancePre<Ctx>, Disproof> {
-        grant::check(component, &inputs.code, &inputs.table).map_err(|error| Disproof::of(error.to_string(), false))?;
+        let granted = check_grants(component, inputs.code.surface(), &inputs.table);
+        granted.map_err(|error| Disproof::of(error.to_string(), false))?;
         let unlinked = |error: wasmtime::Error| {
             Disproof::of(
                 format!("imports what this host does not have: {}", printable(format!("{error:#}").as_bytes())),

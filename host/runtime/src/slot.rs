@@ -3,13 +3,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwapOption;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
-use crate::{Branch, Code, Disproof, Generation, Inputs, Role, Runtime, Table, Upstream, keeper::Keeper};
+use crate::{
+    Branch, Code, Disproof, Generation, Inputs, Role, Runtime, Table, Upstream, Usage, counts::Counts, keeper::Keeper,
+};
 
 /// Something that makes a candidate for a new generation.
 #[derive(Clone)]
@@ -60,7 +63,8 @@ pub struct Draft {
 }
 
 impl Draft {
-    pub(crate) fn complete(&self) -> Option<Inputs> {
+    /// Nothing where there is no file.
+    pub fn complete(&self) -> Option<Inputs> {
         let code = self.code.clone()?;
         let router = code.surface().role == Some(Role::Router);
         let upstreams = if router { self.upstreams.clone() } else { Arc::default() };
@@ -103,6 +107,15 @@ pub(crate) struct Shared {
     pub(crate) error: Mutex<Option<Disproof>>,
     /// The generation that serves; 0 before the first.
     pub(crate) switched: watch::Sender<u64>,
+    /// Older generations that may still be at work, oldest first.
+    pub(crate) draining: Mutex<Vec<Draining>>,
+    /// What older generations had done when they were switched from.
+    past: Mutex<Usage>,
+}
+
+pub(crate) struct Draining {
+    pub(crate) reset: CancellationToken,
+    pub(crate) counts: Arc<Counts>,
 }
 
 pub(crate) type Reply = oneshot::Sender<Result<(), Disproof>>;
@@ -130,7 +143,14 @@ impl Slot {
     /// Begins to look after a component. Returns at once; what was proved before, and is the same today, serves from the
     /// first moment.
     pub fn new(runtime: Arc<Runtime>, ledger: Arc<dyn Ledger>, name: Arc<str>, start: Start) -> Arc<Self> {
-        let shared = Arc::new(Shared { name, serving: ArcSwapOption::empty(), error: Mutex::default(), switched: watch::Sender::new(0) });
+        let shared = Arc::new(Shared {
+            name,
+            serving: ArcSwapOption::empty(),
+            error: Mutex::default(),
+            switched: watch::Sender::new(0),
+            draining: Mutex::default(),
+            past: Mutex::default(),
+        });
         let (inbox, messages) = mpsc::channel(64);
         let keeper = Keeper::new(runtime, ledger, shared.clone(), messages, start);
         tokio::spawn(keeper.run());
@@ -154,6 +174,18 @@ impl Slot {
     /// Why the newest candidate does not serve, if it does not.
     pub fn error(&self) -> Option<Disproof> {
         self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What it has done since the host started, whatever generation did it, and what it holds now.
+    pub fn usage(&self) -> Usage {
+        let past = *self.shared.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.serving().map(|serving| serving.usage()).unwrap_or_default();
+        Usage { requests: past.requests + now.requests, traps: past.traps + now.traps, ..now }
+    }
+
+    /// Older generations that still carry something.
+    pub fn draining(&self) -> usize {
+        self.shared.draining().len()
     }
 
     /// Makes a candidate of these changes; returns when they serve, or with what was found wrong.
@@ -192,8 +224,21 @@ impl Shared {
     pub(crate) fn switch(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
         let id = generation.id();
         let old = self.serving.swap(Some(generation));
+        if let Some(old) = &old {
+            let usage = old.usage();
+            let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+            past.requests += usage.requests;
+            past.traps += usage.traps;
+        }
         self.switched.send_replace(id);
         old
+    }
+
+    /// Those that are still at work.
+    pub(crate) fn draining(&self) -> MutexGuard<'_, Vec<Draining>> {
+        let mut draining = self.draining.lock().unwrap_or_else(PoisonError::into_inner);
+        draining.retain(|generation| generation.counts.busy());
+        draining
     }
 
     pub(crate) fn clear(&self) {
