@@ -35,8 +35,3 @@ pub fn test(
 ) -> anyhow::Result<()> {
     bail!(MISSING)
 }
-
-/// The compiling child: a component in, compiled code out, within bounds.
-pub fn compile() -> anyhow::Result<()> {
-    bail!(MISSING)
-}

@@ -88,16 +88,12 @@ impl Log {
         Self { clock, kept: Mutex::new(kept), printer: None }
     }
 
-    /// Prints each line too, from a thread of its own, so that a terminal that stands still stops nobody else.
+    /// Prints each line too, without its time, which whoever collects them adds. From a thread of its own, so that a
+    /// terminal that stands still stops nobody else.
     ///
     /// # Errors
     /// Where no thread can be had.
-    pub fn printing(
-        clock: Clock,
-        mut output: impl Write + Send + 'static,
-        zone: TimeZone,
-        colours: Colours,
-    ) -> std::io::Result<Self> {
+    pub fn printing(clock: Clock, mut output: impl Write + Send + 'static, colours: Colours) -> std::io::Result<Self> {
         let (queue, lines) = mpsc::sync_channel(BEHIND);
         let lost = Arc::new(AtomicU64::new(0));
         let counted = lost.clone();
@@ -106,7 +102,7 @@ impl Log {
             for line in lines {
                 match line {
                     Print::Entry(entry) => {
-                        let _ = writeln!(output, "{}", render(&entry, &zone, colours));
+                        let _ = writeln!(output, "{}", render(&entry, colours));
                     }
                     Print::Flush(done) => {
                         let _ = output.flush();
@@ -200,9 +196,7 @@ impl Entry {
 
 /// As a person reads it, without a line feed at its end. No words of a guest's look like the host's: a guest's name is
 /// followed by `>`, and a line that goes on is indented.
-pub fn render(entry: &Entry, zone: &TimeZone, colours: Colours) -> String {
-    let time = Timestamp::from_millisecond(entry.time).unwrap_or_default().to_zoned(zone.clone());
-    let time = time.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z");
+pub fn render(entry: &Entry, colours: Colours) -> String {
     let severity = match entry.severity {
         Severity::Info => String::new(),
         Severity::Warning => format!("{} ", colours.paint(Colour::Yellow, "warning:")),
@@ -212,8 +206,14 @@ pub fn render(entry: &Entry, zone: &TimeZone, colours: Colours) -> String {
         let mark = if entry.guest { '>' } else { ':' };
         format!("{}{mark} ", colours.paint(Colour::Cyan, component))
     });
-    let text = entry.text.replace('\n', "\n    ");
-    format!("{} {severity}{}{text}", colours.paint(Colour::Dim, time), component.unwrap_or_default())
+    format!("{severity}{}{}", component.unwrap_or_default(), entry.text.replace('\n', "\n    "))
+}
+
+/// The same, after the time in a zone.
+pub fn render_with_time(entry: &Entry, zone: &TimeZone, colours: Colours) -> String {
+    let time = Timestamp::from_millisecond(entry.time).unwrap_or_default().to_zoned(zone.clone());
+    let time = time.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z");
+    format!("{} {}", colours.paint(Colour::Dim, time), render(entry, colours))
 }
 
 #[cfg(test)]
@@ -239,7 +239,8 @@ mod tests {
             log.write(Line { level, source, text: text.into() });
         }
         let zone = TimeZone::fixed(jiff::tz::offset(2));
-        let rendered = log.entries().iter().map(|entry| render(entry, &zone, Colours::NEVER)).collect::<Vec<_>>();
+        let entries = log.entries();
+        let rendered = entries.iter().map(|entry| render_with_time(entry, &zone, Colours::NEVER)).collect::<Vec<_>>();
         assert_eq!(
             rendered,
             [
@@ -248,7 +249,7 @@ mod tests {
                 "2023-11-15T00:13:20.123+02:00 error: site> error: it is me\\nerror: the host",
             ]
         );
-        let painted = render(&log.entries()[2], &TimeZone::UTC, Colours::of(true, None, None));
+        let painted = render_with_time(&log.entries()[2], &TimeZone::UTC, Colours::of(true, None, None));
         assert_eq!(
             painted,
             "\x1b[2m2023-11-14T22:13:20.123+00:00\x1b[0m \x1b[31merror:\x1b[0m \x1b[36msite\x1b[0m> error: it is me\\nerror: the host"
@@ -305,7 +306,7 @@ mod tests {
         let (gate, closed) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let clock = Box::new(Timestamp::default);
-        let log = Log::printing(clock, Gated(closed, written.clone()), TimeZone::UTC, Colours::NEVER).unwrap();
+        let log = Log::printing(clock, Gated(closed, written.clone()), Colours::NEVER).unwrap();
         let count = 2 * BEHIND;
         for number in 0..count {
             log.write(line(Source::Host, number.to_string()));
@@ -319,7 +320,7 @@ mod tests {
         }
         log.flush(Duration::from_secs(10));
         let written = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let printed = written.lines().filter(|line| line.starts_with("1970")).count();
+        let printed = written.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).count();
         let lost = written.lines().find_map(|line| line.strip_prefix('(')?.split_once(' ')?.0.parse::<usize>().ok());
         assert_eq!(printed + lost.unwrap(), count);
         assert!(lost.unwrap() >= count - BEHIND - 2, "{lost:?}");

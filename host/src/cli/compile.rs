@@ -1,4 +1,5 @@
-//! `host compile`: the child in which strangers' components are read and compiled. Started by this program alone.
+//! `host compile`: the child in which strangers' components are read and compiled. Started by this program alone, which
+//! reads one line where it fails: what is wrong, and nothing before it.
 
 use clap::Args;
 
@@ -6,3 +7,12 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(hide = true)]
 pub(super) struct Compile {}
+
+/// Printed as it is.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Line(String);
+
+pub(super) fn execute() -> Result<(), Line> {
+    atoll_runtime::compile_as_child().map_err(Line)
+}

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use super::{report::refused, state::State};
 use crate::{
     control::client::{Client, LogEvent},
-    journal::render,
+    journal::render_with_time,
 };
 
 /// Print the log of the running host, or of one component
@@ -41,7 +41,7 @@ impl Logs {
         let client = Client::new(&self.state.directory()?);
         let print = |event| {
             match event {
-                LogEvent::Entry(entry) => writeln!(output, "{}", render(&entry, &zone, colours))?,
+                LogEvent::Entry(entry) => writeln!(output, "{}", render_with_time(&entry, &zone, colours))?,
                 LogEvent::Lost(lines) => writeln!(output, "({lines} lines came too fast and are not here)")?,
             }
             // A line is there when it is said, into a pipe too.

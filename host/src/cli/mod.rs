@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand};
 pub use inspect::Inspection;
 pub use test::CaseOutcome;
 
-use crate::{app, terminal::Colours};
+use crate::terminal::Colours;
 
 /// Serves web sites and services out of Git branches, through sandboxed components that are proved before they serve.
 #[derive(Debug, Parser)]
@@ -63,8 +63,8 @@ enum Command {
 
 /// The whole program.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let outcome =
-        Cli::try_parse_from(arguments).map_err(anyhow::Error::from).and_then(|cli| cli.execute(&mut std::io::stdout()));
+    let outcome = Cli::try_parse_from(arguments).map_err(anyhow::Error::from);
+    let outcome = outcome.and_then(|cli| cli.execute(&mut std::io::stdout()));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => report::report(&error, &mut std::io::stderr().lock(), colours(&std::io::stderr())),
@@ -83,7 +83,7 @@ impl Cli {
             Command::Inspect(inspect) => inspect.execute(output),
             Command::Test(test) => test.execute(output),
             Command::Wit(wit) => wit.execute(output),
-            Command::Compile(compile::Compile {}) => app::compile(),
+            Command::Compile(compile::Compile {}) => Ok(compile::execute()?),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use super::compile::Line;
 use crate::{
     control::{client::ClientError, messages::Refusal},
     problem::Problems,
@@ -34,6 +35,9 @@ pub(super) fn report(error: &anyhow::Error, output: &mut dyn Write, colours: Col
 }
 
 fn write(error: &anyhow::Error, output: &mut dyn Write, colours: Colours) -> io::Result<()> {
+    if let Some(line) = error.downcast_ref::<Line>() {
+        return writeln!(output, "{line}");
+    }
     let mut chain = String::new();
     for cause in error.chain() {
         if let Some(problems) = cause.downcast_ref::<Problems>() {

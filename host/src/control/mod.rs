@@ -9,8 +9,8 @@ pub(crate) mod tests;
 
 use std::path::{Path, PathBuf};
 
-/// A component's bytes.
-pub const LARGEST_COMPONENT: u64 = 256 << 20;
+/// A component's bytes; a larger one the runtime would not load.
+pub const LARGEST_COMPONENT: u64 = 64 << 20;
 
 /// Where the socket of the host with this state directory is.
 pub fn socket(state: &Path) -> PathBuf {

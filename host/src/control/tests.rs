@@ -180,8 +180,8 @@ fn broken_clients_are_told_and_forgotten() {
         (&[b'x'; 5000], failed("a request is at most 4096 bytes")),
         (b"{\"request\":", failed("no request came in time")),
         (
-            b"{\"request\":\"swap\",\"name\":\"site\",\"length\":268435457}\n",
-            failed("a component is at most 268435456 bytes, and this has 268435457"),
+            b"{\"request\":\"swap\",\"name\":\"site\",\"length\":67108865}\n",
+            failed("a component is at most 67108864 bytes, and this has 67108865"),
         ),
         (
             b"{\"request\":\"swap\",\"name\":\"site\",\"length\":9}\nonly",
