@@ -1,0 +1,163 @@
+//! The manifest's bindings, each followed into a repository of ours. A head that moves is the only event that comes out
+//! of here, whatever made it move.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use atoll_git::{Event, Follower, Location, Remote, Repository, Store, Watcher};
+use atoll_runtime::{Branch, Journal, Level};
+use futures_util::future::BoxFuture;
+use tokio::task::AbortHandle;
+
+use super::branches::GitBranch;
+use crate::{
+    journal::Log,
+    manifest::{self, Name},
+};
+
+/// How long a start waits for the first fetch of a binding of which nothing is here yet.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// One binding, followed until it is dropped.
+pub struct Binding {
+    said: manifest::Binding,
+    repository: Repository,
+    follower: Follower,
+    /// Why it can't be fetched, if it can't.
+    error: Arc<Mutex<Option<String>>>,
+    heads: AbortHandle,
+}
+
+/// Told that the head of a binding moved; waited for, so that a newer head never overtakes.
+pub type Moved = Arc<dyn Fn(Name, Arc<dyn Branch>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+impl Binding {
+    /// Follows `said`; `moved` is told of each new head.
+    pub fn follow(
+        store: &Store,
+        watcher: &Watcher,
+        said: &manifest::Binding,
+        log: &Arc<Log>,
+        moved: Moved,
+    ) -> anyhow::Result<Self> {
+        let repository = store.repository(&said.name)?;
+        if let Some(damage) = repository.damage() {
+            let log: &dyn Journal = &**log;
+            log.host(Level::Warning, format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name));
+        }
+        let location = match &said.remote {
+            manifest::Remote::Local(path) => Location::Local(path.clone()),
+            other => anyhow::bail!("{other} is not a local repository or directory"),
+        };
+        let remote = Remote { location, branch: said.branch.clone() };
+        let error = Arc::new(Mutex::new(None));
+        let report = reporter(said.name.clone(), log.clone(), error.clone());
+        let heads = tokio::spawn(tell(said.name.clone(), repository.clone(), log.clone(), moved)).abort_handle();
+        let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
+        Ok(Self { said: said.clone(), repository, follower, error, heads })
+    }
+
+    pub fn said(&self) -> &manifest::Binding {
+        &self.said
+    }
+
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// What was fetched last.
+    pub fn revision(&self) -> Option<String> {
+        self.repository.head().map(|head| head.id.to_string())
+    }
+
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until something is here, where nothing was ever fetched.
+    pub async fn first(&self) {
+        if self.repository.head().is_none() {
+            let _ = tokio::time::timeout(FIRST, self.follower.fetch()).await;
+        }
+    }
+
+    /// Its head, or an empty tree.
+    pub fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
+        self.at(self.repository.head().map(|head| head.id))
+    }
+
+    /// A revision that is here; of none, an empty tree.
+    pub fn at(&self, id: Option<atoll_git::ObjectId>) -> anyhow::Result<Arc<dyn Branch>> {
+        let snapshot = self.repository.snapshot(id).with_context(|| format!("binding {}", self.said.name))?;
+        Ok(Arc::new(GitBranch::new(snapshot)))
+    }
+}
+
+impl Drop for Binding {
+    fn drop(&mut self) {
+        self.heads.abort();
+    }
+}
+
+/// Passes each new head on.
+async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved) {
+    let mut heads = repository.heads();
+    heads.mark_unchanged();
+    while heads.changed().await.is_ok() {
+        let head = *heads.borrow_and_update();
+        match repository.snapshot(head.map(|head| head.id)) {
+            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot))).await,
+            Err(error) => {
+                let log: &dyn Journal = &*log;
+                log.host(Level::Error, format!("binding {name}: its new head can't be read: {error}"));
+            }
+        }
+    }
+}
+
+fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> impl Fn(Event) + Send + Sync + 'static {
+    move |event| {
+        let log: &dyn Journal = &*log;
+        let failing = |words: Option<String>| *error.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        match event {
+            Event::Moved(lines) => {
+                failing(None);
+                for line in lines {
+                    log.host(Level::Warning, format!("binding {name}: {line}"));
+                }
+            }
+            Event::Recovered | Event::Unborn => failing(None),
+            Event::Gone => {
+                let words = "its branch was deleted; the last head is served".to_owned();
+                log.host(Level::Warning, format!("binding {name}: {words}"));
+                failing(Some(words));
+            }
+            Event::Failed(failed) => {
+                let words = chain(&*failed);
+                log.host(Level::Error, format!("binding {name}: can't be fetched: {words}"));
+                failing(Some(words));
+            }
+            Event::Watching => {}
+            Event::Polling(why) => log.host(Level::Warning, format!("binding {name}: polled, not watched: {why}")),
+            Event::Unsettled(why) => log.host(Level::Warning, format!("binding {name}: not yet on the disk: {why}")),
+        }
+    }
+}
+
+/// An error and what is behind it, in one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        words = format!("{words}: {error}");
+        source = error.source();
+    }
+    words
+}
+
+/// By name.
+pub type Bindings = BTreeMap<Name, Arc<Binding>>;

@@ -1,0 +1,187 @@
+//! A branch of a repository of ours, as guests ask for it: what is in memory is answered at once, and what must be read
+//! never holds a thread of the runtime's.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use atoll_git::{BlobReader, ReadError, Snapshot};
+use atoll_runtime::{Blob, Body, BodyError, Branch, Entry, Kind, TreeAnswer, TreeError};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use tokio::task::JoinHandle;
+
+/// Bytes of one frame of a body: what a TLS record holds four times over.
+const CHUNK: usize = 64 << 10;
+
+/// One revision of a binding.
+pub struct GitBranch(Snapshot);
+
+impl GitBranch {
+    pub fn new(snapshot: Snapshot) -> Self {
+        Self(snapshot)
+    }
+
+    async fn off<T: Send + 'static>(
+        &self,
+        path: &str,
+        read: impl FnOnce(&Snapshot, &str) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, TreeError> {
+        let (snapshot, path) = (self.0.clone(), path.to_owned());
+        let read = tokio::task::spawn_blocking(move || read(&snapshot, &path)).await;
+        read.map_err(|_| TreeError::Other("reading failed".into()))?.map_err(error)
+    }
+}
+
+impl Branch for GitBranch {
+    fn revision(&self) -> &str {
+        self.0.revision()
+    }
+
+    fn committed(&self) -> u64 {
+        self.0.committed()
+    }
+
+    fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
+        Box::pin(async move {
+            match self.0.cached_entry(path) {
+                Some(found) => found.map(entry).map_err(error),
+                None => self.off(path, |snapshot, path| snapshot.entry(path)).await.map(entry),
+            }
+        })
+    }
+
+    fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
+        Box::pin(async move {
+            let children = match self.0.cached_children(path) {
+                Some(found) => found.map_err(error)?,
+                None => self.off(path, |snapshot, path| snapshot.children(path)).await?,
+            };
+            Ok(children.into_iter().map(entry).collect())
+        })
+    }
+
+    fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
+        Box::pin(async move {
+            match self.0.cached_size(path) {
+                Some(found) => found.map_err(error),
+                None => self.off(path, |snapshot, path| snapshot.size(path)).await,
+            }
+        })
+    }
+
+    fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
+        Box::pin(async move {
+            match self.0.cached_contents(path, limit) {
+                Some(found) => found.map_err(error),
+                None => self.off(path, move |snapshot, path| snapshot.contents(path, limit)).await,
+            }
+        })
+    }
+
+    fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
+        Box::pin(async move {
+            let reader = match self.0.cached_read(path) {
+                Some(found) => found.map_err(error)?,
+                None => self.off(path, |snapshot, path| snapshot.read(path)).await?,
+            };
+            let size = reader.size();
+            let body: Body = BlobBody { left: size, reading: Reading::Idle(Box::new(reader)) }.boxed_unsync();
+            Ok(Blob { size, body })
+        })
+    }
+}
+
+fn entry(entry: atoll_git::Entry) -> Entry {
+    let kind = match entry.kind {
+        atoll_git::Kind::File => Kind::File,
+        atoll_git::Kind::Executable => Kind::Executable,
+        atoll_git::Kind::Symlink => Kind::Symlink,
+        atoll_git::Kind::Directory => Kind::Directory,
+        atoll_git::Kind::Submodule => Kind::Submodule,
+    };
+    Entry { name: entry.name, kind, id: entry.id.to_string() }
+}
+
+fn error(error: ReadError) -> TreeError {
+    match error {
+        ReadError::NotFound => TreeError::NotFound,
+        ReadError::TooLarge => TreeError::TooLarge,
+        ReadError::Corrupt(words) => TreeError::Corrupt(words),
+        ReadError::Io(words) => TreeError::Other(words),
+    }
+}
+
+/// The contents of a blob, piece by piece.
+struct BlobBody {
+    left: u64,
+    reading: Reading,
+}
+
+enum Reading {
+    Idle(Box<BlobReader>),
+    /// On a thread where it may wait for the disk.
+    Away(JoinHandle<(Box<BlobReader>, Result<Bytes, ReadError>)>),
+    Over,
+}
+
+impl http_body::Body for BlobBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.left == 0 {
+            self.reading = Reading::Over;
+        }
+        let chunk = loop {
+            match std::mem::replace(&mut self.reading, Reading::Over) {
+                Reading::Over => return Poll::Ready(None),
+                Reading::Idle(mut reader) if reader.blocks() => {
+                    self.reading = Reading::Away(tokio::task::spawn_blocking(move || {
+                        let chunk = reader.chunk(CHUNK);
+                        (reader, chunk)
+                    }));
+                }
+                Reading::Idle(mut reader) => {
+                    let chunk = reader.chunk(CHUNK);
+                    self.reading = Reading::Idle(reader);
+                    break chunk;
+                }
+                Reading::Away(mut away) => match Pin::new(&mut away).poll(cx) {
+                    Poll::Pending => {
+                        self.reading = Reading::Away(away);
+                        return Poll::Pending;
+                    }
+                    Poll::Ready(Ok((reader, chunk))) => {
+                        self.reading = Reading::Idle(reader);
+                        break chunk;
+                    }
+                    Poll::Ready(Err(_)) => return Poll::Ready(Some(Err(TreeError::Other("reading failed".into()).into()))),
+                },
+            }
+        };
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(failed) => {
+                self.reading = Reading::Over;
+                return Poll::Ready(Some(Err(error(failed).into())));
+            }
+        };
+        if chunk.is_empty() {
+            self.reading = Reading::Over;
+            return Poll::Ready(Some(Err(TreeError::Corrupt("shorter than its size".into()).into())));
+        }
+        self.left = self.left.saturating_sub(chunk.len() as u64);
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,41 @@
+//! The manifest's certificates: PEM pairs, read and checked.
+
+use std::{fs, sync::Arc, time::SystemTime};
+
+use anyhow::Context as _;
+use atoll_gateway::tls::{Certificate, Source, pair};
+
+use crate::{
+    manifest::{Manifest, Pair},
+    problem::Problem,
+};
+
+/// All of them, and what should be said about them.
+pub fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Certificate>>, Vec<String>)> {
+    let (mut certificates, mut warnings) = (Vec::new(), Vec::new());
+    for said in &manifest.certificates {
+        let (certificate, warning) = read(said, now).map_err(|error| anyhow::anyhow!("{}", problem(said, &error)))?;
+        certificates.push(Arc::new(certificate));
+        warnings.extend(warning);
+    }
+    Ok((certificates, warnings))
+}
+
+/// What is wrong with them.
+pub fn check(manifest: &Manifest) -> Vec<Problem> {
+    let wrong = |said: &Pair| read(said, SystemTime::now()).err().map(|error| problem(said, &error));
+    manifest.certificates.iter().filter_map(wrong).collect()
+}
+
+fn read(said: &Pair, now: SystemTime) -> anyhow::Result<(Certificate, Option<String>)> {
+    let read = |path: &std::path::Path| fs::read(path).with_context(|| format!("{} can't be read", path.display()));
+    let (chain, key) = (read(&said.chain)?, read(&said.key)?);
+    let (chain_file, key_file) = (said.chain.display().to_string(), said.key.display().to_string());
+    let chain = Source { file: &chain_file, bytes: &chain };
+    let (certificate, warning) = pair(chain, Source { file: &key_file, bytes: &key }, now)?;
+    Ok((certificate, warning.map(|warning| warning.to_string())))
+}
+
+fn problem(said: &Pair, error: &anyhow::Error) -> Problem {
+    said.place.problem(format!("{error:#}"))
+}

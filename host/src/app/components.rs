@@ -1,0 +1,124 @@
+//! The manifest's components: their files read and compiled, their tables turned into what the runtime grants.
+
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use atoll_net::{Client, Tls};
+use atoll_runtime::{
+    Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Start, Table,
+    Upstream,
+};
+
+use super::{bindings::Bindings, ledger::Proved, outbound::Origins};
+use crate::manifest::{self, Manifest};
+
+/// What loads components.
+pub struct Loader {
+    pub engine: Engine,
+    pub compiler: Compiler,
+    /// What guests' requests go through.
+    pub client: Client,
+    pub tls: Tls,
+}
+
+impl Loader {
+    /// Reads and compiles a file. Blocks.
+    pub fn file(&self, path: &Path) -> anyhow::Result<Arc<Code>> {
+        let bytes = fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        self.bytes(bytes).with_context(|| path.display().to_string())
+    }
+
+    /// Compiles bytes. Blocks.
+    pub fn bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Arc<Code>> {
+        Ok(Arc::new(self.compiler.load(&self.engine, bytes)?))
+    }
+
+    pub fn table(&self, said: &manifest::Component) -> anyhow::Result<Arc<Table>> {
+        let granted = |grant: &manifest::Grant| GrantedBranch {
+            binding: grant.from.to_string(),
+            mode: match grant.mode {
+                manifest::Mode::Read => Mode::Read,
+                manifest::Mode::Write => Mode::Write,
+            },
+        };
+        let outbound: Arc<dyn Outbound> = match said.http.is_empty() {
+            true => Arc::new(Nowhere),
+            false => Arc::new(Origins::new(&self.client, &self.tls, &said.http).map_err(anyhow::Error::msg)?),
+        };
+        Ok(Arc::new(Table {
+            hash: Digest::from_bytes(*said.hash.as_bytes()),
+            limits: Limits {
+                memory: usize::try_from(said.limits.memory)?,
+                timeout: said.limits.request(),
+                tick: said.limits.tick(),
+                concurrency: usize::try_from(said.limits.concurrency)?,
+                instances: usize::try_from(said.limits.instances)?,
+                drain: said.limits.drain,
+            },
+            env: said.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
+            git: said.git.iter().map(|(name, grant)| (name.to_string(), granted(grant))).collect(),
+            outbound,
+            probe: said.probe.as_ref().map(ToString::to_string),
+        }))
+    }
+}
+
+/// The branches of a table, where they stand.
+pub fn branches(table: &Table, bindings: &Bindings) -> anyhow::Result<BTreeMap<String, Arc<dyn Branch>>> {
+    let branch = |(known, grant): (&String, &GrantedBranch)| {
+        let binding = bindings.iter().find(|(name, _)| ***name == *grant.binding).map(|(_, binding)| binding);
+        let binding = binding.with_context(|| format!("there is no [git.{}]", grant.binding))?;
+        Ok((known.clone(), binding.branch()?))
+    };
+    table.git.iter().map(branch).collect()
+}
+
+/// What a router may name: service components and upstreams, whether they serve yet or not.
+pub fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) -> bool) -> Arc<[Upstream]> {
+    let components = manifest.components.keys().filter(|name| services(name));
+    let mut upstreams: Vec<Upstream> = components
+        .map(|name| Upstream { name: name.to_string(), component: true })
+        .chain(manifest.upstreams.keys().map(|name| Upstream { name: name.to_string(), component: false }))
+        .collect();
+    upstreams.sort();
+    upstreams.into()
+}
+
+/// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.
+pub fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name: &str, current: Draft) -> Start {
+    let none = |current| Start { proved: None, unchanged: false, current };
+    let Some(entry) = proved.entry(name) else { return none(current) };
+    let code = match &current.code {
+        Some(code) if code.digest().to_string() == entry.digest => Some(code.clone()),
+        _ => proved.bytes(&entry.digest).and_then(|bytes| loader.bytes(bytes).ok()),
+    };
+    let Some(code) = code else { return none(current) };
+    let mut branches = current.branches.clone();
+    for (known, branch) in &mut branches {
+        let Some(grant) = current.table.git.get(known) else { continue };
+        let (Some(revision), Some((_, binding))) =
+            (entry.revisions.get(&grant.binding), bindings.iter().find(|(name, _)| ***name == *grant.binding))
+        else {
+            continue;
+        };
+        if branch.revision() == revision {
+            continue;
+        }
+        let id = match revision.as_str() {
+            "" => None,
+            hex => atoll_git::ObjectId::from_hex(hex.as_bytes()).ok(),
+        };
+        // A revision that is damaged is proved again, where it stands now.
+        let whole = id.is_none_or(|id| binding.repository().verify(id).is_ok());
+        match binding.at(id) {
+            Ok(at) if whole && at.revision() == revision => *branch = at,
+            _ => return none(current),
+        }
+    }
+    let unchanged = entry.table == current.table.hash.to_string();
+    let upstreams = match code.surface().role {
+        Some(atoll_runtime::Role::Router) => current.upstreams.clone(),
+        _ => Arc::default(),
+    };
+    Start { proved: Some(Inputs { code, table: current.table.clone(), branches, upstreams }), unchanged, current }
+}

@@ -1,0 +1,251 @@
+//! The running host: its bindings, its components, and the ways in which they change. Everything that serves is reached
+//! from here; nothing here listens.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, PoisonError},
+};
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use atoll_git::{Store, Watcher};
+use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Upstream};
+use futures_util::future::{self, BoxFuture};
+use tokio::task::AbortHandle;
+
+use super::{
+    agents,
+    bindings::{Binding, Bindings, Moved},
+    components::{self, Loader},
+    inspect,
+    ledger::Proved,
+    state::State,
+};
+use crate::{
+    journal::Log,
+    manifest::{self, Manifest, Name, Options},
+};
+
+/// Bytes of trees and small files that are remembered, all bindings together.
+const TREES: usize = 64 << 20;
+
+/// A component of the manifest, and what is known of it.
+pub struct Running {
+    pub said: manifest::Component,
+    pub slot: Arc<Slot>,
+    /// Of the manifest's file when it was last read; none where it is no component.
+    file: Option<Digest>,
+    /// None where its file is no component, and nothing of it was proved.
+    pub role: Option<Role>,
+    agent: AbortHandle,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.agent.abort();
+    }
+}
+
+pub type Components = BTreeMap<Name, Arc<Running>>;
+
+pub struct Host {
+    pub options: Options,
+    pub log: Arc<Log>,
+    pub state: State,
+    pub loader: Arc<Loader>,
+    runtime: Arc<Runtime>,
+    ledger: Arc<Proved>,
+    store: Store,
+    watcher: Watcher,
+    pub bindings: Arc<ArcSwap<Bindings>>,
+    pub components: Arc<ArcSwap<Components>>,
+    /// Read by all; changed by one reload at a time, which holds this.
+    pub manifest: tokio::sync::Mutex<Manifest>,
+}
+
+impl Host {
+    /// Brings up bindings and components. Returns when each component of which something was proved serves it, and the
+    /// proofs of the others have begun.
+    pub async fn start(options: Options, log: Arc<Log>, state: State, manifest: Manifest) -> anyhow::Result<Arc<Self>> {
+        let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
+        let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
+        let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"))?;
+        let bindings = Arc::new(ArcSwap::from_pointee(Bindings::new()));
+        let ledger = Arc::new(Proved::open(state.proved(), state.components(), bindings.clone())?);
+        let host = Self {
+            options,
+            log,
+            state,
+            loader,
+            runtime,
+            ledger,
+            store,
+            watcher: Watcher::default(),
+            bindings,
+            components: Arc::default(),
+            manifest: tokio::sync::Mutex::new(manifest.clone()),
+        };
+        let bindings = host.follow(&manifest, &Bindings::new())?;
+        future::join_all(bindings.values().map(|binding| binding.first())).await;
+        host.bindings.store(Arc::new(bindings));
+        let codes = host.load(manifest.components.values()).await;
+        let components = host.place(&manifest, codes).await?;
+        host.components.store(Arc::new(components));
+        Ok(Arc::new(host))
+    }
+
+    /// The bindings of a manifest; those that say the same as before go on.
+    pub fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<Bindings> {
+        let components = self.components.clone();
+        let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
+        let mut bindings = Bindings::new();
+        for (name, said) in &manifest.bindings {
+            let same = before.get(name).filter(|binding| same_remote(binding.said(), said));
+            let binding = match same {
+                Some(binding) => binding.clone(),
+                None => Arc::new(Binding::follow(&self.store, &self.watcher, said, &self.log, moved.clone())?),
+            };
+            bindings.insert(name.clone(), binding);
+        }
+        Ok(bindings)
+    }
+
+    /// Reads and compiles the files of components, all at once.
+    pub async fn load<'a>(
+        &self,
+        said: impl Iterator<Item = &'a manifest::Component>,
+    ) -> BTreeMap<Name, anyhow::Result<Arc<Code>>> {
+        let load = |said: &manifest::Component| {
+            let (loader, name, path) = (self.loader.clone(), said.name.clone(), said.path.clone());
+            let loaded = tokio::task::spawn_blocking(move || loader.file(&path));
+            async move { (name, loaded.await.unwrap_or_else(|_| Err(anyhow::anyhow!("loading failed")))) }
+        };
+        future::join_all(said.map(load)).await.into_iter().collect()
+    }
+
+    /// Gives each component of a manifest its slot; at a start, where none has one.
+    async fn place(
+        &self,
+        manifest: &Manifest,
+        codes: BTreeMap<Name, anyhow::Result<Arc<Code>>>,
+    ) -> anyhow::Result<Components> {
+        let mut loaded = BTreeMap::new();
+        for (name, code) in codes {
+            match code {
+                Ok(code) => drop(loaded.insert(name, code)),
+                // What was proved serves, though its file is broken now.
+                Err(error) if self.ledger.entry(&name).is_some() => self.about(&name, Level::Error, format!("{error:#}")),
+                Err(error) => return Err(error),
+            }
+        }
+        let upstreams = self.upstreams(manifest, &loaded);
+        let mut components = Components::new();
+        for said in manifest.components.values() {
+            let code = loaded.get(&said.name).cloned();
+            let running = self.put(said, code, upstreams.clone(), &self.bindings.load()).await?;
+            components.insert(said.name.clone(), Arc::new(running));
+        }
+        Ok(components)
+    }
+
+    /// One component into a new slot.
+    pub async fn put(
+        &self,
+        said: &manifest::Component,
+        code: Option<Arc<Code>>,
+        upstreams: Arc<[Upstream]>,
+        bindings: &Arc<Bindings>,
+    ) -> anyhow::Result<Running> {
+        let table = self.loader.table(said).with_context(|| format!("[component.{}]", said.name))?;
+        let branches = components::branches(&table, bindings)?;
+        let draft = Draft { code: code.clone(), table, branches, upstreams };
+        let name: Arc<str> = Arc::from(&*said.name);
+        let known = self.ledger.entry(&name).is_some();
+        if let Some(inputs) = draft.complete()
+            && let Err(disproof) = self.runtime.check(&name, &inputs)
+            && !known
+        {
+            anyhow::bail!("{}", said.place.problem(format!("[component.{name}]: {disproof}")));
+        }
+        let (loader, ledger, bindings) = (self.loader.clone(), self.ledger.clone(), bindings.clone());
+        let begins = name.clone();
+        let start = tokio::task::spawn_blocking(move || components::start(&loader, &ledger, &bindings, &begins, draft));
+        let start = start.await?;
+        let role = start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
+        let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
+        let agent = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
+        Ok(Running { said: said.clone(), slot, file: code.map(|code| code.digest()), role, agent })
+    }
+
+    /// What routers of a manifest may name.
+    pub fn upstreams(&self, manifest: &Manifest, codes: &BTreeMap<Name, Arc<Code>>) -> Arc<[Upstream]> {
+        let running = self.components.load();
+        components::upstreams(manifest, |name| {
+            let role = match codes.get(name) {
+                Some(code) => code.surface().role,
+                None => running.get(name).and_then(|running| running.role),
+            };
+            // One whose file can't be read may be a service yet.
+            role.is_none_or(|role| matches!(role, Role::Service { .. }))
+        })
+    }
+
+    /// Replaces one component by other bytes, until the host stops.
+    pub async fn swap(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<Digest> {
+        let components = self.components.load_full();
+        let running = components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running);
+        let running = running.with_context(|| format!("there is no component {name:?}"))?;
+        let loader = self.loader.clone();
+        let code = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await??;
+        let digest = code.digest();
+        running.slot.change(vec![Change::Code(code)]).await?;
+        self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
+        Ok(digest)
+    }
+
+    pub fn about(&self, component: &Name, level: Level, text: String) {
+        let log: &dyn Journal = &*self.log;
+        log.about(&Arc::from(&**component), level, text);
+    }
+
+    pub fn say(&self, level: Level, text: impl Into<String>) {
+        let log: &dyn Journal = &*self.log;
+        log.host(level, text);
+    }
+}
+
+impl Running {
+    /// Another file for the same slot.
+    pub fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
+        let agent = tokio::spawn(agents::wake(self.slot.clone(), std::time::SystemTime::now)).abort_handle();
+        Self { said, slot: self.slot.clone(), file, role, agent }
+    }
+
+    pub fn file(&self) -> Option<Digest> {
+        self.file
+    }
+
+    /// Whether what serves is not what a restart would serve.
+    pub fn swapped(&self) -> bool {
+        self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file)
+    }
+}
+
+/// Way 2: a head moved, and each component that reads it is told.
+fn moved(components: &Components, binding: Name, branch: Arc<dyn Branch>) -> BoxFuture<'static, ()> {
+    let mut told = Vec::new();
+    for running in components.values() {
+        for (known, _) in running.said.git.iter().filter(|(_, grant)| grant.from == binding) {
+            told.push((running.slot.clone(), Change::Branch(known.to_string(), branch.clone())));
+        }
+    }
+    Box::pin(async move {
+        for (slot, change) in told {
+            slot.notify(vec![change]).await;
+        }
+    })
+}
+
+fn same_remote(before: &manifest::Binding, now: &manifest::Binding) -> bool {
+    before.remote == now.remote && before.branch == now.branch && before.poll == now.poll
+}

@@ -1,0 +1,84 @@
+//! What can be told of components without serving them: `host inspect`, `host check`, `host test`, and the child that
+//! compiles.
+
+use std::{io, path::Path, sync::Arc};
+
+use anyhow::Context as _;
+use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_grants};
+
+use super::{client, components::Loader};
+use crate::{
+    cli::{CaseOutcome, Inspection},
+    journal::Log,
+    manifest::Manifest,
+    problem::Problem,
+};
+
+/// What a component says of itself.
+pub fn inspect(component: &Path) -> anyhow::Result<Inspection> {
+    let code = loader(None)?.file(component)?;
+    let Surface { imports, exports, role, .. } = code.surface().clone();
+    let grants = needed_grants(code.surface()).into_iter().map(str::to_owned).collect();
+    Ok(Inspection {
+        digest: code.digest().to_string(),
+        role: role.map(|role: Role| role.to_string()),
+        imports,
+        exports,
+        grants,
+    })
+}
+
+/// What is wrong that only the components' own bytes and the certificates show.
+pub fn check(manifest: &Manifest) -> anyhow::Result<Vec<Problem>> {
+    let loader = loader(None)?;
+    let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
+    let runtime = Runtime::new(loader.engine.clone(), log)?;
+    let mut problems = Vec::new();
+    for said in manifest.components.values() {
+        let checked = loader.file(&said.path).and_then(|code| {
+            let draft = Draft {
+                code: Some(code),
+                table: loader.table(said)?,
+                branches: std::collections::BTreeMap::new(),
+                upstreams: Arc::default(),
+            };
+            let inputs = draft.complete().context("it has no code")?;
+            runtime.check(&Arc::from(&*said.name), &inputs)?;
+            Ok(())
+        });
+        if let Err(error) = checked {
+            problems.push(said.place.problem(format!("[component.{}]: {error:#}", said.name)));
+        }
+    }
+    problems.extend(super::certificates::check(manifest));
+    Ok(problems)
+}
+
+/// Runs each case and reports it.
+pub fn test(
+    component: &Path,
+    cases: &Path,
+    report: &mut dyn FnMut(&CaseOutcome) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let bytes = std::fs::read(component).with_context(|| format!("{} can't be read", component.display()))?;
+    let text = std::fs::read_to_string(cases).with_context(|| format!("{} can't be read", cases.display()))?;
+    let outcome = atoll_testkit::cases::run(&bytes, &text).with_context(|| cases.display().to_string())?;
+    for case in outcome.cases {
+        report(&CaseOutcome { name: case.name, took: case.took, difference: case.difference })?;
+    }
+    Ok(())
+}
+
+/// The compiling child: a component in, compiled code out, within bounds.
+pub fn compile() -> anyhow::Result<()> {
+    atoll_runtime::compile_as_child().map_err(anyhow::Error::msg)
+}
+
+/// A loader; compiled code is kept where a folder is given.
+pub(super) fn loader(kept: Option<std::path::PathBuf>) -> anyhow::Result<Loader> {
+    // The very program that runs, though its file was replaced meanwhile.
+    let program = "/proc/self/exe".into();
+    let compiler = Compiler::in_child(program, vec!["compile".into()], kept);
+    let (client, tls) = client();
+    Ok(Loader { engine: Engine::new()?, compiler, client, tls })
+}

@@ -1,0 +1,210 @@
+//! The one place where everything is put together: capabilities are made here and handed down.
+
+mod agents;
+mod bindings;
+mod branches;
+mod certificates;
+mod components;
+mod front;
+mod host;
+mod inspect;
+mod ledger;
+mod outbound;
+mod reload;
+mod state;
+mod status;
+mod watch;
+
+use std::{
+    io::stderr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use atoll_net::{Client, Dialler, HTTP, SystemRoots, Tls};
+use atoll_runtime::{Journal, Level};
+use jiff::Timestamp;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+pub use self::inspect::{check, compile, inspect, test};
+use self::{front::Front, host::Host, state::State};
+use crate::{
+    cli,
+    control::{
+        messages::{Refusal, Status},
+        server::{self, Control},
+    },
+    journal::Log,
+    manifest::{Loaded, Manifest, Options},
+    problem::Problems,
+};
+
+/// How long what was accepted may take to end, after a signal to stop.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// The page that stands in the branch of a host that was started without a manifest, until its owner pushes another.
+const DEMO: [(&str, &[u8]); 3] = [
+    ("404.html", include_bytes!("../../demo/404.html")),
+    ("index.html", include_bytes!("../../demo/index.html")),
+    ("style.css", include_bytes!("../../demo/style.css")),
+];
+
+/// Serves until told to stop. `options` make the manifest again at a reload.
+pub fn run(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
+    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to be had")?;
+    threads.block_on(serve(options, loaded, watch))
+}
+
+async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
+    // First, so that a signal that comes early is not the end of us.
+    let mut signals = Signals::new()?;
+    let state = State::open(&options.state)?;
+    let log = Arc::new(Log::printing(Box::new(Timestamp::now), stderr(), cli::colours(&stderr()))?);
+    let Loaded { manifest, warnings } = loaded;
+    for warning in warnings {
+        (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
+    }
+    seed(&manifest)?;
+    let control = server::listen(state.directory())?;
+
+    let host = Host::start(options, log.clone(), state, manifest.clone()).await?;
+    let front = Front::open(&host, &manifest).await?;
+    announce(&host, &front);
+
+    let stop = CancellationToken::new();
+    let running = Arc::new(App { host: host.clone(), front: front.clone() });
+    let owner = rustix::process::geteuid().as_raw();
+    let admits = move |peer| server::admits(owner, peer);
+    let serving =
+        tokio::spawn(server::serve(control, running.clone(), log.clone(), server::Bounds::default(), admits, stop.clone()));
+    if watch {
+        tokio::spawn(watch::components(host.clone(), stop.clone()));
+    }
+
+    loop {
+        match signals.next().await {
+            Told::Reload => {
+                if let Err(refusal) = running.reload().await {
+                    let problems = refusal.problems.iter().map(|problem| format!("\n{problem}")).collect::<String>();
+                    host.say(Level::Error, format!("reload: {}{problems}", refusal.message));
+                }
+            }
+            Told::Stop => break,
+        }
+    }
+    host.say(Level::Info, "stopping: what was accepted is finished");
+    tokio::select! {
+        () = front.drain(GRACE) => {}
+        // Asked twice, it is meant.
+        () = async { while !matches!(signals.next().await, Told::Stop) {} } => {}
+    }
+    stop.cancel();
+    let _ = serving.await;
+    log.flush(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Makes the repositories of ours that people push to, where they are missing.
+fn seed(manifest: &Manifest) -> anyhow::Result<()> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    for binding in manifest.bindings.values().filter(|binding| binding.ours) {
+        let Some(path) = binding.local() else { continue };
+        let files: &[(&str, &[u8])] = if *binding.name == *"pages" { &DEMO } else { &[] };
+        let branch = binding.branch.as_deref().unwrap_or("main");
+        atoll_git::seed(path, branch, files, now.cast_signed())
+            .with_context(|| format!("the repository {} can't be made", path.display()))?;
+    }
+    Ok(())
+}
+
+fn announce(host: &Host, front: &Front) {
+    for address in front.addresses() {
+        host.say(Level::Info, format!("listening on {address}"));
+    }
+    let bindings = host.bindings.load();
+    for binding in bindings.values().filter(|binding| binding.said().ours) {
+        if let Some(path) = binding.said().local() {
+            host.say(Level::Info, format!("push to {}", path.display()));
+        }
+    }
+    host.say(Level::Info, format!("ready{}", front.to_open().map(|url| format!(": open {url}")).unwrap_or_default()));
+}
+
+/// What the socket asks for.
+struct App {
+    host: Arc<Host>,
+    front: Arc<Front>,
+}
+
+impl Control for App {
+    async fn status(&self) -> Status {
+        status::status(&self.host, &self.front)
+    }
+
+    async fn swap(&self, name: &str, component: Vec<u8>) -> Result<String, Refusal> {
+        match self.host.swap(name, component).await {
+            Ok(digest) => Ok(digest.to_string()),
+            Err(error) => Err(refusal(name, error)),
+        }
+    }
+
+    async fn reload(&self) -> Result<Vec<String>, Refusal> {
+        reload::reload(&self.host, &self.front).await
+    }
+}
+
+/// A failed proof as problems with file and line.
+fn refusal(name: &str, error: anyhow::Error) -> Refusal {
+    match error.downcast::<atoll_runtime::Disproof>() {
+        Ok(disproof) => {
+            let problems = disproof.problems.into_iter().map(|problem| crate::problem::Problem {
+                file: problem.file,
+                line: problem.line,
+                message: problem.message,
+            });
+            Refusal { message: format!("{name} was not swapped: the former goes on serving"), problems: problems.collect() }
+        }
+        Err(error) => match error.downcast::<Problems>() {
+            Ok(problems) => Refusal { message: format!("{name} was not swapped"), problems: problems.0 },
+            Err(error) => Refusal::new(format!("{name} was not swapped: {error:#}")),
+        },
+    }
+}
+
+/// The client of guests, and whom it trusts.
+fn client() -> (Client, Tls) {
+    let client = Client::new(Dialler::system(), atoll_net::Options::default());
+    (client, Tls::system(&SystemRoots::default(), HTTP))
+}
+
+enum Told {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals can't be listened to");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.terminate.recv() => Told::Stop,
+            _ = self.interrupt.recv() => Told::Stop,
+        }
+    }
+}

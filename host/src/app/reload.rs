@@ -1,0 +1,119 @@
+//! A reload: one transaction. The manifest is read again; its listeners are bound and all changed generations proved; then
+//! all switch, or nothing does.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use anyhow::Context as _;
+use atoll_runtime::{Change, Prepared, Role};
+use futures_util::future;
+
+use super::{
+    components,
+    front::Front,
+    host::{Components, Host, Running},
+};
+use crate::{
+    control::messages::Refusal,
+    manifest::{self, Manifest},
+    problem::{Problem, Problems},
+};
+
+/// Reads the manifest again; answers with the components that have a new generation.
+pub async fn reload(host: &Arc<Host>, front: &Front) -> Result<Vec<String>, Refusal> {
+    let mut current = host.manifest.lock().await;
+    let loaded = manifest::load(&host.options).map_err(mistakes)?;
+    for warning in &loaded.warnings {
+        host.say(atoll_runtime::Level::Warning, warning.to_string());
+    }
+    let changed = switch(host, front, &loaded.manifest).await.map_err(|error| match error.downcast() {
+        Ok(problems) => mistakes(problems),
+        Err(error) => Refusal::new(format!("{error:#}")),
+    })?;
+    *current = loaded.manifest;
+    host.say(atoll_runtime::Level::Info, "reloaded".to_owned());
+    Ok(changed)
+}
+
+async fn switch(host: &Arc<Host>, front: &Front, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
+    let bindings = Arc::new(host.follow(manifest, &host.bindings.load())?);
+    future::join_all(bindings.values().map(|binding| binding.first())).await;
+    let mut codes = BTreeMap::new();
+    for (name, code) in host.load(manifest.components.values()).await {
+        codes.insert(name, code?);
+    }
+    let upstreams = host.upstreams(manifest, &codes);
+    let fronted = front.prepare(manifest)?;
+
+    // Proofs keep revisions in the repositories of the bindings that are new, too.
+    let before = host.bindings.swap(bindings.clone());
+    let proved = prove(host, manifest, &codes, &upstreams, &bindings).await;
+    let (components, prepared, mut changed) = match proved {
+        Ok(proved) => proved,
+        Err(error) => {
+            host.bindings.store(before);
+            return Err(error);
+        }
+    };
+    future::join_all(prepared.into_iter().map(Prepared::switch)).await;
+    changed.sort();
+    host.components.store(Arc::new(components));
+    front.switch(host, fronted, manifest);
+    Ok(changed)
+}
+
+type Proved = (Components, Vec<Prepared>, Vec<String>);
+
+async fn prove(
+    host: &Arc<Host>,
+    manifest: &Manifest,
+    codes: &BTreeMap<manifest::Name, Arc<atoll_runtime::Code>>,
+    upstreams: &Arc<[atoll_runtime::Upstream]>,
+    bindings: &Arc<super::bindings::Bindings>,
+) -> anyhow::Result<Proved> {
+    let running = host.components.load_full();
+    let (mut components, mut prepared, mut changed) = (Components::new(), Vec::new(), Vec::new());
+    for said in manifest.components.values() {
+        let name = &said.name;
+        let code = codes.get(name).cloned().context("all codes were loaded")?;
+        let (digest, role) = (code.digest(), code.surface().role);
+        let wrong = |error: anyhow::Error| anyhow::Error::new(Problems(vec![problem(said, &error)]));
+        let Some(old) = running.get(name) else {
+            let new = host.put(said, Some(code), upstreams.clone(), bindings).await.map_err(wrong)?;
+            new.slot.change(Vec::new()).await.map_err(|disproof| wrong(disproof.into()))?;
+            components.insert(name.clone(), Arc::new(new));
+            changed.push(name.to_string());
+            continue;
+        };
+        let mut changes = Vec::new();
+        if old.said.hash != said.hash {
+            let table = host.loader.table(said).map_err(wrong)?;
+            let branches = components::branches(&table, bindings).map_err(wrong)?;
+            changes.push(Change::Table(table, branches));
+        }
+        // What was swapped stays, unless the file is another one now.
+        if old.file() != Some(digest) {
+            changes.push(Change::Code(code));
+        }
+        if role == Some(Role::Router) {
+            let named = old.slot.serving().map(|serving| serving.inputs().upstreams.clone());
+            if named.as_ref() != Some(upstreams) {
+                changes.push(Change::Upstreams(upstreams.clone()));
+            }
+        }
+        if !changes.is_empty() {
+            prepared.push(old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?);
+            changed.push(name.to_string());
+        }
+        let again: Running = old.again(said.clone(), Some(digest), role);
+        components.insert(name.clone(), Arc::new(again));
+    }
+    Ok((components, prepared, changed))
+}
+
+fn problem(said: &manifest::Component, error: &anyhow::Error) -> Problem {
+    said.place.problem(format!("[component.{}]: {error:#}", said.name))
+}
+
+fn mistakes(problems: Problems) -> Refusal {
+    Refusal { message: "nothing was changed".into(), problems: problems.0 }
+}

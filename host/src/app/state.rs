@@ -1,0 +1,118 @@
+//! The state directory: ours alone, and of one host at a time. All in it but `identity` can be rebuilt from Git.
+
+use std::{
+    fs::{self, DirBuilder, File},
+    io::{self, Write as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    path::{Path, PathBuf},
+};
+
+/// The state of a running host; the lock goes with it.
+pub struct State {
+    directory: PathBuf,
+    _lock: File,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("the state directory {} can't be used: {source}", directory.display())]
+    Unusable { directory: PathBuf, source: io::Error },
+    #[error("the state directory {} belongs to another user (uid {owner}): give one of your own with --state", directory.display())]
+    Foreign { directory: PathBuf, owner: u32 },
+    #[error("the state directory {} may be entered by others (mode {mode:04o}): chmod 700 it", directory.display())]
+    Open { directory: PathBuf, mode: u32 },
+    #[error("another host runs with the state directory {}: stop it, or give this one its own with --state", directory.display())]
+    Locked { directory: PathBuf },
+}
+
+impl State {
+    /// Makes the directory where it is missing, and takes it.
+    pub fn open(directory: &Path) -> Result<Self, StateError> {
+        let unusable = |source| StateError::Unusable { directory: directory.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        let metadata = fs::metadata(directory).map_err(unusable)?;
+        let owner = metadata.uid();
+        if owner != rustix::process::geteuid().as_raw() {
+            return Err(StateError::Foreign { directory: directory.to_owned(), owner });
+        }
+        let mode = metadata.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(StateError::Open { directory: directory.to_owned(), mode });
+        }
+        let lock = File::create(directory.join("lock")).map_err(unusable)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(StateError::Locked { directory: directory.to_owned() });
+            }
+            Err(fs::TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        Ok(Self { directory: directory.to_owned(), _lock: lock })
+    }
+
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// Bare repositories of ours, one a binding.
+    pub fn git(&self) -> PathBuf {
+        self.directory.join("git")
+    }
+
+    /// Compiled code.
+    pub fn compiled(&self) -> PathBuf {
+        self.directory.join("compiled")
+    }
+
+    /// Proved components, by digest.
+    pub fn components(&self) -> PathBuf {
+        self.directory.join("components")
+    }
+
+    /// What was proved last, of each component.
+    pub fn proved(&self) -> PathBuf {
+        self.directory.join("proved")
+    }
+
+    /// The local CA's certificate and key.
+    pub fn local_ca(&self) -> PathBuf {
+        self.directory.join("local-ca")
+    }
+}
+
+/// Puts `contents` in place of what is at `path`, whole or not at all, and so that a power cut does not lose it.
+pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let unfinished = folder.join(format!(".{name}.new"));
+    let mut file = File::create(&unfinished)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    File::open(folder)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_directory_is_ours_and_of_one_host() {
+        let parent = tempfile::tempdir().expect("a directory");
+        let directory = parent.path().join("a/b");
+        let state = State::open(&directory).expect("it can be made");
+        assert_eq!(fs::metadata(&directory).expect("it is there").mode() & 0o777, 0o700);
+        let again = State::open(&directory).map(drop).expect_err("it is locked").to_string();
+        let shown = directory.display();
+        assert_eq!(
+            again,
+            format!("another host runs with the state directory {shown}: stop it, or give this one its own with --state")
+        );
+        drop(state);
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("it is ours");
+        let open = State::open(&directory).map(drop).expect_err("others may enter").to_string();
+        assert_eq!(open, format!("the state directory {shown} may be entered by others (mode 0755): chmod 700 it"));
+    }
+}
