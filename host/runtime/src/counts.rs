@@ -12,7 +12,12 @@ pub(crate) struct Counts {
 
 impl Counts {
     pub(crate) fn busy(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0
+        self.in_flight() > 0
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        // With what was done before it was taken off.
+        self.in_flight.load(Ordering::Acquire)
     }
 }
 
@@ -29,6 +34,6 @@ impl InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.0.in_flight.fetch_sub(1, Ordering::Release);
     }
 }

@@ -1,5 +1,6 @@
 //! An instance that carries several requests at once, where its table allows it: a task of its own runs the store, and
-//! requests reach it by a channel. A trap ends them all.
+//! requests reach it by a channel. A trap ends them all. The guest can't be told to give up one of its tasks: where one of
+//! them takes too long, it takes no more, carries the others to their ends within `timeout`, and goes.
 
 use std::{
     pin::pin,
@@ -19,6 +20,7 @@ use wasmtime_wasi_http::handler::Proxy;
 use crate::{
     Effects, Failure,
     ask::{Taken, ask},
+    failure::trap,
     pool::Instance,
     streamed::Fate,
     upload::Upload,
@@ -28,9 +30,7 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Crowd {
     jobs: mpsc::UnboundedSender<Job>,
-    load: Arc<AtomicUsize>,
-    /// It takes no more.
-    closed: Arc<AtomicBool>,
+    places: Arc<Places>,
     fate: Fate,
     effects: Arc<Effects>,
 }
@@ -40,51 +40,80 @@ struct Job {
     reply: oneshot::Sender<Result<Taken, Failure>>,
 }
 
+#[derive(Default)]
+struct Places {
+    taken: AtomicUsize,
+    /// In all its life.
+    entered: AtomicUsize,
+    /// It takes no more.
+    closed: AtomicBool,
+}
+
 /// One request's place in a crowd, until its body has ended.
 pub(crate) struct Place {
-    load: Arc<AtomicUsize>,
+    places: Arc<Places>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.load.fetch_sub(1, Ordering::Release);
+        self.places.taken.fetch_sub(1, Ordering::Release);
     }
 }
 
 impl Crowd {
-    /// Runs `instance` until it is closed and empty, then hands it to `done` with what became of it.
+    /// Runs `instance` until it is closed and empty, then tells `done` what became of it.
     pub(crate) fn start(
         instance: Instance,
+        timeout: Duration,
         reset: CancellationToken,
-        done: impl FnOnce(wasmtime::Result<()>) + Send + 'static,
+        done: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) -> Self {
         let answering = &instance.store.data().answering;
         answering.begin();
         let effects = answering.effects();
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let crowd = Self { jobs, load: Arc::default(), closed: Arc::default(), fate: Fate::default(), effects };
-        let (fate, closed) = (crowd.fate.clone(), crowd.closed.clone());
+        let crowd = Self { jobs, places: Arc::default(), fate: Fate::default(), effects };
+        let (fate, places) = (crowd.fate.clone(), crowd.places.clone());
         tokio::spawn(async move {
+            let (ping, pings) = mpsc::channel(1);
+            let mut running = Box::pin(run(instance, inbox, pings, &fate, timeout));
+            let given_up = async {
+                fate.abandoned().await;
+                places.closed.store(true, Ordering::Release);
+                tokio::time::sleep(timeout).await;
+            };
             let result = tokio::select! {
                 biased;
-                result = run(instance, inbox, &fate) => result,
-                () = fate.abandoned() => Ok(()),
+                result = &mut running => result.map_err(|error| trap(&error)),
+                () = given_up => Ok(()),
+                result = watch(&places, &ping, timeout) => result,
                 () = reset.cancelled() => Ok(()),
             };
-            closed.store(true, Ordering::Release);
+            places.closed.store(true, Ordering::Release);
+            // Before the store goes: to the bodies that it writes, its end and theirs look alike.
+            fate.break_off();
+            drop(running);
             done(result);
         });
         crowd
     }
 
-    /// A place, if there is one of `most`; else the permit back.
-    pub(crate) fn enter(&self, most: usize, permit: OwnedSemaphorePermit) -> Result<Place, OwnedSemaphorePermit> {
-        let one_more = |load| (load < most && !self.closed()).then_some(load + 1);
-        match self.load.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more) {
-            Ok(_) => Ok(Place { load: self.load.clone(), _permit: permit }),
-            Err(_) => Err(permit),
+    /// A place, if there is one of `most`; else the permit back. The last of `reuses` closes it.
+    pub(crate) fn enter(
+        &self,
+        most: usize,
+        reuses: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Place, OwnedSemaphorePermit> {
+        let one_more = |taken| (taken < most && !self.closed()).then_some(taken + 1);
+        if self.places.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_err() {
+            return Err(permit);
         }
+        if self.places.entered.fetch_add(1, Ordering::Relaxed) + 1 >= reuses {
+            self.close();
+        }
+        Ok(Place { places: self.places.clone(), _permit: permit })
     }
 
     pub(crate) fn effects(&self) -> Arc<Effects> {
@@ -92,50 +121,72 @@ impl Crowd {
     }
 
     pub(crate) fn closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.places.closed.load(Ordering::Acquire)
     }
 
-    /// How bodies of this instance learn that it trapped.
+    /// What its bodies and it know of each other.
     pub(crate) fn fate(&self) -> &Fate {
         &self.fate
     }
 
     /// It takes no more, and ends when it is empty.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::Release);
-    }
-
-    /// The same, and is stopped when it has not ended in time.
-    pub(crate) fn expire(&self, timeout: Duration) {
-        self.close();
-        let fate = self.fate.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(timeout).await;
-            fate.abandon();
-        });
+        self.places.closed.store(true, Ordering::Release);
     }
 
     pub(crate) async fn ask(&self, request: http::Request<Upload>) -> Result<Taken, Failure> {
+        let ended = || Failure::NoResponse("what another request did has ended its instance".into());
         let (reply, answer) = oneshot::channel();
-        let sent = self.jobs.send(Job { request, reply });
-        sent.map_err(|_| Failure::Trapped("its instance had just ended".into()))?;
-        answer.await.unwrap_or_else(|_| Err(Failure::Trapped("another request's trap ended its instance".into())))
+        self.jobs.send(Job { request, reply }).map_err(|_| ended())?;
+        answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
 
-async fn run(mut instance: Instance, mut inbox: mpsc::UnboundedReceiver<Job>, fate: &Fate) -> wasmtime::Result<()> {
+/// Looks after an instance from outside, since within a store nothing is looked at while the guest computes. Returns when
+/// it is beyond use: it does not answer, or all its requests have left it and something in it goes on.
+async fn watch(places: &Places, ping: &mpsc::Sender<oneshot::Sender<()>>, timeout: Duration) -> Result<(), Failure> {
+    let empty = || places.closed.load(Ordering::Acquire) && places.taken.load(Ordering::Acquire) == 0;
+    loop {
+        let was_empty = empty();
+        tokio::time::sleep(timeout).await;
+        if was_empty && empty() {
+            return Ok(());
+        }
+        let (pong, heard) = oneshot::channel();
+        let answered = ping.try_send(pong).is_ok() && matches!(tokio::time::timeout(timeout, heard).await, Ok(Ok(())));
+        if !answered {
+            return Err(Failure::TimedOut);
+        }
+    }
+}
+
+async fn run(
+    mut instance: Instance,
+    mut inbox: mpsc::UnboundedReceiver<Job>,
+    mut pings: mpsc::Receiver<oneshot::Sender<()>>,
+    fate: &Fate,
+    timeout: Duration,
+) -> wasmtime::Result<()> {
     let origin = instance.store.data().origin.clone();
     let Proxy::P3(handler) = &instance.proxy else { unreachable!("crowds are of 0.3 instances alone") };
     let ran = instance.store.run_concurrent(async |accessor| {
         let mut asked = pin!(FuturesUnordered::new());
         let mut open = true;
         std::future::poll_fn(|cx| {
-            while let Poll::Ready(job) = inbox.poll_recv(cx)
-                && open
-            {
+            while let Poll::Ready(Some(pong)) = pings.poll_recv(cx) {
+                let _ = pong.send(());
+            }
+            while open && let Poll::Ready(job) = inbox.poll_recv(cx) {
                 match job {
-                    Some(Job { request, reply }) => asked.push(async {
-                        let taken = ask(accessor, handler, request, &origin).await;
+                    Some(Job { request, mut reply }) => asked.push(async {
+                        let taken = tokio::select! {
+                            biased;
+                            taken = ask(accessor, handler, request, &origin) => taken,
+                            () = unheard(&mut reply, timeout) => {
+                                fate.abandon();
+                                return false;
+                            }
+                        };
                         let trapped = matches!(taken, Err(Failure::Trapped(_)));
                         let _ = reply.send(taken);
                         trapped
@@ -145,20 +196,21 @@ async fn run(mut instance: Instance, mut inbox: mpsc::UnboundedReceiver<Job>, fa
             }
             while let Poll::Ready(Some(trapped)) = asked.as_mut().poll_next_unpin(cx) {
                 if trapped {
-                    return Poll::Ready(true);
+                    return Poll::Ready(());
                 }
             }
             match !open && asked.is_empty() {
-                true => accessor.poll_no_interesting_tasks(cx).map(|()| false),
+                true => accessor.poll_no_interesting_tasks(cx),
                 false => Poll::Pending,
             }
         })
-        .await
+        .await;
     });
-    let trapped = ran.await;
-    if !matches!(trapped, Ok(false)) {
-        // Before the store goes: to the bodies that it writes, a trap and a clean end look alike.
-        fate.break_off();
-    }
-    trapped.map(drop)
+    ran.await
+}
+
+/// Returns when nobody has waited for an answer for a while.
+async fn unheard(reply: &mut oneshot::Sender<Result<Taken, Failure>>, timeout: Duration) {
+    reply.closed().await;
+    tokio::time::sleep(timeout).await;
 }

@@ -84,6 +84,8 @@ pub(crate) struct Ctx {
     pub(crate) origin: Origin,
     /// What a router has asked about its request so far.
     pub(crate) recorder: Recorder,
+    /// Standard output and error.
+    lines: [Lines; 2],
     wasi: WasiCtx,
     http: WasiHttpCtx,
     hooks: Hooks,
@@ -98,10 +100,11 @@ impl Ctx {
         table.set_max_capacity(limits::RESOURCES);
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(limits::FIELDS);
+        let lines = [Lines::new(&given), Lines::new(&given)];
         let mut wasi = WasiCtxBuilder::new();
         wasi.envs(&given.env)
-            .stdout(Lines::new(&given))
-            .stderr(Lines::new(&given))
+            .stdout(lines[0].clone())
+            .stderr(lines[1].clone())
             .max_random_size(limits::RANDOM)
             .secure_random(given.drawn.generator(&answering))
             .insecure_random(given.drawn.generator(&answering))
@@ -114,6 +117,7 @@ impl Ctx {
             hooks: Hooks::new(&given, &answering, &origin),
             account: Account::new(&given.limits),
             recorder: Recorder::default(),
+            lines,
             wasi: wasi.build(),
             given,
             table,
@@ -122,6 +126,11 @@ impl Ctx {
             origin,
             http,
         }
+    }
+
+    /// One answer is over: what it said last is not to be mixed with what the next one says.
+    pub(crate) fn end_lines(&self) {
+        self.lines.iter().for_each(Lines::end);
     }
 
     /// A store within its limits.

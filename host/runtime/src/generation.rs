@@ -67,6 +67,8 @@ pub struct Usage {
     /// Bytes of linear memory of the instances that are idle.
     pub memory: usize,
     pub requests: u64,
+    /// Requests that an instance is busy with: a body that the host carries alone is none.
+    pub in_flight: usize,
     pub traps: u64,
 }
 
@@ -128,6 +130,7 @@ impl Generation {
             instances,
             memory,
             requests: self.counts.requests.load(Ordering::Relaxed),
+            in_flight: self.counts.in_flight(),
             traps: self.counts.traps.load(Ordering::Relaxed),
         }
     }
@@ -135,7 +138,7 @@ impl Generation {
     /// Asks a service. The request's URI is absolute, and its path in its one form.
     pub async fn handle(&self, request: http::Request<Body>, isolation: Isolation) -> Result<Answer, Failure> {
         let Kind::Service(service) = &self.kind else {
-            return Err(Failure::NoResponse(format!("it is a {}, not a service", self.role())));
+            return Err(Failure::NoResponse(format!("its role is {}: it is not a service", self.role())));
         };
         let answer = service.handle(request, isolation).await;
         if let Err(failure) = &answer {
@@ -155,7 +158,7 @@ impl Generation {
     /// Asks a router, or remembers what it said.
     pub async fn decide(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
         let Kind::Router(router) = &self.kind else {
-            return Err(Failure::NoResponse(format!("it is a {}, not a router", self.role())));
+            return Err(Failure::NoResponse(format!("its role is {}: it is not a router", self.role())));
         };
         let decision = router.decide(head).await;
         if let Err(failure) = &decision {
@@ -168,7 +171,7 @@ impl Generation {
     /// Wakes an agent.
     pub async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
         let Kind::Agent(agent) = &self.kind else {
-            return Err(Failure::NoResponse(format!("it is a {}, not an agent", self.role())));
+            return Err(Failure::NoResponse(format!("its role is {}: it is not an agent", self.role())));
         };
         let next = agent.tick(now).await;
         if let Err(failure) = &next {

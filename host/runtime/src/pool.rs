@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// An instance that has answered this often makes room for a fresh one: what a guest leaks is bounded.
-const REUSES: u32 = 10_000;
+const REUSES: usize = 10_000;
 /// After this many starts in a row that trapped, and for how long, new ones wait.
 const DELAYS: [Duration; 6] = [
     Duration::ZERO,
@@ -40,7 +40,7 @@ const DELAYS: [Duration; 6] = [
 pub(crate) struct Instance {
     pub(crate) store: Store<Ctx>,
     pub(crate) proxy: Proxy,
-    answered: u32,
+    answered: usize,
     /// Given back when the instance is dropped, or with it when it turns idle.
     permit: Option<OwnedSemaphorePermit>,
 }
@@ -80,7 +80,7 @@ impl Pool {
         let mut permit = self.permit(1).await?;
         let most = self.given.limits.concurrency;
         for crowd in &*self.open_crowds() {
-            permit = match crowd.enter(most, permit) {
+            permit = match crowd.enter(most, REUSES, permit) {
                 Ok(place) => return Ok((crowd.clone(), place)),
                 Err(permit) => permit,
             };
@@ -88,8 +88,9 @@ impl Pool {
         let (store, proxy) = self.start().await?;
         let instance = Instance { store, proxy, answered: 0, permit: None };
         let ended = service.clone();
-        let crowd = Crowd::start(instance, service.reset().clone(), move |result| ended.crowd_ended(result));
-        let place = crowd.enter(most, permit).map_err(|_| Failure::Overloaded)?;
+        let (timeout, reset) = (self.given.limits.timeout, service.reset().clone());
+        let crowd = Crowd::start(instance, timeout, reset, move |result| ended.crowd_ended(result));
+        let place = crowd.enter(most, REUSES, permit).map_err(|_| Failure::Overloaded)?;
         self.open_crowds().push(crowd.clone());
         Ok((crowd, place))
     }
@@ -114,6 +115,7 @@ impl Pool {
 
     /// Takes an instance back that has nothing left to do.
     pub(crate) fn give_back(&self, mut instance: Instance) {
+        instance.store.data().end_lines();
         instance.answered += 1;
         if instance.answered >= REUSES {
             return;

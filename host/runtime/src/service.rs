@@ -6,13 +6,16 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, header::CONTENT_LENGTH};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::{
     WasiHttpView as _,
     handler::{Proxy, ProxyPre},
-    p2::bindings::http::types::Scheme,
+    p2::{bindings::http::types::Scheme, body::HostOutgoingBody},
 };
 
 use crate::{
@@ -80,10 +83,16 @@ impl Service {
                 Proxy::P2(_) => self.ask_p2(instance, request, in_flight).await,
             }
         };
-        if let Err(Failure::Trapped(_)) = &answer {
-            self.counts.traps.fetch_add(1, Ordering::Relaxed);
+        match answer {
+            Ok(answer) if answer.response.status().is_informational() => {
+                Err(Failure::BadAnswer(format!("{} is no status to end with", answer.response.status().as_u16())))
+            }
+            Err(Failure::Trapped(words)) => {
+                self.counts.traps.fetch_add(1, Ordering::Relaxed);
+                Err(Failure::Trapped(words))
+            }
+            answer => answer,
         }
-        answer
     }
 
     async fn ask_p3(
@@ -98,6 +107,7 @@ impl Service {
         answering.begin();
         let effects = answering.effects();
         let progress = Progress::start();
+        let method = request.method().clone();
         let request = request.map(|body| Upload::new(body, progress.clone()));
 
         let Proxy::P3(handler) = &instance.proxy else { unreachable!("asked of a 0.3 instance alone") };
@@ -116,9 +126,10 @@ impl Service {
             () = self.reset.cancelled() => return Err(reset()),
         };
         let Taken { head, frames, rest, idle } = taken;
+        let length = length(&method, head.status, &head.headers);
         let mut fate = None;
         let body = match rest {
-            Rest::Nothing => Streamed::whole(frames),
+            Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
                 let fate = fate.insert(Fate::default()).clone();
@@ -135,42 +146,53 @@ impl Service {
                 tokio::spawn(self.clone().carry(instance, fate, alone, in_flight));
             }
         }
-        Ok(Answer { response: http::Response::from_parts(head, body.boxed_unsync()), effects })
+        Ok(Answer { response: http::Response::from_parts(head, body.of_length(length).boxed_unsync()), effects })
     }
 
     /// The same of an instance that carries others too.
     async fn ask_crowd(self: &Arc<Self>, request: http::Request<Body>, in_flight: InFlight) -> Result<Answer, Failure> {
         let (crowd, place) = self.pool.enter(self).await?;
         let progress = Progress::start();
+        let method = request.method().clone();
         let request = request.map(|body| Upload::new(body, progress.clone()));
         let timeout = self.given.limits.timeout;
         let taken = tokio::select! {
             biased;
             taken = crowd.ask(request) => taken?,
             () = progress.overdue(timeout) => {
-                // The guest can't be told to give up one of its tasks: it carries the others to their ends, and goes.
-                crowd.expire(timeout);
+                crowd.fate().abandon();
                 return Err(Failure::TimedOut);
             }
             () = self.reset.cancelled() => return Err(reset()),
         };
         let Taken { head, frames, rest, .. } = taken;
+        let length = length(&method, head.status, &head.headers);
         let body = match rest {
-            Rest::Nothing => Streamed::whole(frames),
+            Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
                 Streamed::from_guest(frames, body, crowd.fate().of_another_body(), timeout).holding((place, in_flight))
             }
         };
-        Ok(Answer { response: http::Response::from_parts(head, body.boxed_unsync()), effects: crowd.effects() })
+        Ok(Answer {
+            response: http::Response::from_parts(head, body.of_length(length).boxed_unsync()),
+            effects: crowd.effects(),
+        })
     }
 
     /// What became of an instance that carried several.
-    pub(crate) fn crowd_ended(&self, result: wasmtime::Result<()>) {
-        if let Err(error) = result {
-            self.counts.traps.fetch_add(1, Ordering::Relaxed);
-            self.given.journal.about(&self.given.component, Level::Error, trap(&error).to_string());
+    pub(crate) fn crowd_ended(&self, result: Result<(), Failure>) {
+        match result {
+            Ok(()) => {}
+            Err(Failure::Trapped(words)) => self.trapped(&Failure::Trapped(words)),
+            Err(failure) => self.given.journal.about(&self.given.component, Level::Error, failure.to_string()),
         }
+    }
+
+    /// A trap that no caller is told of, since its answer was out already.
+    fn trapped(&self, failure: &Failure) {
+        self.counts.traps.fetch_add(1, Ordering::Relaxed);
+        self.given.journal.about(&self.given.component, Level::Error, failure.to_string());
     }
 
     /// Runs an instance on until it has nothing left to do: the body that it writes has then left it.
@@ -181,26 +203,23 @@ impl Service {
             std::future::poll_fn(|cx| accessor.poll_no_interesting_tasks(cx)).await;
         });
         // Outside: within the store's own loop a timer is not looked at while the guest computes.
-        let overstays = async {
-            fate.ended().await;
-            tokio::time::sleep(timeout).await;
-        };
         let done = tokio::select! {
             biased;
             done = rest => done.map(|()| true),
-            () = fate.abandoned() => Ok(false),
-            () = overstays => Ok(false),
+            () = fate.overstayed(timeout) => Ok(false),
             () = self.reset.cancelled() => Ok(false),
         };
-        match done {
-            Ok(true) if !alone => self.pool.give_back(instance),
+        match &done {
             Ok(true) => {}
             Ok(false) => fate.break_off(),
             Err(error) => {
                 fate.break_off();
-                self.counts.traps.fetch_add(1, Ordering::Relaxed);
-                self.given.journal.about(&self.given.component, Level::Error, trap(&error).to_string());
+                self.trapped(&trap(error));
             }
+        }
+        match done {
+            Ok(true) if !alone => self.pool.give_back(instance),
+            _ => drop(instance),
         }
         drop(in_flight);
     }
@@ -215,54 +234,53 @@ impl Service {
         answering.begin();
         let progress = Progress::start();
         let scheme = if request.uri().scheme_str() == Some("http") { Scheme::Http } else { Scheme::Https };
+        let method = request.method().clone();
         let request = request.map(|body| Upload::new(body, progress.clone()));
         let (tell, told) = oneshot::channel();
         let mut http = instance.store.data_mut().http();
         let request = http.new_incoming_request(scheme, request).map_err(|error| trap(&error))?;
         let out = http.new_response_outparam(tell).map_err(|error| trap(&error))?;
 
+        let timeout = self.given.limits.timeout;
         let fate = Fate::default();
+        // Whoever waited may be gone before there is an answer.
+        let unanswered = fate.guard();
         let (failed, failure) = oneshot::channel();
-        let this = self.clone();
-        let body_fate = fate.clone();
+        let (this, guests_fate) = (self.clone(), fate.clone());
         tokio::spawn(async move {
             let _running = this.engine.running();
             let Proxy::P2(proxy) = &instance.proxy else { unreachable!("asked of a 0.2 instance alone") };
             let call = proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, out);
             let result = tokio::select! {
                 biased;
-                result = call => result,
-                () = fate.abandoned() => Err(wasmtime::Error::msg("abandoned: it gave no more in time")),
-                () = this.reset.cancelled() => Err(wasmtime::Error::msg("reset: an older generation")),
+                result = call => result.map_err(|error| trap(&error)),
+                () = guests_fate.overstayed(timeout) => Err(Failure::TimedOut),
+                () = this.reset.cancelled() => Err(reset()),
             };
-            if let Err(error) = result {
-                fate.break_off();
-                if let Err(Failure::Trapped(words)) = failed.send(trap(&error)) {
-                    // The response was out already.
-                    this.counts.traps.fetch_add(1, Ordering::Relaxed);
-                    this.given.journal.about(&this.given.component, Level::Error, words);
-                }
-            } else {
-                drop(failed);
-                // What the guest has written is in the body's hands; its end is what the store is still needed for.
-                let _ = tokio::time::timeout(this.given.limits.drain, fate.ended()).await;
+            // A body that was finished needs the instance no more; one that was not will never be.
+            if result.is_err() || has_unfinished_body(&mut instance) {
+                guests_fate.break_off();
+            }
+            if let Err(error) = result
+                && let Err(Failure::Trapped(words)) = failed.send(error)
+            {
+                this.trapped(&Failure::Trapped(words));
             }
             drop((instance, in_flight));
         });
 
-        let timeout = self.given.limits.timeout;
         let response = tokio::select! {
             biased;
             response = told => response,
-            () = progress.overdue(timeout) => {
-                body_fate.abandon();
-                return Err(Failure::TimedOut);
-            }
+            () = progress.overdue(timeout) => return Err(Failure::TimedOut),
         };
         match response {
             Ok(Ok(response)) => {
-                let body = |body| Streamed::from_guest(VecDeque::new(), body, body_fate, timeout).boxed_unsync();
-                Ok(Answer { response: response.map(body), effects: answering.effects() })
+                unanswered.disarm();
+                let length = length(&method, response.status(), response.headers());
+                let body = |body| Streamed::from_guest(VecDeque::new(), body, fate, timeout).of_length(length);
+                let response = response.map(|content| body(content).boxed_unsync());
+                Ok(Answer { response, effects: answering.effects() })
             }
             Ok(Err(code)) => Err(Failure::NoResponse(format!("{code:?}"))),
             Err(_) => match failure.await {
@@ -271,6 +289,29 @@ impl Service {
             },
         }
     }
+}
+
+/// The bytes that a response's head promises. What answers HEAD, and a 304, promise them of another (RFC 9110 section 8.6).
+fn length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Option<u64> {
+    let of_another = method == Method::HEAD || status == StatusCode::NOT_MODIFIED;
+    let length = fields.get(CONTENT_LENGTH).filter(|_| !of_another)?;
+    length.to_str().ok()?.parse().ok()
+}
+
+/// A body that is here already, and has the length that it should have.
+fn whole(frames: VecDeque<Frame<Bytes>>, length: Option<u64>) -> Result<Streamed, Failure> {
+    let body = Streamed::whole(frames);
+    let bytes = http_body::Body::size_hint(&body).exact().unwrap_or_default();
+    match length {
+        Some(length) if length != bytes => {
+            Err(Failure::BadAnswer(format!("its content-length says {length}, and its body has {bytes} bytes")))
+        }
+        _ => Ok(body),
+    }
+}
+
+fn has_unfinished_body(instance: &mut Instance) -> bool {
+    instance.store.data_mut().table.iter_mut().any(|resource| resource.is::<HostOutgoingBody>())
 }
 
 fn reset() -> Failure {

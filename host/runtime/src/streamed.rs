@@ -15,8 +15,8 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::Sleep;
-use tokio_util::sync::CancellationToken;
-use wasmtime_wasi_http::WasiBody;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use wasmtime_wasi_http::{Error, WasiBody};
 
 use crate::BodyError;
 
@@ -25,6 +25,8 @@ use crate::BodyError;
 pub(crate) enum BrokenOff {
     #[error("the component trapped in the middle of the body")]
     Trapped,
+    #[error("the body is not as long as its content-length says")]
+    WrongLength,
     #[error("the component gave no more of the body in time")]
     TimedOut,
 }
@@ -43,7 +45,7 @@ pub(crate) struct Fate {
 impl Fate {
     /// For one of several bodies that an instance writes: they break off together, and end apart.
     pub(crate) fn of_another_body(&self) -> Self {
-        Self { broken: self.broken.clone(), ..Self::default() }
+        Self { ended: CancellationToken::new(), ..self.clone() }
     }
 
     pub(crate) fn break_off(&self) {
@@ -54,8 +56,9 @@ impl Fate {
         self.abandoned.cancel();
     }
 
-    pub(crate) async fn ended(&self) {
-        self.ended.cancelled().await;
+    /// Abandons the instance when dropped, unless it is disarmed.
+    pub(crate) fn guard(&self) -> DropGuard {
+        self.abandoned.clone().drop_guard()
     }
 
     pub(crate) fn end(&self) {
@@ -65,12 +68,26 @@ impl Fate {
     pub(crate) async fn abandoned(&self) {
         self.abandoned.cancelled().await;
     }
+
+    /// Returns when nobody waits for the instance any more: it was abandoned, or its body ended `timeout` ago.
+    pub(crate) async fn overstayed(&self, timeout: Duration) {
+        let overstays = async {
+            self.ended.cancelled().await;
+            tokio::time::sleep(timeout).await;
+        };
+        tokio::select! {
+            () = overstays => {}
+            () = self.abandoned() => {}
+        }
+    }
 }
 
 pub(crate) struct Streamed {
     taken: VecDeque<Frame<Bytes>>,
     taken_bytes: u64,
     rest: Rest,
+    /// Bytes that are still to come, where the response's head says how many.
+    left: Option<u64>,
     /// What is held until the body has ended.
     held: Option<Box<dyn std::any::Any + Send>>,
 }
@@ -109,6 +126,12 @@ impl Streamed {
         Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, waiting: None })))
     }
 
+    /// Not whole unless it has just so many bytes. (wasi-http's own check says nothing where its channel is full.)
+    pub(crate) fn of_length(mut self, length: Option<u64>) -> Self {
+        self.left = length;
+        self
+    }
+
     pub(crate) fn holding(mut self, held: impl std::any::Any + Send) -> Self {
         self.held = Some(Box::new(held));
         self
@@ -116,7 +139,7 @@ impl Streamed {
 
     fn new(taken: VecDeque<Frame<Bytes>>, rest: Rest) -> Self {
         let taken_bytes = taken.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
-        Self { taken, taken_bytes, rest, held: None }
+        Self { taken, taken_bytes, rest, left: None, held: None }
     }
 }
 
@@ -125,19 +148,24 @@ impl http_body::Body for Streamed {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(frame) = self.taken.pop_front() {
-            self.taken_bytes -= frame.data_ref().map_or(0, |data| data.len() as u64);
-            return Poll::Ready(Some(Ok(frame)));
+        let frame = ready!(self.poll_next(cx));
+        let Some(left) = self.left else { return Poll::Ready(frame) };
+        let more = match &frame {
+            Some(Ok(frame)) => left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)),
+            Some(Err(_)) => return Poll::Ready(frame),
+            None => (left == 0).then_some(0),
+        };
+        self.left = more;
+        if more.is_none() {
+            (self.taken, self.taken_bytes, self.rest) = (VecDeque::new(), 0, Rest::Nothing);
+            return Poll::Ready(Some(Err(BrokenOff::WrongLength.into())));
         }
-        match &mut self.rest {
-            Rest::Nothing => Poll::Ready(None),
-            Rest::Host(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Rest::Guest(rest) => rest.poll_frame(cx),
-        }
+        Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         self.taken.is_empty()
+            && self.left.is_none_or(|left| left == 0)
             && match &self.rest {
                 Rest::Nothing => true,
                 Rest::Host(body) => body.is_end_stream(),
@@ -161,6 +189,27 @@ impl http_body::Body for Streamed {
     }
 }
 
+impl Streamed {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(frame) = self.taken.pop_front() {
+            self.taken_bytes -= frame.data_ref().map_or(0, |data| data.len() as u64);
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        match &mut self.rest {
+            Rest::Nothing => Poll::Ready(None),
+            Rest::Host(body) => Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| frame.map_err(broken))),
+            Rest::Guest(rest) => rest.poll_frame(cx),
+        }
+    }
+}
+
+fn broken(error: Error) -> BodyError {
+    match error {
+        Error::HttpResponseBodySize(_) => BrokenOff::WrongLength.into(),
+        error => error.into(),
+    }
+}
+
 impl GuestRest {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
@@ -173,7 +222,7 @@ impl GuestRest {
         self.waiting = None;
         match frame {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
-            Some(Err(error)) => Poll::Ready(Some(Err(error.into()))),
+            Some(Err(error)) => Poll::Ready(Some(Err(broken(error)))),
             None if self.fate.broken.load(Ordering::Acquire) => Poll::Ready(Some(Err(BrokenOff::Trapped.into()))),
             None => {
                 self.fate.end();

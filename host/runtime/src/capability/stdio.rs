@@ -87,6 +87,14 @@ impl Lines {
         }
     }
 
+    /// What was said without a line feed is said.
+    pub(crate) fn end(&self) {
+        let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
+        if !line.is_empty() {
+            self.say(&line);
+        }
+    }
+
     fn say(&self, line: &[u8]) {
         let Some(dropped) = self.allowance.take(Instant::now()) else { return };
         if dropped > 0 {
@@ -105,10 +113,7 @@ impl Drop for Lines {
     /// What an instance said last is often why it died.
     fn drop(&mut self) {
         if Arc::strong_count(&self.line) == 1 {
-            let line = std::mem::take(&mut *self.line.lock().unwrap_or_else(PoisonError::into_inner));
-            if !line.is_empty() {
-                self.say(&line);
-            }
+            self.end();
         }
     }
 }
