@@ -238,7 +238,7 @@ mod tests {
     #[test]
     fn a_name_has_at_most_a_thousand_prefixes() {
         let paths = |count: u32| -> String {
-            (0..count).map(|n| format!("[[path]]\nprefix = '/{n}'\nupstream = 'app'\n")).collect()
+            (0..count).map(|n| format!("[[path]]\nprefix = '/{n}'\nupstream = 'app'\n")).collect::<Vec<_>>().concat()
         };
         assert_eq!(lines(&branch(&[("a.test.toml", &paths(1000))])), [""; 0]);
         assert_eq!(
