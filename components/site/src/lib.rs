@@ -1,1 +1,25 @@
-//! .
+//! The static server: answers requests out of the branch of its `pages` binding. Bytes of files never enter it: it says
+//! which file, and hands the host's stream on. Preconditions, ranges and encodings are the host's too.
+//!
+//! `guest` alone touches bindings; the rest is plain Rust, tested natively.
+#![cfg_attr(target_arch = "wasm32", no_std)]
+#![cfg_attr(not(any(target_arch = "wasm32", test)), allow(dead_code, reason = "natively, the tests alone use it"))]
+
+extern crate alloc;
+
+mod answer;
+mod date;
+mod fields;
+#[cfg(target_arch = "wasm32")]
+mod guest;
+mod locate;
+mod lookup;
+mod media_type;
+mod pointer;
+mod problem;
+mod rules;
+mod site;
+mod target;
+mod tree;
+mod uri;
+mod validate;

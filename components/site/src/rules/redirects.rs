@@ -1,0 +1,290 @@
+//! `_redirects`: where a path leads instead, whether or not there is a file at it. The topmost rule that matches decides,
+//! and once.
+
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::pattern::Pattern;
+use super::template::Template;
+use crate::problem::{Problem, Problems};
+use crate::target;
+use crate::uri;
+
+const MOST_FIXED: usize = 2000;
+const MOST_DYNAMIC: usize = 100;
+const LONGEST_LINE: usize = 1000;
+
+/// The rules of a `_redirects` file.
+#[derive(Debug, Default)]
+pub(crate) struct Redirects {
+    /// In the order of the file.
+    rules: Vec<Rule>,
+    /// The paths of rules for one path alone, sorted, each with the first such rule.
+    fixed: Vec<(String, usize)>,
+    /// The other rules.
+    dynamic: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    source: Pattern,
+    target: Template,
+    status: u16,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Another path of the tree, decoded, is served in place of the one asked for.
+    Rewrite(String),
+    Redirect {
+        status: u16,
+        location: String,
+    },
+}
+
+impl Redirects {
+    pub(crate) fn parse(text: &str) -> (Self, Vec<Problem>) {
+        let mut redirects = Self::default();
+        let mut problems = Problems::default();
+        for (index, line) in super::lines(text) {
+            match parse_line(line) {
+                Ok(rule) => {
+                    if let Err(message) = redirects.push(rule) {
+                        problems.add(index, message);
+                    }
+                }
+                Err(message) => problems.add(index, message),
+            }
+        }
+        // Stable, so that of two rules for one path the upper stays first.
+        redirects.fixed.sort_by(|a, b| a.0.cmp(&b.0));
+        redirects.fixed.dedup_by(|b, a| a.0 == b.0);
+        (redirects, problems.into_vec())
+    }
+
+    /// What the topmost rule for `path` (decoded) makes of it.
+    pub(crate) fn find(&self, path: &str, query: Option<&str>) -> Option<Outcome> {
+        let fixed =
+            self.fixed.binary_search_by(|(source, _)| source.as_str().cmp(path)).ok().map(|at| self.fixed[at].1);
+        let above = self.dynamic.iter().take_while(|&&rule| fixed.is_none_or(|fixed| rule < fixed));
+        above.chain(&fixed).find_map(|&rule| self.rules[rule].apply(path, query))
+    }
+
+    fn push(&mut self, rule: Rule) -> Result<(), String> {
+        let next = self.rules.len();
+        match rule.source.fixed() {
+            Some(_) if self.fixed.len() == MOST_FIXED => {
+                return Err(format!("more than {MOST_FIXED} rules for one path each"));
+            }
+            Some(path) => self.fixed.push((path, next)),
+            None if self.dynamic.len() == MOST_DYNAMIC => {
+                return Err(format!("more than {MOST_DYNAMIC} rules with `*` or placeholders"));
+            }
+            None => self.dynamic.push(next),
+        }
+        self.rules.push(rule);
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn apply(&self, path: &str, query: Option<&str>) -> Option<Outcome> {
+        let captures = self.source.matches("", path)?;
+        if self.status == 200 {
+            return Some(Outcome::Rewrite(self.target.plain(&captures)));
+        }
+        let mut location = self.target.encoded(&captures);
+        if location.starts_with('/') {
+            // Two slashes would name a host, and a capture may begin with one.
+            let path = location.trim_start_matches('/');
+            location = format!("/{path}");
+        }
+        Some(Outcome::Redirect { status: self.status, location: target::with_query(&location, query) })
+    }
+}
+
+fn parse_line(line: &str) -> Result<Rule, String> {
+    if line.len() > LONGEST_LINE {
+        return Err(format!("longer than {LONGEST_LINE} bytes"));
+    }
+    let words: Vec<&str> = line.split_ascii_whitespace().collect();
+    let comment = words.iter().skip(2).position(|word| word.starts_with('#')).map_or(words.len(), |at| at + 2);
+    let (source, to, status) = match words[..comment] {
+        [source, to] => (source, to, "302"),
+        [source, to, status] => (source, to, status),
+        _ => return Err("a line is `SOURCE DESTINATION [STATUS]`".to_owned()),
+    };
+    let Ok(status @ (200 | 301 | 302 | 303 | 307 | 308)) = status.parse() else {
+        return Err(format!("the status is 200, 301, 302, 303, 307 or 308, not `{}`", status.escape_debug()));
+    };
+    let source = source.split('#').next().unwrap_or(source);
+    let pattern = Pattern::path(source).map_err(|wrong| format!("source `{}`: {wrong}", source.escape_debug()))?;
+    let target = parse_destination(to, status, &pattern)
+        .map_err(|wrong| format!("destination `{}`: {wrong}", to.escape_debug()))?;
+    let path = target.beginning().split(['?', '#']).next().unwrap_or("");
+    if status != 200 && target.is_fixed() && pattern.matches("", path).is_some() {
+        return Err("leads to itself, without end".to_owned());
+    }
+    Ok(Rule { source: pattern, target, status })
+}
+
+fn parse_destination(to: &str, status: u16, pattern: &Pattern) -> Result<Template, &'static str> {
+    if status == 200 {
+        if !to.starts_with('/') {
+            return Err("with 200, a path of this site");
+        }
+        let path = to.split(['?', '#']).next().unwrap_or(to);
+        let decoded = uri::decode(path).ok_or("`%` needs two hexadecimal digits behind it")?;
+        let path = core::str::from_utf8(&decoded).map_err(|_| "not UTF-8 when it is decoded")?;
+        return Ok(Template::new(path, pattern));
+    }
+    let mut encoded = String::new();
+    uri::push_reference(&mut encoded, to);
+    let template = Template::new(&encoded, pattern);
+    if to.starts_with("//") {
+        return Err("begins with `//`, which names a host");
+    }
+    if to.starts_with('/') {
+        return Ok(template);
+    }
+    let host = to.strip_prefix("https://").or_else(|| to.strip_prefix("http://"));
+    let Some(host) = host else { return Err("a path that begins with `/`, or a URL that begins with `https://`") };
+    // A host that came from the request would let anybody make links of this site that lead anywhere.
+    let authority = host.split(['/', '?', '#']).next().unwrap_or(host);
+    let fixed = template.beginning().len() > to.len() - host.len() + authority.len() || template.is_fixed();
+    if authority.is_empty() || !fixed {
+        return Err("the host is written out, with `/` behind it");
+    }
+    Ok(template)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, cases: &[(&str, Option<&str>)]) {
+        let (redirects, problems) = Redirects::parse(text);
+        assert_eq!(problems, []);
+        for (target, expect) in cases {
+            let (path, query) = target.split_once('?').map_or((*target, None), |(path, query)| (path, Some(query)));
+            let line = redirects.find(path, query).map(|outcome| match outcome {
+                Outcome::Rewrite(path) => format!("200 {path}"),
+                Outcome::Redirect { status, location } => format!("{status} {location}"),
+            });
+            assert_eq!(line.as_deref(), *expect, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_example_of_the_documentation() {
+        let text = "
+            # comment
+            /home301 / 301
+            /home302 / 302
+            /querystrings /?query=string 301
+            /twitch https://twitch.tv
+            /trailing /trailing/ 301
+            /notrailing/ /nottrailing 301
+            /page/ /page2/#fragment 301
+            /blog/* https://blog.my.domain/:splat
+            /products/:code/:name /products?code=:code&name=:name  # inline
+            /rewritten/* /app/index.html 200
+        ";
+        check(
+            text,
+            &[
+                ("/home301", Some("301 /")),
+                ("/home302", Some("302 /")),
+                ("/home302?a=b", Some("302 /?a=b")),
+                ("/querystrings?a=b", Some("301 /?query=string")),
+                ("/twitch", Some("302 https://twitch.tv")),
+                ("/trailing", Some("301 /trailing/")),
+                ("/trailing/", None),
+                ("/notrailing/", Some("301 /nottrailing")),
+                ("/page/?a", Some("301 /page2/?a#fragment")),
+                ("/blog/2024/x", Some("302 https://blog.my.domain/2024/x")),
+                ("/products/1/t w", Some("302 /products?code=1&name=t%20w")),
+                ("/rewritten/a/b?c", Some("200 /app/index.html")),
+                ("/other", None),
+            ],
+        );
+    }
+
+    #[test]
+    fn the_topmost_rule_decides() {
+        check(
+            "/a /first\n/a /second\n/* https://b.test/:splat\n/b /hidden\n/a/b /hidden",
+            &[
+                ("/a", Some("302 /first")),
+                ("/b", Some("302 https://b.test/b")),
+                ("/a/b", Some("302 https://b.test/a/b")),
+            ],
+        );
+        check("/x/* /first\n/x/y /hidden\n/z /third", &[("/x/y", Some("302 /first")), ("/z", Some("302 /third"))]);
+    }
+
+    #[test]
+    fn a_capture_names_no_host_and_leaves_no_tree() {
+        check(
+            "/go/* /:splat 301\n/in/* /files/:splat 200\n/out/* https://b.test/:splat",
+            &[
+                ("/go//evil.test", Some("301 /evil.test")),
+                ("/go/\\evil.test", Some("301 /%5Cevil.test")),
+                ("/go/a\r\nSet-Cookie: b", Some("301 /a%0D%0ASet-Cookie:%20b")),
+                ("/go/a?b#\r\n", Some("301 /a?b%23%0D%0A")),
+                ("/in/é", Some("200 /files/é")),
+                ("/out/@evil.test", Some("302 https://b.test/@evil.test")),
+            ],
+        );
+        check("/é /ü", &[("/é", Some("302 /%C3%BC"))]);
+    }
+
+    #[test]
+    fn broken_lines_are_told_with_their_numbers() {
+        for (line, expect) in [
+            ("/a", "a line is `SOURCE DESTINATION [STATUS]`"),
+            ("/a /b 301 x", "a line is `SOURCE DESTINATION [STATUS]`"),
+            ("/a # /b", "the status is 200, 301, 302, 303, 307 or 308, not `/b`"),
+            ("/a /a?b=c#d 308", "leads to itself, without end"),
+            ("/a /b 404", "the status is 200, 301, 302, 303, 307 or 308, not `404`"),
+            ("/a /b 301!", "the status is 200, 301, 302, 303, 307 or 308, not `301!`"),
+            ("a /b", "source `a`: a path begins with `/`"),
+            ("https://a.test/ /b", "source `https://a.test/`: a path begins with `/`"),
+            ("/*/* /b", "source `/*/*`: at most one `*`"),
+            ("/a?b /c", "source `/a?b`: a pattern is for paths alone, without query or fragment"),
+            ("/a b", "destination `b`: a path that begins with `/`, or a URL that begins with `https://`"),
+            ("/a //b", "destination `//b`: begins with `//`, which names a host"),
+            (
+                "/a javascript:alert(1)",
+                "destination `javascript:alert(1)`: a path that begins with `/`, or a URL that begins with `https://`",
+            ),
+            ("/a https://b.test/ 200", "destination `https://b.test/`: with 200, a path of this site"),
+            ("/a/* https://:splat/", "destination `https://:splat/`: the host is written out, with `/` behind it"),
+            (
+                "/a/* https://b.test:splat",
+                "destination `https://b.test:splat`: the host is written out, with `/` behind it",
+            ),
+            ("/a/* https://", "destination `https://`: the host is written out, with `/` behind it"),
+            ("/a /a", "leads to itself, without end"),
+            ("/* /index.html 302", "leads to itself, without end"),
+        ] {
+            let (redirects, problems) = Redirects::parse(&format!("# one\n\n  {line}\n"));
+            assert_eq!(problems, [Problem { line: Some(3), message: expect.into() }], "{line}");
+            assert!(redirects.rules.is_empty());
+        }
+        let (_, problems) = Redirects::parse(&format!("/a /{}", "b".repeat(1000)));
+        assert_eq!(problems, [Problem { line: Some(1), message: "longer than 1000 bytes".into() }]);
+    }
+
+    #[test]
+    fn the_number_of_rules_is_bounded() {
+        let lines = |count: u32, rest| (0..count).map(|n| format!("/{n}{rest}")).collect::<Vec<_>>().join("\n");
+        let (fixed, dynamic) = (lines(2001, " /x"), lines(101, "/* /x"));
+        let problem = |line, message: &str| [Problem { line: Some(line), message: message.into() }];
+        assert_eq!(Redirects::parse(&fixed).1, problem(2001, "more than 2000 rules for one path each"));
+        assert_eq!(Redirects::parse(&dynamic).1, problem(101, "more than 100 rules with `*` or placeholders"));
+    }
+}

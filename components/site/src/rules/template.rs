@@ -1,0 +1,110 @@
+//! Text with the names of captures in it, which stand for what a pattern captured.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::pattern::{Captures, Pattern};
+use crate::uri;
+
+/// A compiled template. A name that the pattern does not capture is plain text.
+#[derive(Debug)]
+pub(crate) struct Template(Vec<Part>);
+
+#[derive(Debug)]
+enum Part {
+    Text(String),
+    Capture(String),
+}
+
+impl Template {
+    pub(crate) fn new(text: &str, pattern: &Pattern) -> Self {
+        let mut parts = Vec::new();
+        let mut from = 0;
+        let mut at = 0;
+        while let Some(colon) = text[at..].find(':').map(|index| at + index) {
+            let length = name_length(&text[colon..]);
+            at = colon + 1 + length;
+            let name = &text[colon + 1..at];
+            if pattern.names().any(|known| known == name) {
+                parts.push(Part::Text(text[from..colon].to_owned()));
+                parts.push(Part::Capture(name.to_owned()));
+                from = at;
+            }
+        }
+        parts.push(Part::Text(text[from..].to_owned()));
+        Self(parts)
+    }
+
+    /// The text before the first capture.
+    pub(crate) fn beginning(&self) -> &str {
+        match self.0.first() {
+            Some(Part::Text(text)) => text,
+            _ => "",
+        }
+    }
+
+    pub(crate) fn is_fixed(&self) -> bool {
+        self.0.iter().all(|part| matches!(part, Part::Text(_)))
+    }
+
+    /// With the captures as they are.
+    pub(crate) fn plain(&self, captures: &Captures<'_>) -> String {
+        self.expand(captures, String::push_str)
+    }
+
+    /// With the captures, which come from strangers, percent-encoded.
+    pub(crate) fn encoded(&self, captures: &Captures<'_>) -> String {
+        self.expand(captures, uri::push_path)
+    }
+
+    fn expand(&self, captures: &Captures<'_>, push: fn(&mut String, &str)) -> String {
+        let mut out = String::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => out.push_str(text),
+                Part::Capture(name) => {
+                    let value = captures.iter().find(|(captured, _)| captured == name).map_or("", |(_, value)| value);
+                    push(&mut out, value);
+                }
+            }
+        }
+        out
+    }
+}
+
+/// The length of the name behind the colon that `text` begins with, or 0: a letter, then letters, digits and underscores.
+pub(crate) fn name_length(text: &str) -> usize {
+    let name = text.strip_prefix(':').unwrap_or("");
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        return 0;
+    }
+    name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_stand_in_for_their_names() {
+        let pattern = Pattern::path("/:id/:identity/*").expect("a pattern");
+        let captures = pattern.matches("", "/1/t w o/x/é\r\n").expect("a match");
+        for (text, plain, encoded) in [
+            ("/a", "/a", "/a"),
+            ("/:splat?i=:identity#:id", "/x/é\r\n?i=t w o#1", "/x/%C3%A9%0D%0A?i=t%20w%20o#1"),
+            (":id:id:", "11:", "11:"),
+            ("/:unknown::id", "/:unknown:1", "/:unknown:1"),
+            ("https://b.test:8443/", "https://b.test:8443/", "https://b.test:8443/"),
+        ] {
+            let template = Template::new(text, &pattern);
+            assert_eq!(
+                (template.plain(&captures), template.encoded(&captures)),
+                (plain.into(), encoded.into()),
+                "{text}"
+            );
+        }
+        assert_eq!(Template::new("https://b.:id/", &pattern).beginning(), "https://b.");
+        assert!(Template::new("/:other", &pattern).is_fixed() && !Template::new("/:id", &pattern).is_fixed());
+    }
+}

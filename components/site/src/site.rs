@@ -1,0 +1,411 @@
+//! One branch as a web site: which file answers which path, and with what fields.
+
+use alloc::borrow::ToOwned as _;
+use alloc::format;
+use alloc::string::String;
+
+use crate::answer::{self, Answer, Body, CACHE_CONTROL};
+use crate::date;
+use crate::fields::Fields;
+use crate::locate::{self, Located};
+use crate::lookup;
+use crate::media_type;
+use crate::rules::headers::Headers;
+use crate::rules::redirects::{Outcome, Redirects};
+use crate::target::{self, Refused};
+use crate::tree::{Fault, Kind, Tree};
+use crate::uri;
+
+/// A branch stands still for an instance's life, so what is read here is read once.
+pub(crate) struct Site<T> {
+    tree: T,
+    /// Whether the branch has a commit.
+    fetched: bool,
+    last_modified: Option<String>,
+    redirects: Redirects,
+    headers: Headers,
+    /// The page for what is not there.
+    not_found: Option<String>,
+}
+
+/// Seconds until a site that is being fetched may be there.
+const RETRY_AFTER: &str = "5";
+
+impl<T: Tree> Site<T> {
+    /// `committed` is the head commit's time; none without a commit. The error is words for the log.
+    pub(crate) fn open(tree: T, committed: Option<u64>) -> Result<Self, String> {
+        let read = |name| rules(&tree, name).map_err(|words| format!("{name}: {words}"));
+        let redirects = read("_redirects")?.map(|text| Redirects::parse(&text).0).unwrap_or_default();
+        let headers = read("_headers")?.map(|text| Headers::parse(&text).0).unwrap_or_default();
+        let not_found = match locate::file(&tree, "404.html") {
+            Ok(Located::File { path, .. }) => Some(path),
+            _ => None,
+        };
+        let last_modified = committed.and_then(date::http_date);
+        Ok(Self { tree, fetched: committed.is_some(), last_modified, redirects, headers, not_found })
+    }
+
+    pub(crate) fn tree(&self) -> &T {
+        &self.tree
+    }
+
+    /// `target` is a path with a query; `authority` may have a port.
+    pub(crate) fn answer(&self, method: &str, target: &str, authority: &str) -> Answer {
+        if !matches!(method, "GET" | "HEAD") {
+            let mut answer = answer::plain(405);
+            answer.fields.set("allow", "GET, HEAD");
+            return answer;
+        }
+        if !self.fetched {
+            let mut answer = answer::plain(503);
+            answer.fields.set("retry-after", RETRY_AFTER);
+            return answer;
+        }
+        let host = host(authority);
+        let target = match target::parse(target) {
+            Ok(target) => target,
+            Err(Refused::Malformed) => return answer::plain(400),
+            Err(Refused::Nowhere) => return self.not_found(&host, target),
+        };
+        let path = target.path.as_ref();
+        let located = match self.redirects.find(path, target.query) {
+            Some(Outcome::Redirect { status, location }) => return answer::redirect(status, &location),
+            Some(Outcome::Rewrite(other)) => locate::locate(&self.tree, &other, true),
+            None => locate::locate(&self.tree, path, false),
+        };
+        match located {
+            Ok(Located::File { name, path: file, id }) => self.file(&host, path, &name, file, &id),
+            Ok(Located::Directory) => {
+                let mut location = String::with_capacity(path.len() + 1);
+                uri::push_path(&mut location, path);
+                location.push('/');
+                answer::redirect(308, &target::with_query(&location, target.query))
+            }
+            Ok(Located::Pointer(log)) => Answer { log: Some(log), ..self.not_found(&host, path) },
+            Ok(Located::Nothing) => self.not_found(&host, path),
+            Err(Fault::NotFound) => answer::failed(&format!("{}: gone while it was looked at", path.escape_debug())),
+            Err(Fault::Other(words)) => answer::failed(&format!("{}: {words}", path.escape_debug())),
+        }
+    }
+
+    fn file(&self, host: &str, path: &str, name: &str, file: String, id: &str) -> Answer {
+        let mut fields = common_fields(name, &file);
+        fields.set("etag", &format!("\"{id}\""));
+        if let Some(date) = &self.last_modified {
+            fields.set("last-modified", date);
+        }
+        self.headers.apply(host, path, &mut fields, None);
+        Answer { status: 200, fields, body: Body::File(file), log: None }
+    }
+
+    fn not_found(&self, host: &str, path: &str) -> Answer {
+        let mut answer = if let Some(page) = &self.not_found {
+            let fields = common_fields("404.html", page);
+            Answer { status: 404, fields, body: Body::File(page.clone()), log: None }
+        } else {
+            let mut answer = answer::plain(404);
+            answer.fields.set("cache-control", CACHE_CONTROL);
+            answer.fields.set("no-vary-search", "params");
+            answer
+        };
+        // What is not there now may be there in a moment, whatever is said of what is.
+        self.headers.apply(host, path, &mut answer.fields, Some("cache-control"));
+        answer
+    }
+}
+
+/// What every file has. `name` tells its type, or else the name that it has behind all links.
+fn common_fields(name: &str, file: &str) -> Fields {
+    let known = media_type::by_extension(name).or_else(|| media_type::by_extension(file));
+    let mut fields = Fields::with_capacity(10);
+    fields.set("content-type", known.unwrap_or(media_type::UNKNOWN));
+    fields.set("cache-control", CACHE_CONTROL);
+    fields.set("no-vary-search", "params");
+    fields.set("x-content-type-options", "nosniff");
+    fields.set("referrer-policy", "strict-origin-when-cross-origin");
+    fields
+}
+
+/// The text of a file of rules at the root; none if it is not there. The error is words for the log.
+pub(crate) fn rules(tree: &impl Tree, name: &str) -> Result<Option<String>, String> {
+    let path = match lookup::find(tree, name) {
+        Ok((path, entry)) if entry.kind == Kind::File => path,
+        Ok(_) => return Err("not a file".to_owned()),
+        Err(Fault::NotFound) => return Ok(None),
+        Err(Fault::Other(words)) => return Err(words),
+    };
+    match tree.contents(&path) {
+        Ok(contents) => String::from_utf8(contents).map(Some).map_err(|_| "not UTF-8".to_owned()),
+        Err(Fault::NotFound) => Err("gone while it was read".to_owned()),
+        Err(Fault::Other(words)) => Err(words),
+    }
+}
+
+/// An authority without its port, in lower case.
+fn host(authority: &str) -> String {
+    let port = authority.rfind(':').filter(|&colon| !authority[colon..].contains(']')).unwrap_or(authority.len());
+    authority[..port].to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::memory::{Branch, tree};
+
+    fn site(files: &[(&str, &str)]) -> Site<Branch> {
+        Site::open(tree(files), Some(784_111_777)).expect("a site")
+    }
+
+    /// `STATUS BODY`, or `STATUS -> LOCATION`; of a file its path.
+    fn line(answer: &Answer) -> String {
+        let location = field(answer, "location").map(|location| format!(" -> {location}"));
+        let body = match &answer.body {
+            Body::Empty => String::new(),
+            Body::Text(text) => format!(" {}", text.trim_end()),
+            Body::File(path) => format!(" [{path}]"),
+        };
+        format!("{}{}{body}", answer.status, location.unwrap_or_default())
+    }
+
+    fn field(answer: &Answer, name: &str) -> Option<String> {
+        let fields = answer.fields.iter().find(|(other, _)| other == name);
+        fields.map(|(_, value)| String::from_utf8_lossy(value).into_owned())
+    }
+
+    fn all_fields(answer: Answer) -> Vec<String> {
+        let fields = answer.fields.into_vec().into_iter();
+        fields.map(|(name, value)| format!("{name}: {}", String::from_utf8_lossy(&value))).collect()
+    }
+
+    const FILES: [(&str, &str); 24] = [
+        ("index.html", "<h1>"),
+        ("about.html", "about"),
+        ("style.css", "a{}"),
+        ("dir/index.html", "dir"),
+        ("dir/deep/index.html", "deep"),
+        ("both/index.html", "both"),
+        ("both.html", "page"),
+        ("bare/file.txt", "x"),
+        ("caf\u{e9}.html", "x"),
+        ("404.html", "gone"),
+        ("latest", "-> style.css"),
+        ("theme.css", "-> .private/theme.css"),
+        (".private/theme.css", "x"),
+        ("linked", "-> dir"),
+        ("out", "-> ../secret"),
+        ("loop", "-> loop"),
+        ("module", "submodule"),
+        (".env", "secret"),
+        (".git/config", "secret"),
+        (".well-known/security.txt", "x"),
+        ("dir/.hidden", "x"),
+        ("_headers.txt", "x"),
+        ("big.bin", "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+        ("linked-big.bin", "-> big.bin"),
+    ];
+
+    #[test]
+    fn paths_lead_to_files() {
+        let site = site(&FILES);
+        for (target, expect) in [
+            ("/", "200 [index.html]"),
+            ("/?x=y", "200 [index.html]"),
+            ("/index.html", "200 [index.html]"),
+            ("/about", "200 [about.html]"),
+            ("/about.html", "200 [about.html]"),
+            ("/about/", "404 [404.html]"),
+            ("/style.css", "200 [style.css]"),
+            ("/style.css/", "404 [404.html]"),
+            ("/style.css/x", "404 [404.html]"),
+            ("/dir", "308 -> /dir/"),
+            ("/dir?a=b", "308 -> /dir/?a=b"),
+            ("/dir/", "200 [dir/index.html]"),
+            ("/dir/deep", "308 -> /dir/deep/"),
+            ("/both", "200 [both.html]"),
+            ("/both/", "200 [both/index.html]"),
+            ("/bare", "404 [404.html]"),
+            ("/bare/", "404 [404.html]"),
+            ("/bare/file.txt", "200 [bare/file.txt]"),
+            ("/caf%C3%A9", "200 [caf\u{e9}.html]"),
+            ("/nothing", "404 [404.html]"),
+            ("/404", "200 [404.html]"),
+            ("/latest", "200 [style.css]"),
+            ("/linked", "308 -> /linked/"),
+            ("/linked/", "200 [dir/index.html]"),
+            ("/linked/deep/", "200 [dir/deep/index.html]"),
+            ("/theme.css", "404 [404.html]"),
+            ("/out", "404 [404.html]"),
+            ("/loop", "404 [404.html]"),
+            ("/module", "404 [404.html]"),
+            ("/module/x", "404 [404.html]"),
+            ("/.env", "404 [404.html]"),
+            ("/%2eenv", "404 [404.html]"),
+            ("/.git/config", "404 [404.html]"),
+            ("/dir/.hidden", "404 [404.html]"),
+            ("/dir/../index.html", "404 [404.html]"),
+            ("/.well-known/security.txt", "200 [.well-known/security.txt]"),
+            ("//evil.test", "404 [404.html]"),
+            ("/%ff", "404 [404.html]"),
+            ("/%zz", "400 400 Bad Request"),
+            ("/dir%2Findex.html", "400 400 Bad Request"),
+            ("/a%00", "400 400 Bad Request"),
+            ("*", "400 400 Bad Request"),
+        ] {
+            assert_eq!(line(&site.answer("GET", target, "a.test")), expect, "{target}");
+            assert_eq!(line(&site.answer("HEAD", target, "a.test")), expect, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_file_has_the_fields_of_a_page_that_may_change() {
+        let site = site(&FILES);
+        assert_eq!(
+            all_fields(site.answer("GET", "/about", "a.test")),
+            [
+                "content-type: text/html; charset=utf-8",
+                "cache-control: public, max-age=0, must-revalidate",
+                "no-vary-search: params",
+                "x-content-type-options: nosniff",
+                "referrer-policy: strict-origin-when-cross-origin",
+                "etag: \"id-of-about.html\"",
+                "last-modified: Sun, 06 Nov 1994 08:49:37 GMT",
+            ]
+        );
+        assert_eq!(
+            all_fields(site.answer("GET", "/nothing", "a.test")),
+            [
+                "content-type: text/html; charset=utf-8",
+                "cache-control: public, max-age=0, must-revalidate",
+                "no-vary-search: params",
+                "x-content-type-options: nosniff",
+                "referrer-policy: strict-origin-when-cross-origin",
+            ]
+        );
+        assert_eq!(
+            all_fields(site.answer("GET", "/dir", "a.test")),
+            ["location: /dir/", "cache-control: public, max-age=0, must-revalidate"]
+        );
+        // The name that was asked for tells the type, or else the one behind the link; and the tag is the contents'.
+        let linked = site.answer("GET", "/latest", "a.test");
+        assert_eq!(field(&linked, "content-type").as_deref(), Some("text/css; charset=utf-8"));
+        assert_eq!(field(&linked, "etag").as_deref(), Some("\"id-of-style.css\""));
+    }
+
+    #[test]
+    fn other_methods_are_told_what_is_allowed() {
+        let site = site(&FILES);
+        for method in ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "get", ""] {
+            let answer = site.answer(method, "/", "a.test");
+            assert_eq!(line(&answer), "405 405 Method Not Allowed");
+            assert_eq!(field(&answer, "allow").as_deref(), Some("GET, HEAD"));
+            assert_eq!(field(&answer, "content-length").as_deref(), Some("23"));
+        }
+    }
+
+    #[test]
+    fn a_site_that_is_not_fetched_yet_asks_to_come_again() {
+        let site = Site::open(tree(&[]), None).expect("a site");
+        let answer = site.answer("GET", "/", "a.test");
+        assert_eq!(line(&answer), "503 503 Service Unavailable: this site has not been fetched yet");
+        assert_eq!(field(&answer, "retry-after").as_deref(), Some("5"));
+        assert_eq!(field(&answer, "cache-control").as_deref(), Some("no-store"));
+    }
+
+    #[test]
+    fn without_a_page_for_it_what_is_missing_is_told_plainly() {
+        let site = site(&[("index.html", "x")]);
+        let answer = site.answer("GET", "/nothing", "a.test");
+        assert_eq!(line(&answer), "404 404 Not Found");
+        assert_eq!(field(&answer, "content-type").as_deref(), Some("text/plain; charset=utf-8"));
+        assert_eq!(field(&answer, "cache-control").as_deref(), Some("public, max-age=0, must-revalidate"));
+    }
+
+    #[test]
+    fn a_pointer_is_not_there_and_the_log_says_what_it_is() {
+        let site = site(&FILES);
+        for target in ["/big.bin", "/linked-big.bin"] {
+            let answer = site.answer("GET", target, "a.test");
+            assert_eq!(line(&answer), "404 [404.html]");
+            assert_eq!(
+                answer.log.as_deref(),
+                Some("big.bin is a Git LFS pointer: the file that it stands for is not in the branch")
+            );
+        }
+        let mut large = tree(&[]);
+        large.put("large", [b"version https://git-lfs.github.com/spec/v1\n".to_vec(), vec![b'x'; 1024]].concat());
+        let site = Site::open(large, Some(0)).expect("a site");
+        assert_eq!(line(&site.answer("GET", "/large", "a.test")), "200 [large]");
+    }
+
+    #[test]
+    fn redirects_come_before_files_and_headers_after_all() {
+        let site = site(&[
+            ("index.html", "x"),
+            ("old.html", "x"),
+            ("app/index.html", "x"),
+            ("404.html", "x"),
+            ("_redirects", "/old /new 301\n/app/* /app 200\n/up/* /:splat 200\n/rules /_redirects 200"),
+            ("_headers", "/*\n X-Frame-Options: DENY\n Cache-Control: public, max-age=60\nhttps://b.test/*\n X-B: c"),
+        ]);
+        for (target, expect) in [
+            ("/old?a=b", "301 -> /new?a=b"),
+            ("/old.html", "200 [old.html]"),
+            ("/app/x/y", "200 [app/index.html]"),
+            ("/app", "308 -> /app/"),
+            ("/up/old", "200 [old.html]"),
+            ("/up/.env", "404 [404.html]"),
+            ("/up//etc", "404 [404.html]"),
+            ("/rules", "404 [404.html]"),
+            ("/_redirects", "404 [404.html]"),
+            ("/_headers", "404 [404.html]"),
+        ] {
+            assert_eq!(line(&site.answer("GET", target, "a.test")), expect, "{target}");
+        }
+        let page = site.answer("GET", "/", "B.test:8443");
+        assert_eq!(field(&page, "cache-control").as_deref(), Some("public, max-age=60"));
+        assert_eq!(field(&page, "x-frame-options").as_deref(), Some("DENY"));
+        assert_eq!(field(&page, "x-b").as_deref(), Some("c"));
+        let missing = site.answer("GET", "/missing", "a.test");
+        assert_eq!(field(&missing, "cache-control").as_deref(), Some(CACHE_CONTROL));
+        assert_eq!(field(&missing, "x-frame-options").as_deref(), Some("DENY"));
+        assert_eq!(field(&missing, "x-b"), None);
+    }
+
+    #[test]
+    fn what_can_not_be_read_is_a_failure_and_is_logged() {
+        let mut branch = tree(&[("a.html", "x")]);
+        branch.faults.push(("a", Fault::Other("corrupt: object 12 is missing".into())));
+        let site = Site::open(branch, Some(0)).expect("a site");
+        let answer = site.answer("GET", "/a?q", "a.test");
+        assert_eq!(line(&answer), "500 500 Internal Server Error");
+        assert_eq!(answer.log.as_deref(), Some("/a: corrupt: object 12 is missing"));
+
+        let mut branch = tree(&[]);
+        branch.faults.push(("_headers", Fault::Other("larger than 1 MiB".into())));
+        assert_eq!(Site::open(branch, Some(0)).err().as_deref(), Some("_headers: larger than 1 MiB"));
+    }
+
+    #[test]
+    fn little_is_asked_for_a_page() {
+        let site = site(&FILES);
+        for (target, expect) in [
+            ("/", &["entry index.html", "size index.html", "contents index.html"][..]),
+            ("/about", &["entry about", "entry about.html", "size about.html", "contents about.html"]),
+            ("/nothing", &["entry nothing", "entry nothing.html"]),
+            ("/.env", &[]),
+        ] {
+            site.tree().asked.borrow_mut().clear();
+            site.answer("GET", target, "a.test");
+            assert_eq!(*site.tree().asked.borrow(), expect, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_host_is_the_authority_without_its_port() {
+        for (authority, expect) in
+            [("a.test", "a.test"), ("A.Test:8443", "a.test"), ("[::1]", "[::1]"), ("[::1]:80", "[::1]"), ("", "")]
+        {
+            assert_eq!(host(authority), expect);
+        }
+    }
+}
