@@ -1,1 +1,32 @@
-//! .
+//! Git, on this machine's disk: a bare repository of ours for each binding, served from there without a checkout; and
+//! bringing a remote's branch into it. It knows nothing of guests, of HTTP or of the manifest. It writes in the state's
+//! `git/` directory alone, runs no program, and takes every byte of a remote for hostile.
+
+mod cache;
+mod disk;
+mod fetch;
+mod follow;
+mod objects;
+mod refs;
+mod remote;
+mod repository;
+mod snapshot;
+mod store;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod walk;
+mod watch;
+
+pub use gix::ObjectId;
+
+pub use fetch::{FetchError, Fetched};
+pub use follow::{Event, Follower};
+pub use objects::{Fault, IntakeError, ObjectError};
+pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
+pub use repository::{KeepError, Repository, Revision};
+pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
+pub use store::{Store, StoreError};
+pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
+pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
+pub use watch::Watcher;

@@ -1,0 +1,249 @@
+//! Bringing a remote's branch here: what its tree reaches and we lack is copied, checked on its way, and the head moves
+//! when all of it is here and readable. One fetch a repository at a time; a fetch that begins later reads a newer head.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    time::SystemTime,
+};
+
+use gix::{ObjectId, objs};
+
+use crate::{
+    Location, Remote, Repository, Revision,
+    disk::lock,
+    objects::{Fault, Intake, IntakeError, ObjectError, Objects},
+    remote::{
+        directory::{self, DirectoryError},
+        local::{Local, LocalError, LocalRepository, Tip},
+    },
+    repository::{Commit, Shared, head_name, parse_commit, read_commit},
+    walk::{MAX_OBJECTS, Notices, Reached, Walk, WalkError, Whole},
+};
+
+/// What a fetch found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// The branch stands where it stood.
+    Unchanged,
+    /// The head is this one now. The lines say what of it nobody will see: names that are not UTF-8, special files.
+    Moved { revision: Revision, notices: Vec<String> },
+    /// The branch was deleted: the head stays.
+    Gone,
+    /// The repository has no commit yet, and none was here before: an empty tree.
+    Unborn,
+}
+
+/// Why a fetch failed. The head stays.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error(transparent)]
+    Directory(#[from] DirectoryError),
+    /// The new head is refused, or not all there.
+    #[error("the head {id} of {remote} is refused: {source}")]
+    Refused { id: ObjectId, remote: String, source: Box<WalkError> },
+    #[error("the head {id} of {remote} cannot be copied: {source}")]
+    Copy { id: ObjectId, remote: String, source: IntakeError },
+    /// Ours: a full disk, a directory that may not be written.
+    #[error("our copy cannot be written: {0}")]
+    Ours(#[from] io::Error),
+    /// A fault of this program's.
+    #[error("the fetch broke down; it is tried again")]
+    Broken,
+    /// Who followed the remote has ended.
+    #[error("this remote is not followed any more")]
+    Ended,
+}
+
+/// What one fetch leaves for the next.
+#[derive(Default)]
+pub(crate) struct Fetching {
+    pub(crate) whole: Whole,
+    pub(crate) shallow: BTreeSet<ObjectId>,
+    pub(crate) directory: directory::Seen,
+}
+
+impl Repository {
+    /// Brings `remote`'s branch here. `now` is the time, for a directory's revisions. Blocks, also while another fetch into
+    /// this repository runs.
+    pub fn fetch(&self, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
+        let mut fetching = lock(&self.0.fetching);
+        match &remote.location {
+            Location::Local(path) => match Local::find(path)? {
+                Local::Repository(repository) => {
+                    self.0.fetch_local(&mut fetching, &repository, remote.branch.as_deref())
+                }
+                Local::Directory(path) => self.0.fetch_directory(&mut fetching, &path, now),
+            },
+        }
+    }
+}
+
+impl Shared {
+    fn fetch_local(
+        &self,
+        fetching: &mut Fetching,
+        remote: &LocalRepository,
+        branch: Option<&str>,
+    ) -> Result<Fetched, FetchError> {
+        let head = *self.head.borrow();
+        let id = match remote.tip(branch) {
+            Ok(Tip::At(id)) => id,
+            Ok(Tip::Unborn) | Err(LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone),
+            Ok(Tip::Unborn) => return Ok(Fetched::Unborn),
+            Err(error) => return Err(error.into()),
+        };
+        let suspects = lock(&self.suspects).clone();
+        if head.is_some_and(|head| head.id == id) && suspects.is_empty() {
+            return Ok(Fetched::Unchanged);
+        }
+        let name = || remote.path().display().to_string();
+        let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
+        let theirs = remote.objects()?;
+        let commit = read_commit(&theirs, id).map_err(refused)?;
+        let reached = self.walk(fetching, Some(&theirs), commit.revision.tree, &suspects).map_err(refused)?;
+
+        let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + 1);
+        for lacking in &reached.lacking {
+            let taken = if let Some(raw) = &lacking.raw {
+                intake.bytes(lacking.id, lacking.kind, raw)
+            } else {
+                let object = theirs.object(&lacking.id).map_err(|error| refused(error.into()))?;
+                if object.kind != lacking.kind {
+                    return Err(refused(WalkError::Kind(lacking.id, object.kind, lacking.kind)));
+                }
+                intake.object(lacking.id, object)
+            };
+            taken.map_err(|source| FetchError::Copy { id, remote: name(), source })?;
+        }
+        self.move_head(fetching, intake, &commit, reached, &suspects).map_err(|error| match error {
+            MoveError::Intake(source) => FetchError::Copy { id, remote: name(), source },
+            MoveError::Unreadable(source) => refused(source),
+            MoveError::Ours(error) => error.into(),
+        })
+    }
+
+    fn fetch_directory(
+        &self,
+        fetching: &mut Fetching,
+        path: &std::path::Path,
+        now: SystemTime,
+    ) -> Result<Fetched, FetchError> {
+        let head = *self.head.borrow();
+        let suspects = lock(&self.suspects).clone();
+        if !suspects.is_empty() {
+            // Read it all once more.
+            *fetching = Fetching { shallow: std::mem::take(&mut fetching.shallow), ..Fetching::default() };
+        }
+        let Fetching { directory: seen, whole, .. } = &mut *fetching;
+        let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
+        let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
+        let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
+        let taken = directory::take(path, seen, &mut intake, &lacks, now)?;
+        if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
+            return Ok(Fetched::Unchanged);
+        }
+        // Written now: what follows reads it.
+        intake.finish().map_err(DirectoryError::from)?;
+        let remote = || path.display().to_string();
+        let refused = |error| FetchError::Refused { id: taken.tree, remote: remote(), source: Box::new(error) };
+        let mut reached = self.walk(fetching, None, taken.tree, &HashSet::new()).map_err(refused)?;
+        let committed = match head {
+            // Mended, not changed.
+            Some(head) if head.tree == taken.tree => head.committed,
+            head => taken.committed(head.map_or(0, |head| head.committed), now),
+        };
+        let commit = directory::commit(taken.tree, committed);
+        reached.notices = taken.notices;
+        let id = crate::objects::id_of(objs::Kind::Commit, commit.as_bytes());
+        let id = id.map_err(|fault| refused(ObjectError { id: taken.tree, fault }.into()))?;
+        let commit = parse_commit(id, commit.into_bytes()).map_err(refused)?;
+        let intake = Intake::new(&self.objects, &self.unsettled, 1);
+        self.move_head(fetching, intake, &commit, reached, &suspects).map_err(|error| match error {
+            MoveError::Intake(source) => DirectoryError::from(source).into(),
+            MoveError::Unreadable(source) => refused(source),
+            MoveError::Ours(error) => error.into(),
+        })
+    }
+
+    fn walk(
+        &self,
+        fetching: &mut Fetching,
+        theirs: Option<&Objects>,
+        tree: ObjectId,
+        suspects: &HashSet<ObjectId>,
+    ) -> Result<Reached, WalkError> {
+        if !suspects.is_empty() || fetching.whole.len() > MAX_OBJECTS {
+            // Look at everything once more.
+            fetching.whole.clear();
+        }
+        let beside = self.head.borrow().map(|head| head.tree);
+        let walk = Walk { ours: &self.objects, theirs, cache: &self.cache, whole: &fetching.whole, suspects };
+        walk.run(tree, beside)
+    }
+
+    /// The commit last, then the ref, then whoever waits for it.
+    fn move_head(
+        &self,
+        fetching: &mut Fetching,
+        mut intake: Intake<'_>,
+        commit: &Commit,
+        reached: Reached,
+        suspects: &HashSet<ObjectId>,
+    ) -> Result<Fetched, MoveError> {
+        let Commit { revision, raw, has_parents } = commit;
+        if *has_parents && fetching.shallow.insert(revision.id) {
+            // Should it fail, the next fetch does not believe that it is there.
+            let written = self.refs.write_shallow(&fetching.shallow);
+            if written.is_err() {
+                fetching.shallow.remove(&revision.id);
+            }
+            self.unsettled.add([written?]);
+        }
+        intake.bytes(revision.id, objs::Kind::Commit, raw)?;
+        intake.finish()?;
+        let written = reached.lacking.iter().map(|lacking| (lacking.id, lacking.kind));
+        for (id, kind) in written.chain([(revision.id, objs::Kind::Commit)]) {
+            // By the way that it will be read.
+            let found = self.objects.header(&id).map_err(WalkError::from)?;
+            if found.is_none_or(|(found, _)| found != kind) {
+                return Err(WalkError::from(ObjectError { id, fault: Fault::Missing }).into());
+            }
+        }
+        fetching.whole.extend(reached.whole);
+        lock(&self.suspects).retain(|id| !suspects.contains(id));
+        if self.head.borrow().is_some_and(|head| head.id == revision.id) {
+            return Ok(Fetched::Unchanged);
+        }
+        self.refs.write(&head_name(), revision.id, false)?;
+        self.unsettled.add([self.refs.path(&head_name())]);
+        self.head.send_replace(Some(*revision));
+        Ok(Fetched::Moved { revision: *revision, notices: Notices::into_lines(reached.notices) })
+    }
+}
+
+enum MoveError {
+    Intake(IntakeError),
+    Unreadable(WalkError),
+    Ours(io::Error),
+}
+
+impl From<IntakeError> for MoveError {
+    fn from(error: IntakeError) -> Self {
+        Self::Intake(error)
+    }
+}
+
+impl From<WalkError> for MoveError {
+    fn from(error: WalkError) -> Self {
+        Self::Unreadable(error)
+    }
+}
+
+impl From<io::Error> for MoveError {
+    fn from(error: io::Error) -> Self {
+        Self::Ours(error)
+    }
+}

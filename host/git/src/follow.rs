@@ -1,0 +1,276 @@
+//! Following one remote: fetched when its files change, when somebody asks, after a failure with growing delays, and at
+//! worst when the poll's turn comes. One fetch at a time, and what comes meanwhile is one more fetch after it. It decides
+//! nothing about what was fetched.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, oneshot},
+    task::{AbortHandle, spawn_blocking},
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use crate::{
+    FetchError, Fetched, Location, Remote, Repository,
+    remote::local::Local,
+    watch::{Interest, Point, Watched, Watcher},
+};
+
+/// A directory's files change one by one: they are taken in when nothing has changed for so long...
+const QUIET: Duration = Duration::from_millis(30);
+
+/// ...or something has for so long.
+const RESTLESS: Duration = Duration::from_millis(500);
+
+/// After the first failure; then twice as long each time, up to the poll's interval.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
+const ASKING: usize = 1024;
+
+/// What happened, for the log. The head itself is in [`Repository::heads`].
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The head moved. The lines say what of it nobody will see.
+    Moved(Vec<String>),
+    /// The branch was deleted; its last head stays.
+    Gone,
+    /// There is no commit yet.
+    Unborn,
+    /// Told once for each message, however often it is tried.
+    Failed(Arc<FetchError>),
+    /// It can be fetched again after a failure, and stands where it stood.
+    Recovered,
+    /// Its files are watched.
+    Watching,
+    /// They cannot be, for this reason: changes are seen when the poll's turn comes.
+    Polling(String),
+    /// What was fetched could not be synced to the disk; it is tried again.
+    Unsettled(String),
+}
+
+/// A remote that is being followed, until it is dropped.
+pub struct Follower {
+    asks: mpsc::Sender<Asking>,
+    tasks: [AbortHandle; 2],
+}
+
+type Outcome = Result<Fetched, Arc<FetchError>>;
+type Asking = oneshot::Sender<Outcome>;
+
+impl Follower {
+    /// Follows `remote` into `repository`. `report` hears what happens and must not block. Called within a tokio runtime.
+    pub fn start(
+        repository: Repository,
+        remote: Remote,
+        watcher: Watcher,
+        poll: Duration,
+        report: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Self {
+        let (asks, asked) = mpsc::channel(ASKING);
+        let report: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(report);
+        let moved = Arc::new(Notify::new());
+        let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
+        let round = Round { repository, remote, watcher, wake: Arc::default(), watched: None, refused: None };
+        let following = Following { poll, report, moved, failures: 0, told: String::new() };
+        let following = tokio::spawn(following.run(round, asked));
+        Self { asks, tasks: [following.abort_handle(), settling.abort_handle()] }
+    }
+
+    /// Fetches now: what the remote stood at when this was called is what it finds, or something newer.
+    pub async fn fetch(&self) -> Outcome {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.asks.send(answer).await;
+        match (sent, answered.await) {
+            (Ok(()), Ok(outcome)) => outcome,
+            // The runtime ends.
+            _ => Err(Arc::new(FetchError::Ended)),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// The task's own state.
+struct Following {
+    poll: Duration,
+    report: Arc<dyn Fn(Event) + Send + Sync>,
+    moved: Arc<Notify>,
+    failures: u32,
+    /// What was said last of how fetching goes.
+    told: String,
+}
+
+/// What a round on a blocking thread needs, and hands back.
+struct Round {
+    repository: Repository,
+    remote: Remote,
+    watcher: Watcher,
+    wake: Arc<Notify>,
+    watched: Option<Watched>,
+    /// Why the watch was refused last.
+    refused: Option<String>,
+}
+
+impl Following {
+    async fn run(mut self, mut round: Round, mut asked: mpsc::Receiver<Asking>) {
+        let wake = round.wake.clone();
+        let mut asking = Vec::new();
+        loop {
+            let again = round.again();
+            let (returned, outcome, watch) = match spawn_blocking(move || round.run()).await {
+                Ok(done) => done,
+                Err(error) if error.is_panic() => (again, Err(FetchError::Broken), None),
+                // The runtime ends.
+                Err(_) => return,
+            };
+            round = returned;
+            if let Some(event) = watch {
+                (self.report)(event);
+            }
+            let delay = self.conclude(outcome, &mut asking);
+            let next = Instant::now() + delay;
+            tokio::select! {
+                () = wake.notified() => {
+                    if round.gathers() {
+                        gather(&wake).await;
+                    }
+                }
+                first = asked.recv() => match first {
+                    Some(first) => asking.push(first),
+                    None => return,
+                },
+                () = sleep_until(next) => {}
+            }
+            while let Ok(one) = asked.try_recv() {
+                asking.push(one);
+            }
+        }
+    }
+
+    /// Tells who asked and the log; and when to look again at the latest.
+    fn conclude(&mut self, outcome: Result<Fetched, FetchError>, asking: &mut Vec<Asking>) -> Duration {
+        let outcome = outcome.map_err(Arc::new);
+        for one in asking.drain(..) {
+            // It may have gone.
+            let _ = one.send(outcome.clone());
+        }
+        if let Ok(Fetched::Moved { notices, .. }) = &outcome {
+            self.moved.notify_one();
+            (self.report)(Event::Moved(notices.clone()));
+        }
+        let said = match &outcome {
+            Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
+            Ok(fetched) => format!("{fetched:?}"),
+            Err(error) => error.to_string(),
+        };
+        if said != self.told {
+            match &outcome {
+                Ok(Fetched::Moved { .. }) => {}
+                Ok(Fetched::Unchanged) => (self.report)(Event::Recovered),
+                Ok(Fetched::Gone) => (self.report)(Event::Gone),
+                Ok(Fetched::Unborn) => (self.report)(Event::Unborn),
+                Err(error) => (self.report)(Event::Failed(error.clone())),
+            }
+            self.told = said;
+        }
+        if outcome.is_ok() {
+            self.failures = 0;
+            return self.poll;
+        }
+        let delay = RETRY.saturating_mul(1 << self.failures.min(20));
+        self.failures += 1;
+        delay.min(self.poll)
+    }
+}
+
+impl Round {
+    /// The same from its beginning, should this one not come back.
+    fn again(&self) -> Self {
+        Self {
+            repository: self.repository.clone(),
+            remote: self.remote.clone(),
+            watcher: self.watcher.clone(),
+            wake: self.wake.clone(),
+            watched: None,
+            refused: None,
+        }
+    }
+
+    /// Fetches, and only then looks after the watch: that is off the way of a push. What happened before a watch began has
+    /// to be fetched after it.
+    fn run(mut self) -> (Self, Result<Fetched, FetchError>, Option<Event>) {
+        let mut watch = None;
+        let mut fetched = None;
+        if self.watched.is_some() {
+            fetched = Some(self.repository.fetch(&self.remote, SystemTime::now()));
+        }
+        let points = self.points();
+        if self.watched.as_ref().map_or(&[][..], Watched::points) != points {
+            // Ended first: both may be at the same paths.
+            self.watched = None;
+            watch = self.begin(points);
+            fetched = match (fetched, self.repository.fetch(&self.remote, SystemTime::now())) {
+                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged)) => Some(moved),
+                (_, again) => Some(again),
+            };
+        }
+        let outcome = fetched.unwrap_or_else(|| self.repository.fetch(&self.remote, SystemTime::now()));
+        (self, outcome, watch)
+    }
+
+    fn begin(&mut self, points: Vec<Point>) -> Option<Event> {
+        match self.watcher.watch(points, &self.wake) {
+            Ok(watched) => {
+                self.watched = Some(watched);
+                self.refused = None;
+                Some(Event::Watching)
+            }
+            Err(error) => {
+                let why = error.to_string();
+                let told = self.refused.replace(why.clone());
+                (told.as_ref() != Some(&why)).then_some(Event::Polling(why))
+            }
+        }
+    }
+
+    fn points(&self) -> Vec<Point> {
+        let Location::Local(path) = &self.remote.location;
+        let Ok(local) = Local::find(path) else { return Vec::new() };
+        local.watched().into_iter().filter_map(|(path, interest)| Point::at(path, interest)).collect()
+    }
+
+    /// Whether a change is likely to be followed by others that belong to it.
+    fn gathers(&self) -> bool {
+        let watched = self.watched.as_ref().map_or(&[][..], Watched::points);
+        watched.iter().any(|point| point.interest() == Interest::Files)
+    }
+}
+
+async fn gather(wake: &Notify) {
+    let latest = Instant::now() + RESTLESS;
+    while Instant::now() < latest {
+        let quiet = timeout(QUIET, timeout_at(latest, wake.notified())).await;
+        if quiet.is_err() {
+            return;
+        }
+    }
+}
+
+/// Syncs what was fetched, beside the fetches.
+async fn settle(repository: Repository, moved: Arc<Notify>, report: Arc<dyn Fn(Event) + Send + Sync>) {
+    loop {
+        moved.notified().await;
+        let repository = repository.clone();
+        if let Ok(Err(error)) = spawn_blocking(move || repository.settle()).await {
+            report(Event::Unsettled(error.to_string()));
+        }
+    }
+}

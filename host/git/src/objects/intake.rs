@@ -1,0 +1,253 @@
+//! Writing objects into a repository of ours: a few as loose files, many as one pack. Whatever comes in is hashed on its
+//! way and refused if it is not what it was said to be. Nothing is ever written over, and what a kill leaves behind is a
+//! temporary file.
+
+use std::{fs, io, io::Write, os::unix::fs::PermissionsExt, path::Path};
+
+use gix::{
+    ObjectId,
+    hash::{Hasher, Kind as HashKind, hasher},
+    objs::{Kind, encode},
+    zlib::{
+        Compression,
+        stream::deflate::{Compress, FlushCompress},
+    },
+};
+use tempfile::NamedTempFile;
+
+use super::{Contents, Fault, Object, Objects, collision, loose, pack_writer::PackWriter};
+use crate::disk::Unsettled;
+
+/// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
+const FEW: usize = 100;
+
+/// What is copied at once.
+const CHUNK: usize = 64 * 1024;
+
+/// Why an object did not come in.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The fault of where it came from.
+    #[error("object {id} {fault}")]
+    Source {
+        id: ObjectId,
+        #[source]
+        fault: Fault,
+    },
+    /// Ours: a full disk, a directory that may not be written.
+    #[error("the object cannot be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// Objects on their way in. Children must come before what names them. After an error nothing more may come: a pack would
+/// have half an object in it, and is not finished.
+pub(crate) struct Intake<'a> {
+    objects: &'a Objects,
+    /// Where the paths of loose files go: they are not synced.
+    unsettled: &'a Unsettled,
+    expected: usize,
+    loose: usize,
+    pack: Option<PackWriter>,
+    deflate: Deflate,
+}
+
+impl<'a> Intake<'a> {
+    /// About `expected` objects for `objects`.
+    pub(crate) fn new(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
+        Self { objects, unsettled, expected, loose: 0, pack: None, deflate: Deflate::new() }
+    }
+
+    /// Takes in `bytes`, whose id the caller has computed.
+    pub(crate) fn bytes(&mut self, id: ObjectId, kind: Kind, bytes: &[u8]) -> Result<(), IntakeError> {
+        if self.packs()? {
+            let pack = self.pack.as_mut().expect("it was begun just now");
+            pack.begin(id, kind, bytes.len() as u64)?;
+            self.deflate.begin();
+            self.deflate.part(bytes, FlushCompress::Finish, pack)?;
+            pack.end();
+            return Ok(());
+        }
+        let mut file = self.temporary()?;
+        self.deflate.begin();
+        self.deflate.part(&encode::loose_header(kind, bytes.len() as u64), FlushCompress::None, &mut file)?;
+        self.deflate.part(bytes, FlushCompress::Finish, &mut file)?;
+        self.place(file, id)
+    }
+
+    /// Takes in what `read` yields: `size` bytes, filling the buffer it is given as long as there are as many.
+    pub(crate) fn stream(
+        &mut self,
+        id: ObjectId,
+        kind: Kind,
+        size: u64,
+        mut read: impl FnMut(&mut [u8]) -> Result<usize, Fault>,
+    ) -> Result<(), IntakeError> {
+        let mut hash = Hash::new(kind, size);
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK).max(1))];
+        if self.packs()? {
+            let pack = self.pack.as_mut().expect("it was begun just now");
+            pack.begin(id, kind, size)?;
+            self.deflate.begin();
+            pump(id, &mut hash, &mut buffer, &mut read, &mut self.deflate, pack)?;
+            hash.check(id)?;
+            pack.end();
+            return Ok(());
+        }
+        let mut file = self.temporary()?;
+        self.deflate.begin();
+        self.deflate.part(&encode::loose_header(kind, size), FlushCompress::None, &mut file)?;
+        pump(id, &mut hash, &mut buffer, &mut read, &mut self.deflate, &mut file)?;
+        hash.check(id)?;
+        self.place(file, id)
+    }
+
+    /// Takes in an object of another repository. From pack to pack its compressed bytes are copied as they are.
+    pub(crate) fn object(&mut self, id: ObjectId, mut object: Object) -> Result<(), IntakeError> {
+        let (kind, size) = (object.kind, object.size);
+        let packs = self.packs()?;
+        let Contents::Stream { inflate, packed: true, left: 1.. } = &mut object.contents else {
+            return self.stream(id, kind, size, |out| object.fill(out));
+        };
+        if !packs {
+            return self.stream(id, kind, size, |out| object.fill(out));
+        }
+        inflate.keep();
+        let pack = self.pack.as_mut().expect("it was begun just now");
+        pack.begin(id, kind, size)?;
+        let mut hash = Hash::new(kind, size);
+        let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
+        loop {
+            let read = object.fill(&mut buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&buffer[..read]);
+            if let Contents::Stream { inflate, .. } = &mut object.contents {
+                pack.write_all(&inflate.take_kept())?;
+            }
+        }
+        hash.check(id)?;
+        pack.end();
+        Ok(())
+    }
+
+    /// Puts a begun pack in its place.
+    pub(crate) fn finish(mut self) -> Result<(), IntakeError> {
+        if let Some(pack) = self.pack.take() {
+            pack.finish()?;
+            self.objects.refresh()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the next object goes into a pack; it is begun then.
+    fn packs(&mut self) -> io::Result<bool> {
+        if self.pack.is_none() && (self.expected > FEW || self.loose >= FEW) {
+            let expected = u32::try_from(self.expected.saturating_sub(self.loose)).unwrap_or(0);
+            self.pack = Some(PackWriter::create(&self.objects.directory().join("pack"), expected)?);
+        }
+        Ok(self.pack.is_some())
+    }
+
+    fn temporary(&self) -> io::Result<NamedTempFile> {
+        // The prefix is one that git takes for its own and tidies away.
+        temporary(self.objects.directory(), "tmp_obj_")
+    }
+
+    fn place(&mut self, file: NamedTempFile, id: ObjectId) -> Result<(), IntakeError> {
+        let path = loose::path(self.objects.directory(), &id);
+        match fs::create_dir(path.parent().expect("an object lies in a directory")) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
+        }
+        file.persist(&path).map_err(|error| error.error)?;
+        self.loose += 1;
+        self.unsettled.add([path]);
+        Ok(())
+    }
+}
+
+/// A file that disappears if it is not persisted, read-only as Git's are.
+pub(super) fn temporary(directory: &Path, prefix: &str) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(prefix).permissions(fs::Permissions::from_mode(0o444)).tempfile_in(directory)
+}
+
+fn pump(
+    id: ObjectId,
+    hash: &mut Hash,
+    buffer: &mut [u8],
+    read: &mut impl FnMut(&mut [u8]) -> Result<usize, Fault>,
+    deflate: &mut Deflate,
+    to: &mut impl Write,
+) -> Result<(), IntakeError> {
+    while hash.left > 0 {
+        let length = read(buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+        if length == 0 || length as u64 > hash.left {
+            return Err(IntakeError::Source { id, fault: Fault::damaged("it is not as long as it was said to be") });
+        }
+        hash.update(&buffer[..length]);
+        deflate.part(&buffer[..length], FlushCompress::None, to)?;
+    }
+    Ok(deflate.part(&[], FlushCompress::Finish, to)?)
+}
+
+/// The hash of an object whose contents come piece by piece.
+struct Hash {
+    hasher: Hasher,
+    left: u64,
+}
+
+impl Hash {
+    fn new(kind: Kind, size: u64) -> Self {
+        let mut hasher = hasher(HashKind::Sha1);
+        hasher.update(&encode::loose_header(kind, size));
+        Self { hasher, left: size }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.left -= bytes.len() as u64;
+    }
+
+    fn check(self, id: ObjectId) -> Result<(), IntakeError> {
+        let fault = match self.hasher.try_finalize().map_err(collision) {
+            Ok(actual) if actual == id => return Ok(()),
+            Ok(_) => Fault::damaged("its contents are not what its id says"),
+            Err(fault) => fault,
+        };
+        Err(IntakeError::Source { id, fault })
+    }
+}
+
+/// A compressor that is used again and again.
+struct Deflate {
+    state: Compress,
+    buffer: Vec<u8>,
+}
+
+impl Deflate {
+    fn new() -> Self {
+        // The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
+        Self { state: Compress::new(Compression::BEST_SPEED), buffer: vec![0; 32 * 1024] }
+    }
+
+    /// A new stream, whatever became of the last one.
+    fn begin(&mut self) {
+        self.state.reset();
+    }
+
+    fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
+        loop {
+            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
+            self.state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
+            let consumed = usize::try_from(self.state.total_in() - before_in).expect("a part of the input");
+            let produced = usize::try_from(self.state.total_out() - before_out).expect("a part of the output");
+            to.write_all(&self.buffer[..produced])?;
+            bytes = &bytes[consumed..];
+            // A full buffer may hide more.
+            if bytes.is_empty() && produced < self.buffer.len() {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A repository on this machine: where its parts lie, and what its branch stands at. Read as it is: no hook, no filter, no
+//! include of its configuration, no alternate; what only a configured `git` could read is refused by name.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use gix::{
+    ObjectId,
+    bstr::{BString, ByteSlice},
+    config, discover,
+    refs::{FullName, Target, file},
+};
+
+use crate::{objects::Objects, refs, watch::Interest};
+
+/// Names from a branch to what it is called otherwise. Git follows as many.
+const MAX_SYMBOLIC: usize = 5;
+
+/// Branches that are named where the right one is not there.
+const MAX_KNOWN: usize = 10;
+
+/// Why a local remote cannot be read. The words say what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    #[error("{0}: there is nothing here; create it, or name another remote")]
+    Nothing(PathBuf),
+    #[error("{0} is a file; a remote is a repository or a directory")]
+    File(PathBuf),
+    #[error("{path} looks like a git repository, but has no {what}; restore it, or clone it anew")]
+    Broken { path: PathBuf, what: &'static str },
+    #[error("{path} cannot be read: {source}; is it ours to read?")]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error(
+        "{0} is a SHA-256 repository, which cannot be read here; make it one of SHA-1 (git init --object-format=sha1)"
+    )]
+    Sha256(PathBuf),
+    #[error(
+        "{0} keeps its refs in a reftable, which cannot be read here; run git refs migrate --ref-format=files in it"
+    )]
+    Reftable(PathBuf),
+    #[error("{path}: its configuration asks for {key} = {value}, which is not known here")]
+    Extension { path: PathBuf, key: &'static str, value: BString },
+    #[error(
+        "{0} borrows objects from another repository (objects/info/alternates); run git repack -ad in it and remove that file"
+    )]
+    Alternates(PathBuf),
+    #[error("{path}: {name:?} cannot be a branch's name")]
+    Name { path: PathBuf, name: String },
+    #[error("{path}: no branch {name}{}", listed(.known))]
+    Branch { path: PathBuf, name: String, known: Vec<String> },
+    #[error("{path}: the ref {name} cannot be read: {why}")]
+    Ref { path: PathBuf, name: String, why: String },
+}
+
+/// What a path turned out to be.
+pub(crate) enum Local {
+    Repository(LocalRepository),
+    Directory(PathBuf),
+}
+
+pub(crate) struct LocalRepository {
+    /// As it was named.
+    path: PathBuf,
+    git_dir: PathBuf,
+    /// The repository that a linked work tree belongs to; else `git_dir`.
+    common_dir: PathBuf,
+}
+
+/// What a branch stands at.
+pub(crate) enum Tip {
+    At(ObjectId),
+    /// There is no branch at all yet.
+    Unborn,
+}
+
+impl Local {
+    pub(crate) fn find(path: &Path) -> Result<Self, LocalError> {
+        let unreadable = |source| LocalError::Unreadable { path: path.to_owned(), source };
+        match fs::metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LocalError::Nothing(path.to_owned())),
+            Err(error) => return Err(unreadable(error)),
+            Ok(metadata) if !metadata.is_dir() => return Err(LocalError::File(path.to_owned())),
+            Ok(_) => {}
+        }
+        let dot_git = path.join(".git");
+        let git_dir = match fs::metadata(&dot_git) {
+            Ok(metadata) if metadata.is_dir() => dot_git,
+            Ok(_) => discover::path::from_gitdir_file(&dot_git).map_err(|_| LocalError::Broken {
+                path: path.to_owned(),
+                what: "directory that its .git file names",
+            })?,
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unreadable(error)),
+            Err(_) => {
+                // Two of a bare repository's three parts are a damaged one: its insides are not a site.
+                let parts = ["HEAD", "objects", "refs"];
+                return match parts.iter().filter(|part| path.join(part).exists()).count() {
+                    3 => LocalRepository::open(path, path.to_owned()).map(Self::Repository),
+                    2 => Err(LocalError::Broken { path: path.to_owned(), what: missing(path, &parts) }),
+                    _ => Ok(Self::Directory(path.to_owned())),
+                };
+            }
+        };
+        LocalRepository::open(path, git_dir).map(Self::Repository)
+    }
+
+    /// What to watch to learn that the branch moved.
+    pub(crate) fn watched(&self) -> Vec<(PathBuf, Interest)> {
+        match self {
+            Self::Directory(path) => vec![(path.clone(), Interest::Files)],
+            Self::Repository(LocalRepository { git_dir, common_dir, .. }) => {
+                // HEAD lies in the one, packed-refs in the other.
+                let mut watched =
+                    vec![(common_dir.clone(), Interest::Names), (common_dir.join("refs"), Interest::Refs)];
+                if git_dir != common_dir {
+                    watched.push((git_dir.clone(), Interest::Names));
+                }
+                watched
+            }
+        }
+    }
+}
+
+impl LocalRepository {
+    fn open(path: &Path, git_dir: PathBuf) -> Result<Self, LocalError> {
+        let broken = |what| LocalError::Broken { path: path.to_owned(), what };
+        let common_dir = match discover::path::from_plain_file(&git_dir.join("commondir")) {
+            None => git_dir.clone(),
+            Some(common_dir) => {
+                git_dir.join(common_dir.map_err(|_| broken("repository that its work tree belongs to"))?)
+            }
+        };
+        if !git_dir.join("HEAD").is_file() {
+            return Err(broken("HEAD"));
+        }
+        if !common_dir.join("objects").is_dir() {
+            return Err(broken("objects"));
+        }
+        let repository = Self { path: path.to_owned(), git_dir, common_dir };
+        repository.check_configuration()?;
+        repository.check_alternates()?;
+        Ok(repository)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn objects(&self) -> Result<Objects, LocalError> {
+        let directory = self.common_dir.join("objects");
+        Objects::open(directory).map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
+    }
+
+    /// What `branch` stands at, or HEAD where none is named.
+    pub(crate) fn tip(&self, branch: Option<&str>) -> Result<Tip, LocalError> {
+        let common_dir = (self.common_dir != self.git_dir).then(|| self.common_dir.clone());
+        let store = refs::store(self.git_dir.clone(), common_dir);
+        let wanted = match branch {
+            None => "HEAD".to_owned(),
+            Some(name) if name.starts_with("refs/") => name.to_owned(),
+            Some(name) => format!("refs/heads/{name}"),
+        };
+        let Ok(mut name) = FullName::try_from(wanted) else {
+            return Err(LocalError::Name { path: self.path.clone(), name: branch.unwrap_or_default().to_owned() });
+        };
+        for _ in 0..=MAX_SYMBOLIC {
+            let unreadable = |why: String| self.unreadable(&name, why);
+            let found = store.try_find(name.as_bstr()).map_err(|error| unreadable(error.to_string()))?;
+            match found.filter(|found| found.name == name).map(|found| found.target) {
+                Some(Target::Object(id)) => return Ok(Tip::At(id)),
+                Some(Target::Symbolic(next)) => name = next,
+                None => {
+                    let known = known_branches(&store).map_err(|error| unreadable(error.to_string()))?;
+                    if known.is_empty() {
+                        return Ok(Tip::Unborn);
+                    }
+                    let name = name.shorten().to_string();
+                    return Err(LocalError::Branch { path: self.path.clone(), name, known });
+                }
+            }
+        }
+        Err(self.unreadable(&name, "its names go round in a circle".to_owned()))
+    }
+
+    fn unreadable(&self, name: &FullName, why: String) -> LocalError {
+        LocalError::Ref { path: self.path.clone(), name: name.as_bstr().to_string(), why }
+    }
+
+    fn check_configuration(&self) -> Result<(), LocalError> {
+        let path = self.common_dir.join("config");
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(source) => return Err(LocalError::Unreadable { path, source }),
+        };
+        let metadata = config::file::Metadata::from(config::Source::Local);
+        let file = config::File::from_bytes_no_includes(&bytes, metadata, config::file::init::Options::default())
+            .map_err(|error| LocalError::Unreadable { path, source: io::Error::other(error) })?;
+        let path = || self.path.clone();
+        match file.string("extensions.objectFormat") {
+            Some(format) if format.eq_ignore_ascii_case(b"sha256") => return Err(LocalError::Sha256(path())),
+            Some(value) if !value.eq_ignore_ascii_case(b"sha1") => {
+                return Err(LocalError::Extension { path: path(), key: "extensions.objectFormat", value });
+            }
+            _ => {}
+        }
+        match file.string("extensions.refStorage") {
+            Some(format) if format.eq_ignore_ascii_case(b"reftable") => Err(LocalError::Reftable(path())),
+            Some(value) if !value.eq_ignore_ascii_case(b"files") => {
+                Err(LocalError::Extension { path: path(), key: "extensions.refStorage", value })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn check_alternates(&self) -> Result<(), LocalError> {
+        match fs::read(self.common_dir.join("objects/info/alternates")) {
+            Ok(lines) if lines.trim().is_empty() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            _ => Err(LocalError::Alternates(self.path.clone())),
+        }
+    }
+}
+
+fn known_branches(store: &file::Store) -> io::Result<Vec<String>> {
+    let platform = store.iter().map_err(io::Error::other)?;
+    let prefix = b"refs/heads/".as_slice().try_into().map_err(io::Error::other)?;
+    let names = platform.prefixed(prefix)?.filter_map(Result::ok).map(|found| found.name.shorten().to_string());
+    Ok(names.take(MAX_KNOWN).collect())
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
+}
+
+fn missing(path: &Path, parts: &[&'static str]) -> &'static str {
+    parts.iter().find(|part| !path.join(part).exists()).expect("one is missing")
+}

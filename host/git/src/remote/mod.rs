@@ -1,0 +1,36 @@
+//! Where a branch comes from. Everything past here is hostile, and none of it is ever written, run or followed.
+
+pub(crate) mod directory;
+pub(crate) mod local;
+
+use std::path::PathBuf;
+
+/// A branch somewhere else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remote {
+    pub location: Location,
+    /// A branch's name, or a ref's that begins with `refs/`; without it what the remote's HEAD names.
+    pub branch: Option<String>,
+}
+
+/// How it is reached. Other transports come beside this one; `fetch` is the one place that tells them apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Location {
+    /// On this machine: a bare repository, one with a work tree (its branch is served), or a plain directory, which stands
+    /// in for a branch.
+    Local(PathBuf),
+}
+
+impl Remote {
+    /// What is at `path`, at its own branch.
+    pub fn local(path: impl Into<PathBuf>) -> Self {
+        Self { location: Location::Local(path.into()), branch: None }
+    }
+
+    /// At `branch`.
+    #[must_use]
+    pub fn at(mut self, branch: impl Into<String>) -> Self {
+        self.branch = Some(branch.into());
+        self
+    }
+}

@@ -1,0 +1,252 @@
+//! One repository of ours: bare, shallow, a copy of what a remote's branch reaches. Its refs are the head that was
+//! fetched last and one for each revision that a component serves. It never loses an object that one of them reaches.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use gix::{
+    ObjectId,
+    objs::{self, CommitRefIter},
+    refs::FullName,
+};
+use tokio::sync::watch;
+
+use crate::{
+    Snapshot,
+    cache::Cache,
+    disk::{self, Unsettled, lock},
+    fetch::Fetching,
+    objects::{Fault, ObjectError, Objects},
+    refs::Refs,
+    snapshot::ReadError,
+    store::is_name,
+    walk::{Walk, WalkError, Whole, verified},
+};
+
+/// The most that a commit may take: its message is nobody's here.
+const COMMIT_LIMIT: u64 = 1024 * 1024;
+
+/// Objects that the next fetch brings again, at most.
+const MAX_SUSPECTS: usize = 10_000;
+
+/// The branch in our repositories that stands at what was fetched last.
+const HEAD: &str = "refs/heads/served";
+
+/// Under here, a ref a holder.
+const SERVING: &str = "refs/atoll/serving/";
+
+/// A commit that a branch stood at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revision {
+    pub id: ObjectId,
+    /// Its tree.
+    pub tree: ObjectId,
+    /// The committer date in seconds since the Unix epoch; 0 where it is before that, or no date.
+    pub committed: u64,
+}
+
+/// Why a revision cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeepError {
+    #[error("{0:?} cannot name who serves a revision")]
+    Holder(String),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the repository cannot be written: {0}")]
+    Write(#[from] io::Error),
+}
+
+/// A handle: clones are the same repository.
+#[derive(Clone)]
+pub struct Repository(pub(crate) Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) objects: Objects,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) refs: Refs,
+    pub(crate) head: watch::Sender<Option<Revision>>,
+    /// Held while a fetch runs.
+    pub(crate) fetching: Mutex<Fetching>,
+    pub(crate) unsettled: Unsettled,
+    /// Objects that were damaged when they were read. The next fetch brings them again.
+    pub(crate) suspects: Mutex<HashSet<ObjectId>>,
+    damage: Option<WalkError>,
+}
+
+impl Repository {
+    pub(crate) fn open(git_dir: PathBuf, cache: Arc<Cache>, now: SystemTime) -> io::Result<Self> {
+        lay_out(&git_dir)?;
+        let unsettled = Unsettled::default();
+        unsettled.add(disk::sweep(&git_dir, now)?);
+        let objects = Objects::open(git_dir.join("objects"))?;
+        let refs = Refs::at(git_dir);
+        // A ref that does not parse is as good as none: the next fetch writes it.
+        let head = refs.read(&head_name()).ok().flatten();
+        let mut fetching = Fetching { shallow: refs.shallow()?, ..Fetching::default() };
+        let (head, damage) = match head.map(|id| whole_revision(&objects, &cache, id)) {
+            None => (None, None),
+            Some(Ok((revision, whole))) => {
+                fetching.whole = whole;
+                (Some(revision), None)
+            }
+            Some(Err(damage)) => (None, Some(damage)),
+        };
+        Ok(Self(Arc::new(Shared {
+            objects,
+            cache,
+            refs,
+            head: watch::Sender::new(head),
+            fetching: Mutex::new(fetching),
+            unsettled,
+            suspects: Mutex::default(),
+            damage,
+        })))
+    }
+
+    /// The revision that was fetched last, whole. Survives a kill; after a power cut it may be an older one.
+    pub fn head(&self) -> Option<Revision> {
+        *self.0.head.borrow()
+    }
+
+    /// Follows [`Self::head`]: whoever fetches, it moves here.
+    pub fn heads(&self) -> watch::Receiver<Option<Revision>> {
+        self.0.head.subscribe()
+    }
+
+    /// Why the head that was found at the start was forgotten, if it was.
+    pub fn damage(&self) -> Option<&WalkError> {
+        self.0.damage.as_ref()
+    }
+
+    /// The files of a revision that is here; of none, an empty tree. Blocks.
+    pub fn snapshot(&self, id: Option<ObjectId>) -> Result<Snapshot, ReadError> {
+        Snapshot::open(self.clone(), id)
+    }
+
+    /// Whether every tree and blob of a revision is here: trees whole and as their ids say, blobs by their headers. Walks
+    /// all of it: some 10 µs an object. Blocks.
+    pub fn verify(&self, id: ObjectId) -> Result<(), WalkError> {
+        whole_revision(&self.0.objects, &self.0.cache, id).map(|_| ())
+    }
+
+    /// Keeps `id` for `holder` (a component's name) in place of what was kept before; nothing, for an empty tree. When it
+    /// returns, neither a kill nor a power cut loses it, nor what happens in the remote. Syncs files: some milliseconds, so
+    /// keep it off the way of requests. Blocks.
+    pub fn keep(&self, holder: &str, id: Option<ObjectId>) -> Result<(), KeepError> {
+        let name = serving_name(holder)?;
+        let Some(id) = id else { return self.release(holder) };
+        if self.kept(holder)? == Some(id) {
+            return Ok(());
+        }
+        self.0.revision(id)?;
+        self.settle()?;
+        self.0.refs.write(&name, id, true)?;
+        Ok(())
+    }
+
+    /// Ends what [`Self::keep`] began. Blocks.
+    pub fn release(&self, holder: &str) -> Result<(), KeepError> {
+        let name = serving_name(holder)?;
+        if self.0.refs.read(&name).is_ok_and(|kept| kept.is_none()) {
+            return Ok(());
+        }
+        Ok(self.0.refs.delete(&name)?)
+    }
+
+    /// What is kept for `holder`. It may have been damaged since: see [`Self::verify`]. Blocks.
+    pub fn kept(&self, holder: &str) -> Result<Option<ObjectId>, KeepError> {
+        Ok(self.0.refs.read(&serving_name(holder)?)?)
+    }
+
+    /// Makes what was fetched so far survive a power cut. Blocks, some milliseconds an object.
+    pub fn settle(&self) -> io::Result<()> {
+        self.0.unsettled.settle()
+    }
+}
+
+impl Shared {
+    /// Reads a commit of ours.
+    pub(crate) fn revision(&self, id: ObjectId) -> Result<Revision, ReadError> {
+        match read_commit(&self.objects, id) {
+            Ok(commit) => Ok(commit.revision),
+            Err(WalkError::Object(error)) => Err(self.failed(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Has the next fetch bring an object again that is missing or damaged.
+    pub(crate) fn failed(&self, error: ObjectError) -> ReadError {
+        if matches!(error.fault, Fault::Missing | Fault::Damaged(_)) {
+            let mut suspects = lock(&self.suspects);
+            if suspects.len() < MAX_SUSPECTS {
+                suspects.insert(error.id);
+            }
+        }
+        WalkError::from(error).into()
+    }
+}
+
+/// A commit of ours or of a remote.
+pub(crate) struct Commit {
+    pub(crate) revision: Revision,
+    pub(crate) raw: Vec<u8>,
+    pub(crate) has_parents: bool,
+}
+
+/// Reads and checks a commit.
+pub(crate) fn read_commit(objects: &Objects, id: ObjectId) -> Result<Commit, WalkError> {
+    let (kind, raw) = objects.whole(&id, COMMIT_LIMIT).and_then(|found| verified(id, found))?;
+    if kind != objs::Kind::Commit {
+        return Err(WalkError::Kind(id, kind, objs::Kind::Commit));
+    }
+    parse_commit(id, raw)
+}
+
+pub(crate) fn parse_commit(id: ObjectId, raw: Vec<u8>) -> Result<Commit, WalkError> {
+    let commit = CommitRefIter::from_bytes(&raw, gix::hash::Kind::Sha1);
+    let tree = commit.clone().tree_id();
+    let tree = tree.map_err(|_| ObjectError { id, fault: Fault::damaged("it is a commit that names no tree") })?;
+    let time = commit.committer().ok().and_then(|committer| committer.time().ok());
+    let committed = time.map_or(0, |time| time.seconds.try_into().unwrap_or(0));
+    let has_parents = commit.parent_ids().next().is_some();
+    Ok(Commit { revision: Revision { id, tree, committed }, raw, has_parents })
+}
+
+pub(crate) fn head_name() -> FullName {
+    HEAD.try_into().expect("it is a ref's name")
+}
+
+fn serving_name(holder: &str) -> Result<FullName, KeepError> {
+    let name = if is_name(holder) { FullName::try_from(format!("{SERVING}{holder}")).ok() } else { None };
+    name.ok_or_else(|| KeepError::Holder(holder.to_owned()))
+}
+
+fn whole_revision(objects: &Objects, cache: &Cache, id: ObjectId) -> Result<(Revision, Whole), WalkError> {
+    let revision = read_commit(objects, id)?.revision;
+    let (whole, suspects) = (Whole::new(), HashSet::new());
+    let walk = Walk { ours: objects, theirs: None, cache, whole: &whole, suspects: &suspects };
+    Ok((revision, walk.run(revision.tree, None)?.whole))
+}
+
+/// Makes what is missing of a bare repository's frame.
+fn lay_out(git_dir: &Path) -> io::Result<()> {
+    for directory in ["objects/info", "objects/pack", "refs/heads"] {
+        fs::create_dir_all(git_dir.join(directory))?;
+    }
+    // Nobody but us tidies here: `git gc` by itself would take what a request still reads.
+    let config =
+        "[core]\n\trepositoryformatversion = 0\n\tbare = true\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n";
+    for (name, contents) in [("config", config), ("HEAD", &format!("ref: {HEAD}\n"))] {
+        let path = git_dir.join(name);
+        if fs::metadata(&path).map_or(0, |file| file.len()) == 0 {
+            let _ = fs::remove_file(git_dir.join(format!("{name}.lock")));
+            disk::replace(&path, contents.as_bytes(), true)?;
+        }
+    }
+    Ok(())
+}

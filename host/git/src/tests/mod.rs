@@ -1,0 +1,9 @@
+//! The crate against real git: scripts make the remotes, `git fsck` and `git cat-file` are the oracle.
+
+mod directories;
+mod faults;
+mod fetches;
+mod following;
+mod kills;
+mod snapshots;
+mod support;

@@ -1,0 +1,165 @@
+//! File watches for all bindings: one inotify instance, since a user has few. It wakes whoever waits, and knows nothing of
+//! what they do then. A missed event is the poll's to make good.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use notify::{
+    Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
+    event::{AccessKind, AccessMode, ModifyKind, RenameMode},
+};
+use tokio::sync::Notify;
+
+use crate::disk::lock;
+
+/// A handle: clones share the watches.
+#[derive(Clone, Default)]
+pub struct Watcher(Arc<Hub>);
+
+#[derive(Default)]
+struct Hub {
+    routes: Arc<Mutex<Vec<Route>>>,
+    /// Made when the first watch is asked for.
+    notify: Mutex<Option<RecommendedWatcher>>,
+}
+
+/// Who is woken by what.
+#[derive(Clone)]
+struct Route {
+    point: Point,
+    wake: Arc<Notify>,
+}
+
+/// A directory to watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Point {
+    path: PathBuf,
+    interest: Interest,
+    /// Device and inode: another directory at the same path has to be watched anew.
+    identity: (u64, u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Interest {
+    /// HEAD and packed-refs, which lie in it.
+    Names,
+    /// Refs, in it and below.
+    Refs,
+    /// Everything in it and below.
+    Files,
+}
+
+/// Watches that end when it is dropped.
+pub(crate) struct Watched {
+    hub: Arc<Hub>,
+    wake: Arc<Notify>,
+    points: Vec<Point>,
+}
+
+impl Watcher {
+    /// Wakes `wake` whenever something happens at one of `points`. Blocks: a watch a directory.
+    pub(crate) fn watch(&self, points: Vec<Point>, wake: &Arc<Notify>) -> Result<Watched, notify::Error> {
+        let hub = &self.0;
+        let mut notify = lock(&hub.notify);
+        let inotify = match &mut *notify {
+            Some(inotify) => inotify,
+            none => none.insert(start(hub.routes.clone())?),
+        };
+        // From here on dropping it takes back what was done.
+        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points };
+        lock(&hub.routes).extend(watched.points.iter().map(|point| Route { point: point.clone(), wake: wake.clone() }));
+        let begun = watched.points.iter().try_for_each(|point| inotify.watch(&point.path, point.mode()));
+        drop(notify);
+        begun.map(|()| watched)
+    }
+}
+
+impl Point {
+    /// Nothing if there is no such directory.
+    pub(crate) fn at(path: PathBuf, interest: Interest) -> Option<Self> {
+        let metadata = fs::metadata(&path).ok()?;
+        Some(Self { path, interest, identity: (metadata.dev(), metadata.ino()) })
+    }
+
+    pub(crate) fn interest(&self) -> Interest {
+        self.interest
+    }
+
+    fn mode(&self) -> RecursiveMode {
+        match self.interest {
+            Interest::Names => RecursiveMode::NonRecursive,
+            Interest::Refs | Interest::Files => RecursiveMode::Recursive,
+        }
+    }
+
+    /// Whether something may have changed for who watches here.
+    fn concerns(&self, kind: EventKind, path: &Path) -> bool {
+        if !path.starts_with(&self.path) {
+            return false;
+        }
+        let written = match kind {
+            EventKind::Access(AccessKind::Close(AccessMode::Write)) => true,
+            // Both halves of a rename come by themselves too.
+            EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => false,
+            EventKind::Modify(ModifyKind::Metadata(_)) => self.interest == Interest::Files,
+            _ => true,
+        };
+        let name = path.file_name().unwrap_or_default();
+        let named = match self.interest {
+            Interest::Files => true,
+            // A lock only says that something is about to happen.
+            Interest::Refs => path.extension() != Some(OsStr::new("lock")),
+            Interest::Names => path == self.path || name == "HEAD" || name == "packed-refs",
+        };
+        written && named
+    }
+}
+
+impl Watched {
+    pub(crate) fn points(&self) -> &[Point] {
+        &self.points
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut notify = lock(&self.hub.notify);
+        let mut routes = lock(&self.hub.routes);
+        routes.retain(|route| !Arc::ptr_eq(&route.wake, &self.wake) || !self.points.contains(&route.point));
+        let left = routes.clone();
+        drop(routes);
+        let Some(watcher) = &mut *notify else { return };
+        for point in &self.points {
+            // It may have gone with its directory.
+            let _ = watcher.unwatch(&point.path);
+        }
+        // Ending one ends what others watch at or below the same path; they look for what they missed.
+        for route in left {
+            if self.points.iter().any(|point| route.point.path.starts_with(&point.path)) {
+                let _ = watcher.watch(&route.point.path, route.point.mode());
+                route.wake.notify_one();
+            }
+        }
+    }
+}
+
+fn start(routes: Arc<Mutex<Vec<Route>>>) -> Result<RecommendedWatcher, notify::Error> {
+    let handler = move |event: Result<Event, notify::Error>| {
+        for route in &*lock(&routes) {
+            let concerned = match &event {
+                Ok(event) if event.need_rescan() => true,
+                Ok(event) => event.paths.iter().any(|path| route.point.concerns(event.kind, path)),
+                Err(_) => true,
+            };
+            if concerned {
+                route.wake.notify_one();
+            }
+        }
+    };
+    RecommendedWatcher::new(handler, Config::default().with_follow_symlinks(false))
+}
