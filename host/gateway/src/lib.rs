@@ -1,3 +1,5 @@
-//! .
+//! The listening side of the host: TLS, HTTP, and what is remembered of answers. It runs no guest itself, and dials nobody
+//! itself.
 
+pub mod http;
 pub mod tls;

@@ -10,6 +10,7 @@ mod objects;
 mod refs;
 mod remote;
 mod repository;
+mod seed;
 mod snapshot;
 mod store;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use follow::{Event, Follower};
 pub use objects::{Fault, IntakeError, ObjectError};
 pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
 pub use repository::{KeepError, Repository, Revision};
+pub use seed::seed;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use store::{Store, StoreError};
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};

@@ -19,6 +19,23 @@ const TICK: Duration = Duration::from_millis(5);
 /// and stop it each time.
 const LINGER: usize = 200;
 
+/// wasmtime can't be had on this machine, or not as we want it.
+#[derive(Debug, thiserror::Error)]
+#[error("webassembly can't be run here: {0}")]
+pub struct EngineError(String);
+
+impl From<wasmtime::Error> for EngineError {
+    fn from(error: wasmtime::Error) -> Self {
+        Self(format!("{error:#}"))
+    }
+}
+
+impl From<std::io::Error> for EngineError {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// The one engine of a host.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -32,7 +49,7 @@ struct Inner {
 impl Engine {
     /// # Errors
     /// The operating system refuses the addresses that the pool reserves.
-    pub fn new() -> wasmtime::Result<Self> {
+    pub fn new() -> Result<Self, EngineError> {
         let wasm = wasmtime::Engine::new(&config())?;
         let running = Arc::new(AtomicUsize::new(0));
         let ticker = tick(wasm.weak(), running.clone())?;

@@ -40,7 +40,7 @@ pub use code::{Code, Compiler, Digest, LoadError};
 pub use compiling::compile_as_child;
 pub use ctx::WallClock;
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
-pub use engine::Engine;
+pub use engine::{Engine, EngineError};
 pub use generation::{Generation, Inputs, Usage};
 pub use grant::{GrantError, check_grants, needed_grants};
 pub use journal::{Journal, Level, Line, Source};

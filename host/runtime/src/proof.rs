@@ -13,7 +13,7 @@ use wasmtime::component::{InstancePre, Linker};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::{
-    Body, Engine, Failure, Generation, Inputs, Isolation, Journal, Nowhere, Role, Wasi,
+    Body, Engine, EngineError, Failure, Generation, Inputs, Isolation, Journal, Nowhere, Role, Wasi,
     agent::Agent,
     bindings::{agent::TickingPre, router::RouterPre, validated::Validated},
     capability::{
@@ -89,7 +89,7 @@ impl fmt::Display for Disproof {
 impl std::error::Error for Disproof {}
 
 impl Runtime {
-    pub fn new(engine: Engine, journal: Arc<dyn Journal>) -> wasmtime::Result<Self> {
+    pub fn new(engine: Engine, journal: Arc<dyn Journal>) -> Result<Self, EngineError> {
         let linker = capability::linker(engine.wasm())?;
         Ok(Self { engine, linker, journal, wall_clock: Arc::new(SystemTime::now) })
     }

@@ -47,7 +47,10 @@ impl Binding {
         let repository = store.repository(&said.name)?;
         if let Some(damage) = repository.damage() {
             let log: &dyn Journal = &**log;
-            log.host(Level::Warning, format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name));
+            log.host(
+                Level::Warning,
+                format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name),
+            );
         }
         let location = match &said.remote {
             manifest::Remote::Local(path) => Location::Local(path.clone()),

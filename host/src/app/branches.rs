@@ -158,7 +158,9 @@ impl http_body::Body for BlobBody {
                         self.reading = Reading::Idle(reader);
                         break chunk;
                     }
-                    Poll::Ready(Err(_)) => return Poll::Ready(Some(Err(TreeError::Other("reading failed".into()).into()))),
+                    Poll::Ready(Err(_)) => {
+                        return Poll::Ready(Some(Err(TreeError::Other("reading failed".into()).into())));
+                    }
                 },
             }
         };

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 use anyhow::Context as _;
 use atoll_net::{Client, Tls};
 use atoll_runtime::{
-    Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Start, Table,
-    Upstream,
+    Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Start,
+    Table, Upstream,
 };
 
 use super::{bindings::Bindings, ledger::Proved, outbound::Origins};

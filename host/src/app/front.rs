@@ -1,22 +1,28 @@
 //! What faces clients: listeners, TLS and the gateway, as the manifest wants them. A reload changes all of it at once.
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use atoll_gateway::{
-    http::{Admission, Gateway, Network, Peer, Roster, Upstream, UrlUpstream},
-    tls::{Acceptor, Admits, Challenges, LocalCa, Resolver, Secured, Tickets},
+    http::{self, Capabilities, Gateway, Network, Peer, Roster, Spool, SystemClock, Upstream, UrlUpstream},
+    tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Secured, Tickets},
 };
 use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, SystemRoots, Tls};
-use atoll_runtime::{Journal, Level, Role};
+use atoll_runtime::{Decision, Head, Journal, Level, Role};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-use super::{certificates, host::Host};
+use super::{
+    certificates,
+    host::{Components, Host},
+};
 use crate::{
     journal::Log,
     manifest::{AccessLog, Address, Manifest},
@@ -57,7 +63,7 @@ struct Listening {
 /// What a reload has bound and read, and has not switched to yet.
 pub struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
-    certificates: Vec<Arc<atoll_gateway::tls::Certificate>>,
+    certificates: Vec<Arc<tls::Certificate>>,
     upstreams: Vec<(Arc<str>, Upstream)>,
 }
 
@@ -66,8 +72,17 @@ impl Front {
     pub async fn open(host: &Arc<Host>, manifest: &Manifest) -> anyhow::Result<Arc<Self>> {
         let log = host.log.clone();
         let challenges = Arc::new(Challenges::default());
-        let gateway = Gateway::new(manifest.answers, Arc::new(StandardOutput::start()?), Arc::new(Published(challenges.clone())));
-        let admits = Arc::new(Decides(gateway.clone()));
+        let capabilities = Capabilities {
+            challenges: Arc::new(Published(challenges.clone())),
+            sink: Arc::new(Spool::new(std::io::stdout())?),
+            clock: Arc::new(SystemClock),
+        };
+        let gateway = Gateway::new(capabilities, nothing(), manifest.answers);
+        tokio::spawn({
+            let gateway = gateway.clone();
+            async move { gateway.keep_watch().await }
+        });
+        let admits = Arc::new(Decides(host.components.clone()));
         let (folder, now) = (host.state.local_ca(), SystemTime::now());
         let local = tokio::task::spawn_blocking(move || LocalCa::open(&folder, admits, now)).await??;
         let roots = SystemRoots::default();
@@ -88,7 +103,10 @@ impl Front {
         let mut inherited = Inherited::take(pid.as_deref(), count.as_deref(), std::process::id())?;
         let prepared = front.bind(manifest, &mut inherited)?;
         for left in inherited.left() {
-            host.say(Level::Warning, format!("a socket for {left} was handed over, and no listener of the manifest is there"));
+            host.say(
+                Level::Warning,
+                format!("a socket for {left} was handed over, and no listener of the manifest is there"),
+            );
         }
         front.switch(host, prepared, manifest);
         Ok(front)
@@ -140,26 +158,33 @@ impl Front {
         }
         let mut router = None;
         for (name, running) in host.components.load().iter() {
-            let slot: Arc<dyn atoll_gateway::http::Component> = running.slot.clone();
+            let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
                 Some(Role::Router) => router = Some(slot),
                 Some(Role::Agent) => {}
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
             }
         }
-        let https_port = self.listening().iter().find(|listening| listening.secure).map_or(443, |listening| listening.bound.port());
-        self.gateway.install(Roster {
+        let https_port =
+            self.listening().iter().find(|listening| listening.secure).map_or(443, |listening| listening.bound.port());
+        let roster = Roster {
             router,
             upstreams,
-            trusted: manifest.listen.trusted.iter().filter_map(|net| Network::new(net.addr(), net.prefix_len())).collect(),
+            trusted: manifest
+                .listen
+                .trusted
+                .iter()
+                .filter_map(|net| Network::new(net.addr(), net.prefix_len()))
+                .collect(),
             redirect: manifest.listen.redirect,
             https_port,
             access: match manifest.access {
-                AccessLog::Json => Some(atoll_gateway::http::Format::Json),
-                AccessLog::Combined => Some(atoll_gateway::http::Format::Combined),
+                AccessLog::Json => Some(http::Format::Json),
+                AccessLog::Combined => Some(http::Format::Combined),
                 AccessLog::Off => None,
             },
-        });
+        };
+        self.gateway.install(roster, manifest.answers);
     }
 
     fn upstreams(&self, manifest: &Manifest) -> anyhow::Result<Vec<(Arc<str>, Upstream)>> {
@@ -174,7 +199,7 @@ impl Front {
             };
             let mut origins = Vec::new();
             for url in &said.urls {
-                let uri: http::Uri = url.to_string().parse().with_context(|| url.to_string())?;
+                let uri: ::http::Uri = url.to_string().parse().with_context(|| url.to_string())?;
                 let protocol = match (said.protocol, uri.scheme_str()) {
                     (crate::manifest::Protocol::H2c, Some("http")) => Protocol::H2c,
                     _ => Protocol::Http1,
@@ -196,7 +221,7 @@ impl Front {
         let acceptor = secure.then(|| {
             // Strangers' names get no certificate made for them.
             let local = bound.ip().is_loopback().then(|| self.local.clone());
-            Arc::new(Acceptor::new(atoll_gateway::tls::Options {
+            Arc::new(Acceptor::new(tls::Options {
                 certificates: self.certificates.clone(),
                 local,
                 challenges: self.challenges.clone(),
@@ -227,12 +252,18 @@ impl Front {
         for listening in listening {
             let _ = listening.task.await;
         }
-        self.gateway.drain(grace).await;
+        let cut = self.gateway.drain(grace).await;
+        if cut > 0 {
+            let words = format!("{cut} connections had not ended within {grace:?}, and were cut");
+            (&*self.log as &dyn Journal).host(Level::Warning, words);
+        }
     }
 
     /// As URLs.
     pub fn addresses(&self) -> Vec<String> {
-        let url = |listening: &Listening| format!("{}://{}", if listening.secure { "https" } else { "http" }, listening.bound);
+        let url = |listening: &Listening| {
+            format!("{}://{}", if listening.secure { "https" } else { "http" }, listening.bound)
+        };
         self.listening().iter().map(url).collect()
     }
 
@@ -244,8 +275,9 @@ impl Front {
     }
 
     /// Requests of a component that were answered out of memory, and those that might have been.
-    pub fn remembered(&self, component: &str) -> (u64, u64) {
-        self.gateway.remembered(component)
+    pub fn remembered(&self, component: &Arc<str>) -> (u64, u64) {
+        let remembering = self.gateway.remembering(component);
+        (remembering.hits, remembering.misses)
     }
 
     fn listening(&self) -> MutexGuard<'_, Vec<Listening>> {
@@ -258,13 +290,13 @@ async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, acce
     let Accepted { socket, client, local, permit } = accepted;
     let peer = |protocol, certificate| Peer { address: client, port: local.port(), protocol, certificate };
     match acceptor {
-        None => gateway.serve(socket, peer(atoll_gateway::http::Protocol::Http1, None)).await,
+        None => gateway.serve(socket, peer(http::Protocol::Http1, None)).await,
         Some(acceptor) => {
             // What came to nothing was told to the client as far as it can be: it is no line of ours.
             let Ok(secured) = acceptor.accept(socket, local.ip(), SystemTime::now()).await else { return };
             let protocol = match secured.protocol {
-                atoll_gateway::tls::Protocol::Http1 => atoll_gateway::http::Protocol::Http1,
-                atoll_gateway::tls::Protocol::Http2 => atoll_gateway::http::Protocol::Http2,
+                tls::Protocol::Http1 => http::Protocol::Http1,
+                tls::Protocol::Http2 => http::Protocol::Http2,
             };
             let Secured { stream, certificate, server_name, .. } = secured;
             let shown = Arc::new(Shown { certificate, server_name });
@@ -274,7 +306,63 @@ async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, acce
     drop(permit);
 }
 
+/// What is served before anything is.
+fn nothing() -> Roster {
+    let (upstreams, trusted) = (Vec::new(), Vec::new());
+    Roster { router: None, upstreams, trusted, redirect: true, https_port: 443, access: None }
+}
+
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
     let plain = manifest.listen.http.iter().map(|address| (*address, false));
     plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
+}
+
+/// What an ACME part has published.
+struct Published(Arc<Challenges>);
+
+impl http::Challenges for Published {
+    fn answer(&self, _: &str, token: &str) -> Option<Bytes> {
+        Some(Bytes::copy_from_slice(self.0.http(token)?.as_bytes()))
+    }
+}
+
+/// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.
+struct Decides(Arc<ArcSwap<Components>>);
+
+impl Admits for Decides {
+    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
+        Box::pin(async move {
+            let components = self.0.load_full();
+            let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
+                return true;
+            };
+            let Some(router) = router.slot.serving() else { return false };
+            let head = Head {
+                scheme: "https",
+                authority: name,
+                method: &::http::Method::GET,
+                path: "/",
+                query: None,
+                fields: &::http::HeaderMap::new(),
+                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            };
+            router.decide(&head).await.is_ok_and(|decision| !matches!(*decision, Decision::Refuse { .. }))
+        })
+    }
+}
+
+/// A connection's certificate, as the gateway asks about it.
+struct Shown {
+    certificate: Arc<tls::Certificate>,
+    server_name: Option<Box<str>>,
+}
+
+impl http::Certificate for Shown {
+    fn covers(&self, name: &str) -> bool {
+        self.server_name.as_deref() == Some(name) || self.certificate.covers(name)
+    }
+
+    fn public(&self) -> bool {
+        self.certificate.is_publicly_trusted()
+    }
 }

@@ -69,7 +69,7 @@ impl Host {
     pub async fn start(options: Options, log: Arc<Log>, state: State, manifest: Manifest) -> anyhow::Result<Arc<Self>> {
         let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
-        let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"))?;
+        let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
         let bindings = Arc::new(ArcSwap::from_pointee(Bindings::new()));
         let ledger = Arc::new(Proved::open(state.proved(), state.components(), bindings.clone())?);
         let host = Self {
@@ -134,7 +134,9 @@ impl Host {
             match code {
                 Ok(code) => drop(loaded.insert(name, code)),
                 // What was proved serves, though its file is broken now.
-                Err(error) if self.ledger.entry(&name).is_some() => self.about(&name, Level::Error, format!("{error:#}")),
+                Err(error) if self.ledger.entry(&name).is_some() => {
+                    self.about(&name, Level::Error, format!("{error:#}"))
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -171,7 +173,8 @@ impl Host {
         let begins = name.clone();
         let start = tokio::task::spawn_blocking(move || components::start(&loader, &ledger, &bindings, &begins, draft));
         let start = start.await?;
-        let role = start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
+        let role =
+            start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
         let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
         let agent = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
         Ok(Running { said: said.clone(), slot, file: code.map(|code| code.digest()), role, agent })

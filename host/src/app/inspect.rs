@@ -60,11 +60,19 @@ pub fn test(
     cases: &Path,
     report: &mut dyn FnMut(&CaseOutcome) -> io::Result<()>,
 ) -> anyhow::Result<()> {
-    let bytes = std::fs::read(component).with_context(|| format!("{} can't be read", component.display()))?;
     let text = std::fs::read_to_string(cases).with_context(|| format!("{} can't be read", cases.display()))?;
-    let outcome = atoll_testkit::cases::run(&bytes, &text).with_context(|| cases.display().to_string())?;
-    for case in outcome.cases {
-        report(&CaseOutcome { name: case.name, took: case.took, difference: case.difference })?;
+    let component = atoll_testkit::Component::load(component)?;
+    for outcome in atoll_testkit::cases::run(&component, &text, cases)?.outcomes {
+        let line = |difference: &atoll_testkit::cases::Difference| {
+            format!(
+                "{}: expected {}\n{}: got      {}",
+                difference.what, difference.expected, difference.what, difference.got
+            )
+        };
+        let lines: Vec<String> =
+            outcome.differences.iter().map(line).chain(outcome.log.iter().map(|line| format!("log: {line}"))).collect();
+        let difference = (!outcome.differences.is_empty()).then(|| lines.join("\n"));
+        report(&CaseOutcome { name: outcome.name, took: outcome.took, difference })?;
     }
     Ok(())
 }

@@ -77,8 +77,14 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     let running = Arc::new(App { host: host.clone(), front: front.clone() });
     let owner = rustix::process::geteuid().as_raw();
     let admits = move |peer| server::admits(owner, peer);
-    let serving =
-        tokio::spawn(server::serve(control, running.clone(), log.clone(), server::Bounds::default(), admits, stop.clone()));
+    let serving = tokio::spawn(server::serve(
+        control,
+        running.clone(),
+        log.clone(),
+        server::Bounds::default(),
+        admits,
+        stop.clone(),
+    ));
     if watch {
         tokio::spawn(watch::components(host.clone(), stop.clone()));
     }
@@ -164,7 +170,10 @@ fn refusal(name: &str, error: anyhow::Error) -> Refusal {
                 line: problem.line,
                 message: problem.message,
             });
-            Refusal { message: format!("{name} was not swapped: the former goes on serving"), problems: problems.collect() }
+            Refusal {
+                message: format!("{name} was not swapped: the former goes on serving"),
+                problems: problems.collect(),
+            }
         }
         Err(error) => match error.downcast::<Problems>() {
             Ok(problems) => Refusal { message: format!("{name} was not swapped"), problems: problems.0 },

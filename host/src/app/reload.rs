@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Reads the manifest again; answers with the components that have a new generation.
-pub async fn reload(host: &Arc<Host>, front: &Front) -> Result<Vec<String>, Refusal> {
+pub async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
     let mut current = host.manifest.lock().await;
     let loaded = manifest::load(&host.options).map_err(mistakes)?;
     for warning in &loaded.warnings {
@@ -34,7 +34,7 @@ pub async fn reload(host: &Arc<Host>, front: &Front) -> Result<Vec<String>, Refu
     Ok(changed)
 }
 
-async fn switch(host: &Arc<Host>, front: &Front, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
+async fn switch(host: &Arc<Host>, front: &Arc<Front>, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
     let bindings = Arc::new(host.follow(manifest, &host.bindings.load())?);
     future::join_all(bindings.values().map(|binding| binding.first())).await;
     let mut codes = BTreeMap::new();

@@ -108,7 +108,9 @@ mod tests {
         let shown = directory.display();
         assert_eq!(
             again,
-            format!("another host runs with the state directory {shown}: stop it, or give this one its own with --state")
+            format!(
+                "another host runs with the state directory {shown}: stop it, or give this one its own with --state"
+            )
         );
         drop(state);
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("it is ours");

@@ -8,7 +8,7 @@ pub fn status(host: &Host, front: &Front) -> Status {
     let components = components.iter().map(|(name, running)| {
         let serving = running.slot.serving();
         let usage = running.slot.usage();
-        let (hits, misses) = front.remembered(name);
+        let (hits, misses) = front.remembered(running.slot.name());
         ComponentStatus {
             name: name.to_string(),
             role: serving.as_ref().map(|serving| serving.role()).or(running.role).map(|role| role.to_string()),
