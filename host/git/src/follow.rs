@@ -10,7 +10,7 @@ use std::{
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, spawn_blocking},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -28,6 +28,9 @@ const RESTLESS: Duration = Duration::from_millis(500);
 /// After the first failure; then twice as long each time, up to the poll's interval.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// A sync holds up whoever writes to the same file system, so that pushes that come together share one.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
 
@@ -36,8 +39,8 @@ const ASKING: usize = 1024;
 pub enum Event {
     /// The head moved. The lines say what of it nobody will see.
     Moved(Vec<String>),
-    /// The branch was deleted; its last head stays.
-    Gone,
+    /// The branch is not there any more, in these words; its last head stays.
+    Gone(String),
     /// There is no commit yet.
     Unborn,
     /// Told once for each message, however often it is tried.
@@ -48,8 +51,8 @@ pub enum Event {
     Watching,
     /// They cannot be, for this reason: changes are seen when the poll's turn comes.
     Polling(String),
-    /// What was fetched could not be synced to the disk; it is tried again.
-    Unsettled(String),
+    /// What was fetched could not be synced to the disk, or our repository not be tidied; it is tried again.
+    Untidy(String),
 }
 
 /// A remote that is being followed, until it is dropped.
@@ -62,7 +65,7 @@ type Outcome = Result<Fetched, Arc<FetchError>>;
 type Asking = oneshot::Sender<Outcome>;
 
 impl Follower {
-    /// Follows `remote` into `repository`. `report` hears what happens and must not block. Called within a tokio runtime.
+    /// Follows `remote` into `repository`, looking at least every `poll` (and at most every 10 ms). `report` hears what happens and must not block. Called within a tokio runtime.
     pub fn start(
         repository: Repository,
         remote: Remote,
@@ -75,6 +78,7 @@ impl Follower {
         let moved = Arc::new(Notify::new());
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
         let round = Round { repository, remote, watcher, wake: Arc::default(), watched: None, refused: None };
+        let poll = poll.max(Duration::from_millis(10));
         let following = Following { poll, report, moved, failures: 0, told: String::new() };
         let following = tokio::spawn(following.run(round, asked));
         Self { asks, tasks: [following.abort_handle(), settling.abort_handle()] }
@@ -175,7 +179,7 @@ impl Following {
             match &outcome {
                 Ok(Fetched::Moved { .. }) => {}
                 Ok(Fetched::Unchanged) => (self.report)(Event::Recovered),
-                Ok(Fetched::Gone) => (self.report)(Event::Gone),
+                Ok(Fetched::Gone(why)) => (self.report)(Event::Gone(why.clone())),
                 Ok(Fetched::Unborn) => (self.report)(Event::Unborn),
                 Err(error) => (self.report)(Event::Failed(error.clone())),
             }
@@ -213,7 +217,8 @@ impl Round {
             fetched = Some(self.repository.fetch(&self.remote, SystemTime::now()));
         }
         let points = self.points();
-        if self.watched.as_ref().map_or(&[][..], Watched::points) != points {
+        let sound = self.watched.as_ref().is_none_or(Watched::is_sound);
+        if !sound || self.watched.as_ref().map_or(&[][..], Watched::points) != points {
             // Ended first: both may be at the same paths.
             self.watched = None;
             watch = self.begin(points);
@@ -264,13 +269,18 @@ async fn gather(wake: &Notify) {
     }
 }
 
-/// Syncs what was fetched, beside the fetches.
+/// Syncs what was fetched, beside the fetches and a while after them; and now and then tidies.
 async fn settle(repository: Repository, moved: Arc<Notify>, report: Arc<dyn Fn(Event) + Send + Sync>) {
     loop {
         moved.notified().await;
+        sleep(SETTLE).await;
         let repository = repository.clone();
-        if let Ok(Err(error)) = spawn_blocking(move || repository.settle()).await {
-            report(Event::Unsettled(error.to_string()));
+        let tidied = spawn_blocking(move || {
+            repository.settle().map_err(|error| error.to_string())?;
+            repository.tidy().map_err(|error| error.to_string())
+        });
+        if let Ok(Err(error)) = tidied.await {
+            report(Event::Untidy(error));
         }
     }
 }

@@ -14,6 +14,7 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod tree;
 mod walk;
 mod watch;
@@ -27,6 +28,7 @@ pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError}
 pub use repository::{KeepError, Repository, Revision};
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use store::{Store, StoreError};
+pub use tidy::TidyError;
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;

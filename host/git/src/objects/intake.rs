@@ -2,7 +2,12 @@
 //! way and refused if it is not what it was said to be. Nothing is ever written over, and what a kill leaves behind is a
 //! temporary file.
 
-use std::{fs, io, io::Write, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use gix::{
     ObjectId,
@@ -46,6 +51,8 @@ pub(crate) struct Intake<'a> {
     /// Where the paths of loose files go: they are not synced.
     unsettled: &'a Unsettled,
     expected: usize,
+    /// Up to so many stay loose.
+    few: usize,
     loose: usize,
     pack: Option<PackWriter>,
     deflate: Deflate,
@@ -54,7 +61,12 @@ pub(crate) struct Intake<'a> {
 impl<'a> Intake<'a> {
     /// About `expected` objects for `objects`.
     pub(crate) fn new(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
-        Self { objects, unsettled, expected, loose: 0, pack: None, deflate: Deflate::new() }
+        Self { objects, unsettled, expected, few: FEW, loose: 0, pack: None, deflate: Deflate::new() }
+    }
+
+    /// All of them in one pack.
+    pub(crate) fn packing(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
+        Self { few: 0, ..Self::new(objects, unsettled, expected) }
     }
 
     /// Takes in `bytes`, whose id the caller has computed.
@@ -131,18 +143,17 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Puts a begun pack in its place.
-    pub(crate) fn finish(mut self) -> Result<(), IntakeError> {
-        if let Some(pack) = self.pack.take() {
-            pack.finish()?;
-            self.objects.refresh()?;
-        }
-        Ok(())
+    /// Puts a begun pack in its place, and yields the path of its index.
+    pub(crate) fn finish(mut self) -> Result<Option<PathBuf>, IntakeError> {
+        let Some(pack) = self.pack.take() else { return Ok(None) };
+        let index = pack.finish()?;
+        self.objects.refresh()?;
+        Ok(Some(index))
     }
 
     /// Whether the next object goes into a pack; it is begun then.
     fn packs(&mut self) -> io::Result<bool> {
-        if self.pack.is_none() && (self.expected > FEW || self.loose >= FEW) {
+        if self.pack.is_none() && (self.expected > self.few || self.loose >= self.few) {
             let expected = u32::try_from(self.expected.saturating_sub(self.loose)).unwrap_or(0);
             self.pack = Some(PackWriter::create(&self.objects.directory().join("pack"), expected)?);
         }
@@ -162,6 +173,7 @@ impl<'a> Intake<'a> {
         }
         file.persist(&path).map_err(|error| error.error)?;
         self.loose += 1;
+        self.objects.count_loose();
         self.unsettled.add([path]);
         Ok(())
     }

@@ -19,6 +19,7 @@ use gix::{
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::{
+    disk::Identity,
     objects::{Fault, Intake, IntakeError, id_of},
     tree::{Kind, MAX_ENTRIES, Shown, check_name},
     walk::{MAX_DEPTH, MAX_OBJECTS, Notices},
@@ -42,6 +43,8 @@ pub enum DirectoryError {
     Changing(PathBuf),
     #[error("{path}: directories lie more than {MAX_DEPTH} deep", path = .0.display())]
     TooDeep(PathBuf),
+    #[error("{0} is the state directory of this very host, which cannot be served")]
+    State(PathBuf),
     #[error("{path} has more than {MAX_ENTRIES} entries", path = .0.display())]
     TooManyEntries(PathBuf),
     #[error("{path} has more than {MAX_OBJECTS} files and directories; is it the right one?", path = .0.display())]
@@ -86,9 +89,10 @@ pub(crate) fn commit(tree: ObjectId, committed: u64) -> String {
     format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nThe directory as it stood\n")
 }
 
-/// Takes in what is in the directory `root`. What `lacks` says that we lack goes to `intake`, children first.
+/// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`, children first.
 pub(crate) fn take(
     root: &Path,
+    state: Identity,
     seen: &mut Seen,
     intake: &mut Intake<'_>,
     lacks: &dyn Fn(&ObjectId) -> bool,
@@ -97,6 +101,7 @@ pub(crate) fn take(
     let settled = now.checked_sub(SETTLED).and_then(|settled| settled.duration_since(UNIX_EPOCH).ok());
     let mut taking = Taking {
         root,
+        state,
         before: seen,
         seen: HashMap::new(),
         intake: Sink { intake, lacks },
@@ -118,6 +123,8 @@ pub(crate) fn take(
 
 struct Taking<'a, 'b> {
     root: &'a Path,
+    /// To be left out: each fetch changes it.
+    state: Identity,
     before: &'a Seen,
     seen: HashMap<Vec<u8>, (Stamp, ObjectId)>,
     intake: Sink<'a, 'b>,
@@ -151,6 +158,14 @@ impl Taking<'_, '_> {
             return Err(DirectoryError::TooDeep(self.place(path)));
         }
         let own = rustix::fs::fstat(directory).map_err(|error| self.unreadable(path, error.into()))?;
+        if self.state == Identity(own.st_dev, own.st_ino) {
+            if path.is_empty() {
+                return Err(DirectoryError::State(self.root.to_owned()));
+            }
+            self.notices
+                .push(|| format!("{} is left out, it is the state directory of this very host", Shown::of(path)));
+            return Ok(None);
+        }
         self.newest = self.newest.max(Stamp::of(&own).modified);
         let entries = Dir::read_from(directory).map_err(|error| self.unreadable(path, error.into()))?;
         let mut items: Vec<Item> = Vec::new();
