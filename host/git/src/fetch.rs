@@ -42,12 +42,12 @@ pub enum FetchError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The new head is refused, or not all there.
-    #[error("the head {id} of {remote} is refused: {source}")]
+    #[error("the head {id} of {remote} is refused")]
     Refused { id: ObjectId, remote: String, source: Box<WalkError> },
-    #[error("the head {id} of {remote} cannot be copied: {source}")]
+    #[error("the head {id} of {remote} cannot be copied")]
     Copy { id: ObjectId, remote: String, source: IntakeError },
     /// Ours: a full disk, a directory that may not be written.
-    #[error("our copy cannot be written: {0}")]
+    #[error("our copy cannot be written")]
     Ours(#[from] io::Error),
     /// A fault of this program's.
     #[error("the fetch broke down; it is tried again")]

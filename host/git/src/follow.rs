@@ -3,6 +3,8 @@
 //! nothing about what was fetched.
 
 use std::{
+    error::Error,
+    iter,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -65,7 +67,8 @@ type Outcome = Result<Fetched, Arc<FetchError>>;
 type Asking = oneshot::Sender<Outcome>;
 
 impl Follower {
-    /// Follows `remote` into `repository`, looking at least every `poll` (and at most every 10 ms). `report` hears what happens and must not block. Called within a tokio runtime.
+    /// Follows `remote` into `repository`, and looks at least every `poll`, which is not less than 10 ms. `report` hears what
+    /// happens and must not block. Called within a tokio runtime.
     pub fn start(
         repository: Repository,
         remote: Remote,
@@ -173,7 +176,7 @@ impl Following {
         let said = match &outcome {
             Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
             Ok(fetched) => format!("{fetched:?}"),
-            Err(error) => error.to_string(),
+            Err(error) => in_full(error.as_ref()),
         };
         if said != self.told {
             match &outcome {
@@ -223,7 +226,7 @@ impl Round {
             self.watched = None;
             watch = self.begin(points);
             fetched = match (fetched, self.repository.fetch(&self.remote, SystemTime::now())) {
-                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged)) => Some(moved),
+                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged) | Err(_)) => Some(moved),
                 (_, again) => Some(again),
             };
         }
@@ -249,7 +252,11 @@ impl Round {
     fn points(&self) -> Vec<Point> {
         let Location::Local(path) = &self.remote.location;
         let Ok(local) = Local::find(path) else { return Vec::new() };
-        local.watched().into_iter().filter_map(|(path, interest)| Point::at(path, interest)).collect()
+        local
+            .watched(self.remote.branch.as_deref())
+            .into_iter()
+            .filter_map(|(path, interest)| Point::at(path, interest))
+            .collect()
     }
 
     /// Whether a change is likely to be followed by others that belong to it.
@@ -257,6 +264,12 @@ impl Round {
         let watched = self.watched.as_ref().map_or(&[][..], Watched::points);
         watched.iter().any(|point| point.interest() == Interest::Files)
     }
+}
+
+/// An error with what is behind it.
+fn in_full(error: &dyn Error) -> String {
+    let sources = iter::successors(error.source(), |error| (*error).source());
+    sources.fold(error.to_string(), |said, source| format!("{said}: {source}"))
 }
 
 async fn gather(wake: &Notify) {
@@ -276,8 +289,8 @@ async fn settle(repository: Repository, moved: Arc<Notify>, report: Arc<dyn Fn(E
         sleep(SETTLE).await;
         let repository = repository.clone();
         let tidied = spawn_blocking(move || {
-            repository.settle().map_err(|error| error.to_string())?;
-            repository.tidy().map_err(|error| error.to_string())
+            repository.settle().map_err(|error| in_full(&error))?;
+            repository.tidy().map_err(|error| in_full(&error))
         });
         if let Ok(Err(error)) = tidied.await {
             report(Event::Untidy(error));

@@ -54,7 +54,7 @@ pub enum KeepError {
     Holder(String),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the repository cannot be written: {0}")]
+    #[error("the repository cannot be written")]
     Write(#[from] io::Error),
 }
 

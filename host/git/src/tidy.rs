@@ -10,6 +10,7 @@ use crate::{
     disk::lock,
     fetch::Fetching,
     objects::{Intake, IntakeError},
+    remote::directory::Seen,
     repository::{Shared, read_commit},
     walk::{Walk, WalkError, Whole},
 };
@@ -28,7 +29,7 @@ pub enum TidyError {
     Walk(#[from] WalkError),
     #[error(transparent)]
     Intake(#[from] IntakeError),
-    #[error("the repository cannot be written: {0}")]
+    #[error("the repository cannot be written")]
     Write(#[from] io::Error),
 }
 
@@ -77,6 +78,8 @@ impl Shared {
         let kept = intake.finish()?;
         self.objects.keep_only(kept.as_deref())?;
         fetching.whole = whole;
+        // What it knows to be here may be what went.
+        fetching.directory = Seen::default();
         let named = revisions.into_iter().collect();
         fetching.shallow = fetching.shallow.intersection(&named).copied().collect();
         self.refs.write_shallow(&fetching.shallow)?;

@@ -200,9 +200,12 @@ impl Walk<'_> {
             kind => Err(WalkError::Kind(id, kind, objs::Kind::Tree)),
         };
         let ours = match self.ours {
-            Some(ours) if !self.suspects.contains(&id) => {
-                ours.whole(&id, DECODE_LIMIT).and_then(|found| verified(id, found))
-            }
+            Some(ours) if !self.suspects.contains(&id) => match ours.header(&id) {
+                // Where it is not here it is not looked for among new packs either.
+                Ok(None) => Err(ObjectError { id, fault: Fault::Missing }),
+                Ok(Some(_)) => ours.whole(&id, DECODE_LIMIT).and_then(|found| verified(id, found)),
+                Err(error) => Err(error),
+            },
             _ => Err(ObjectError { id, fault: Fault::Missing }),
         };
         let theirs = match (ours, self.theirs) {

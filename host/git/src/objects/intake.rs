@@ -20,7 +20,7 @@ use gix::{
 };
 use tempfile::NamedTempFile;
 
-use super::{Contents, Fault, Object, Objects, collision, loose, pack_writer::PackWriter};
+use super::{Contents, Fault, Object, ObjectError, Objects, collision, loose, pack_writer::PackWriter};
 use crate::disk::Unsettled;
 
 /// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
@@ -33,14 +33,10 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// The fault of where it came from.
-    #[error("object {id} {fault}")]
-    Source {
-        id: ObjectId,
-        #[source]
-        fault: Fault,
-    },
+    #[error(transparent)]
+    Source(#[from] ObjectError),
     /// Ours: a full disk, a directory that may not be written.
-    #[error("the object cannot be written: {0}")]
+    #[error("the object cannot be written")]
     Write(#[from] io::Error),
 }
 
@@ -129,7 +125,7 @@ impl<'a> Intake<'a> {
         let mut hash = Hash::new(kind, size);
         let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
         loop {
-            let read = object.fill(&mut buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+            let read = object.fill(&mut buffer).map_err(|fault| ObjectError { id, fault })?;
             if read == 0 {
                 break;
             }
@@ -193,9 +189,9 @@ fn pump(
     to: &mut impl Write,
 ) -> Result<(), IntakeError> {
     while hash.left > 0 {
-        let length = read(buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+        let length = read(buffer).map_err(|fault| ObjectError { id, fault })?;
         if length == 0 || length as u64 > hash.left {
-            return Err(IntakeError::Source { id, fault: Fault::damaged("it is not as long as it was said to be") });
+            return Err(ObjectError { id, fault: Fault::damaged("it is not as long as it was said to be") }.into());
         }
         hash.update(&buffer[..length]);
         deflate.part(&buffer[..length], FlushCompress::None, to)?;
@@ -227,7 +223,7 @@ impl Hash {
             Ok(_) => Fault::damaged("its contents are not what its id says"),
             Err(fault) => fault,
         };
-        Err(IntakeError::Source { id, fault })
+        Err(ObjectError { id, fault }.into())
     }
 }
 

@@ -26,7 +26,6 @@ use gix::{
     hash::{Kind as HashKind, oid},
     objs::Kind,
 };
-
 use rustix::fs::OFlags;
 
 use self::{inflate::Inflate, pack::Pack};
@@ -46,7 +45,6 @@ const MAX_PACKS: usize = 256;
 #[error("object {id} {fault}")]
 pub struct ObjectError {
     pub id: ObjectId,
-    #[source]
     pub fault: Fault,
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Seek},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -20,7 +20,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::{
     disk::Identity,
-    objects::{Fault, Intake, IntakeError, id_of},
+    objects::{Fault, Intake, IntakeError, ObjectError, id_of},
     tree::{Kind, MAX_ENTRIES, Shown, check_name},
     walk::{MAX_DEPTH, MAX_OBJECTS, Notices},
 };
@@ -37,7 +37,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Why a directory cannot be taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    #[error("{path} cannot be read: {source}; is it ours to read?")]
+    #[error("{path} cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} changes while it is read; it is tried again")]
     Changing(PathBuf),
@@ -168,22 +168,25 @@ impl Taking<'_, '_> {
         }
         self.newest = self.newest.max(Stamp::of(&own).modified);
         let entries = Dir::read_from(directory).map_err(|error| self.unreadable(path, error.into()))?;
-        let mut items: Vec<Item> = Vec::new();
+        // All names first: one open file a level is enough.
+        let mut names: Vec<CString> = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| self.unreadable(path, error.into()))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
             }
-            if items.len() == MAX_ENTRIES {
+            if names.len() > MAX_ENTRIES {
                 return Err(DirectoryError::TooManyEntries(self.place(path)));
             }
+        }
+        let mut items: Vec<Item> = Vec::new();
+        for name in names {
             self.objects += 1;
             if self.objects > MAX_OBJECTS {
                 return Err(DirectoryError::TooMany(self.root.to_owned()));
             }
-            if let Some((kind, id)) = self.entry(directory, name, &join(path, name.to_bytes()), depth)? {
-                items.push(Item { kind, name: name.to_bytes().to_vec(), id });
+            if let Some((kind, id)) = self.entry(directory, &name, &join(path, name.to_bytes()), depth)? {
+                items.push(Item { kind, name: name.into_bytes(), id });
             }
         }
         if items.is_empty() {
@@ -295,8 +298,8 @@ impl Taking<'_, '_> {
 
     fn source(&self, path: &[u8], error: IntakeError) -> DirectoryError {
         match error {
-            IntakeError::Source { fault: Fault::Io(source), .. } => self.unreadable(path, source),
-            IntakeError::Source { id, fault: Fault::Damaged(_) } if !id.is_null() => {
+            IntakeError::Source(ObjectError { fault: Fault::Io(source), .. }) => self.unreadable(path, source),
+            IntakeError::Source(ObjectError { id, fault: Fault::Damaged(_) }) if !id.is_null() => {
                 DirectoryError::Changing(self.place(path))
             }
             error => error.into(),
@@ -314,8 +317,8 @@ impl Taking<'_, '_> {
 
 impl Sink<'_, '_> {
     fn bytes(&mut self, kind: objs::Kind, bytes: &[u8]) -> Result<ObjectId, DirectoryError> {
-        let id =
-            id_of(kind, bytes).map_err(|fault| IntakeError::Source { id: ObjectId::null(HashKind::Sha1), fault })?;
+        let id = id_of(kind, bytes)
+            .map_err(|fault| IntakeError::from(ObjectError { id: ObjectId::null(HashKind::Sha1), fault }))?;
         if (self.lacks)(&id) {
             self.intake.bytes(id, kind, bytes)?;
         }
@@ -326,7 +329,7 @@ impl Sink<'_, '_> {
     /// fault of the source.
     fn file(&mut self, file: &mut File, size: u64) -> Result<Option<ObjectId>, IntakeError> {
         let unknown = ObjectId::null(HashKind::Sha1);
-        let failed = |fault| IntakeError::Source { id: unknown, fault };
+        let failed = |fault| IntakeError::from(ObjectError { id: unknown, fault });
         if size <= LARGE {
             let mut bytes = Vec::with_capacity(usize::try_from(size).expect("it is not large") + 1);
             file.take(size + 1).read_to_end(&mut bytes).map_err(|error| failed(error.into()))?;

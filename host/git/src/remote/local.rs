@@ -37,7 +37,7 @@ pub enum LocalError {
     Broken { path: PathBuf, what: &'static str },
     #[error("{path} is no file, or one of more than {limit} bytes")]
     Strange { path: PathBuf, limit: u64 },
-    #[error("{path} cannot be read: {source}; is it ours to read?")]
+    #[error("{path} cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
         "{0} is a SHA-256 repository, which cannot be read here; make it one of SHA-1 (git init --object-format=sha1)"
@@ -112,14 +112,14 @@ impl Local {
         LocalRepository::open(path, git_dir).map(Self::Repository)
     }
 
-    /// What to watch to learn that the branch moved.
-    pub(crate) fn watched(&self) -> Vec<(PathBuf, Interest)> {
+    /// What to watch to learn that `branch` moved.
+    pub(crate) fn watched(&self, branch: Option<&str>) -> Vec<(PathBuf, Interest)> {
         match self {
             Self::Directory(path) => vec![(path.clone(), Interest::Files)],
             Self::Repository(LocalRepository { git_dir, common_dir, .. }) => {
                 // HEAD lies in the one, packed-refs in the other.
-                let mut watched =
-                    vec![(common_dir.clone(), Interest::Names), (common_dir.join("refs"), Interest::Refs)];
+                let refs = if branch.is_some_and(|name| name.starts_with("refs/")) { "refs" } else { "refs/heads" };
+                let mut watched = vec![(common_dir.clone(), Interest::Names), (common_dir.join(refs), Interest::Refs)];
                 if git_dir != common_dir {
                     watched.push((git_dir.clone(), Interest::Names));
                 }

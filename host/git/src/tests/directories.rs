@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::support::{Room, fetch, files, moved, now};
+use super::support::{InFull as _, Room, fetch, files, moved, now};
 use crate::{Fetched, Kind, Remote};
 
 #[test]
@@ -113,7 +113,7 @@ fn the_state_directory_is_never_part_of_it() {
     assert_eq!(found, ["a", "dir/b"]);
     assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
     let state = room.path.join("state");
-    let error = fetch(&pages, &Remote::local(&state)).unwrap_err().to_string();
+    let error = fetch(&pages, &Remote::local(&state)).unwrap_err().in_full();
     assert_eq!(error, format!("{} is the state directory of this very host, which cannot be served", state.display()));
 }
 
@@ -234,7 +234,7 @@ fn a_directory_that_is_too_deep_is_refused() {
     let remote = Remote::local(room.path.join("site"));
     let head = moved(&pages, &remote);
     room.script(&format!("cd site; {}; echo b >a", vec!["mkdir d; cd d"; 257].join("; ")));
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     let deep = room.path.join("site").join(vec!["d"; 256].join("/"));
     assert_eq!(error, format!("{}: directories lie more than 256 deep", deep.display()));
     assert_eq!(pages.head(), Some(head));

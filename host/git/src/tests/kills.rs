@@ -7,7 +7,7 @@ use notify::{
     event::{ModifyKind, RenameMode},
 };
 
-use super::support::{Room, fetch, files, id, moved};
+use super::support::{InFull as _, Room, fetch, files, id, moved};
 use crate::Fetched;
 
 #[test]
@@ -102,10 +102,11 @@ fn a_kill_after_any_file_leaves_a_clean_repository() {
         assert_eq!(order.len(), 2 + if few { 6 } else { 2 }, "{order:?}");
         room.script("mv state after");
         for killed in 0..order.len() {
-            room.script("rm -rf state; cp -r before state");
-            for file in &order[..killed] {
-                room.script(&format!("cp -f after/git/pages.git/{file} state/git/pages.git/{file}"));
-            }
+            let files = order[..killed].join(" ");
+            room.script(&format!(
+                "rm -rf state; cp -r before state; cd after/git/pages.git
+                 for file in {files}; do cp -f $file ../../../state/git/pages.git/$file; done"
+            ));
             assert_eq!(room.fsck(), "", "after {:?}", &order[..killed]);
             let pages = room.pages();
             assert_eq!(pages.head(), Some(before), "after {:?}", &order[..killed]);
@@ -192,7 +193,7 @@ fn a_fetch_that_cannot_write_leaves_the_head() {
     let directory = room.path.join("state/git/pages.git/objects").join(&blob[..2]);
     fs::write(&directory, "").unwrap();
     let path = room.path.join("origin").display().to_string();
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     assert_eq!(
         error,
         format!(
@@ -204,7 +205,7 @@ fn a_fetch_that_cannot_write_leaves_the_head() {
     fs::remove_file(directory).unwrap();
     // A lock that somebody else holds.
     fs::write(room.path.join("state/git/pages.git/refs/heads/served.lock"), "").unwrap();
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     assert_eq!(error, "our copy cannot be written: File exists (os error 17)");
     assert_eq!(pages.head(), Some(head));
     assert_eq!(room.fsck(), "");

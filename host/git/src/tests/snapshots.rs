@@ -7,7 +7,7 @@ use std::{
 
 use gix::odb::pack::data::entry::Header;
 
-use super::support::{DATE, Room, alone, anonymous, drain, fetch, id, moved};
+use super::support::{DATE, InFull as _, Room, alone, anonymous, drain, fetch, id, moved};
 use crate::{Entry, Kind, Remote, Snapshot};
 
 /// A tree with everything in it.
@@ -170,12 +170,12 @@ fn a_large_blob_streams_through_little_memory() {
     let room = Room::new();
     // Alone it becomes a loose file, among many others an entry of a pack, which is a remote for another then.
     room.script(
-        "mkdir few many; truncate -s 300M few/big; truncate -s 150M many/big; for i in $(seq 150); do echo $i >many/$i; done",
+        "mkdir few many; truncate -s 300M few/big; truncate -s 100M many/big; for i in $(seq 150); do echo $i >many/$i; done",
     );
     let store = room.store();
     let before = anonymous();
     for (name, remote, size) in
-        [("loose", "few", 300 << 20), ("packed", "many", 150 << 20), ("repacked", "state/git/packed.git", 150 << 20)]
+        [("loose", "few", 300 << 20), ("packed", "many", 100 << 20), ("repacked", "state/git/packed.git", 100 << 20)]
     {
         let repository = store.repository(name).unwrap();
         let revision = moved(&repository, &Remote::local(room.path.join(remote)));
@@ -219,7 +219,7 @@ fn a_delta_that_takes_too_much_is_too_large() {
     room.commit_tree("origin", &room.bad_tree("origin", &[("100644", b"file", large)]));
 
     let pages = room.pages();
-    let error = fetch(&pages, &Remote::local(room.path.join("origin"))).unwrap_err().to_string();
+    let error = fetch(&pages, &Remote::local(room.path.join("origin"))).unwrap_err().in_full();
     let (head, path) = (room.script("git -C origin rev-parse main"), room.path.join("origin").display().to_string());
     assert_eq!(
         error,

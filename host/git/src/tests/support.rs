@@ -122,6 +122,16 @@ pub(super) fn anonymous() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// Errors with what is behind them.
+pub(super) trait InFull: std::error::Error + Sized {
+    fn in_full(&self) -> String {
+        let sources = std::iter::successors(self.source(), |error| (*error).source());
+        sources.fold(self.to_string(), |said, source| format!("{said}: {source}"))
+    }
+}
+
+impl<E: std::error::Error> InFull for E {}
+
 pub(super) fn fetch(repository: &Repository, remote: &Remote) -> Result<Fetched, FetchError> {
     repository.fetch(remote, now())
 }

@@ -123,10 +123,11 @@ fn a_kill_while_tidying_loses_nothing() {
     let gone: Vec<&str> = gone.lines().collect();
     assert_eq!(gone.len(), 7, "{gone:?}");
     for killed in 0..=gone.len() {
-        room.script("rm -rf state; cp -r after state");
-        for file in &gone[killed..] {
-            room.script(&format!("cp before/git/pages.git/{file} state/git/pages.git/{file}"));
-        }
+        let files = gone[killed..].join(" ");
+        room.script(&format!(
+            "rm -rf state; cp -r after state; cd before/git/pages.git
+             for file in {files}; do cp $file ../../../state/git/pages.git/$file; done"
+        ));
         assert_eq!(room.fsck(), "", "{killed}");
         let pages = room.pages();
         assert_eq!(pages.head(), Some(head));
