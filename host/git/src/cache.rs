@@ -42,6 +42,12 @@ impl Cache {
         lock(&self.0).get(id).cloned()
     }
 
+    /// Everything.
+    #[cfg(test)]
+    pub(crate) fn forget(&self) {
+        lock(&self.0).clear();
+    }
+
     pub(crate) fn remember(&self, id: ObjectId, what: Remembered) {
         // What is larger than the whole cache is not kept.
         let _ = lock(&self.0).put_with_weight(id, what);

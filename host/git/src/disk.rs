@@ -5,27 +5,74 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
     time::{Duration, SystemTime},
 };
 
-/// The kernel has written a file back after so long, even where it was told to be lazy.
-const WRITTEN_BACK: Duration = Duration::from_secs(600);
+/// Files that are synced at the same time.
+const SYNCING: usize = 16;
 
-/// Puts `bytes` at `path`. The file `path` + `.lock` is made first and must not exist: that is Git's own lock, so a `git`
-/// program at work in the same repository is never overwritten. Survives a kill, and with `durable` a power cut.
-pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
-    let lock = locked(path);
-    let mut file = File::options().write(true).create_new(true).open(&lock)?;
-    let written = file.write_all(bytes).and_then(|()| if durable { file.sync_all() } else { Ok(()) });
-    let placed = written.and_then(|()| fs::rename(&lock, path));
-    if let Err(error) = placed {
-        // What is left of it is swept at the next start too.
-        let _ = fs::remove_file(&lock);
-        return Err(error);
+/// For more files the whole file system is synced, with whatever others wrote to it.
+const MANY: usize = 64;
+
+/// The kernel has written a file back after so long, even where it was told to be lazy.
+const WRITTEN_BACK: Duration = Duration::from_mins(10);
+
+/// Which directory it is, whatever it is called: its device and inode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity(pub(crate) u64, pub(crate) u64);
+
+impl Identity {
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        Ok(Self(metadata.dev(), metadata.ino()))
     }
-    if durable { sync_directory(path.parent().expect("a file has a directory")) } else { Ok(()) }
+}
+
+/// Puts `bytes` at `path`, by a file beside it that is renamed. Survives a kill, and with `durable` a power cut.
+pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
+    let (mut file, mut lock) = Lock::take(path)?;
+    file.write_all(bytes)?;
+    if durable {
+        file.sync_all()?;
+    }
+    fs::rename(&lock.path, path)?;
+    lock.held = false;
+    if durable { sync(path.parent().expect("a file has a directory")) } else { Ok(()) }
+}
+
+/// Writes `bytes` into the file at `path`, from `offset` on. They are so few that a kill comes before or after them, and a
+/// power cut too. A rename in their place makes the file system write the whole file first, which others wait for.
+pub(crate) fn amend(path: &Path, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let _lock = Lock::take(path)?;
+    File::options().write(true).open(path)?.write_all_at(bytes, offset)
+}
+
+/// Git's own lock on a file, `FILE.lock`, which must not exist before: a `git` program at work in the same repository is
+/// never overwritten. Released when it is dropped; what a kill leaves of it is swept at the next start.
+struct Lock {
+    path: PathBuf,
+    held: bool,
+}
+
+impl Lock {
+    fn take(path: &Path) -> io::Result<(File, Self)> {
+        let mut lock = path.as_os_str().to_owned();
+        lock.push(".lock");
+        let file = File::options().write(true).create_new(true).open(&lock)?;
+        Ok((file, Self { path: lock.into(), held: true }))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if self.held {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
 }
 
 /// Files that were written and are in the page cache alone: they survive a kill, and not yet a power cut.
@@ -47,8 +94,8 @@ impl Unsettled {
         let _settling = lock(&self.settling);
         let paths = std::mem::take(&mut *lock(&self.paths));
         let directories: BTreeSet<&Path> = paths.iter().filter_map(|path| path.parent()).collect();
-        let files = paths.iter().try_for_each(|path| sync_file(path));
-        let synced = files.and_then(|()| directories.into_iter().try_for_each(sync_directory));
+        let all: Vec<&Path> = paths.iter().map(PathBuf::as_path).chain(directories).collect();
+        let synced = if all.len() > MANY { sync_everything(all[0]) } else { sync_together(&all) };
         if synced.is_err() {
             self.add(paths);
         }
@@ -61,19 +108,27 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes sure that the bytes of the file at `path` are on disk. A file that has gone has nothing to lose.
-fn sync_file(path: &Path) -> io::Result<()> {
-    match File::open(path) {
-        Ok(file) => file.sync_data(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+/// At once: a file system writes its journal once for all who wait for it, and once for each who comes alone. Six files
+/// took 37 ms one by one and 2 ms together.
+fn sync_together(paths: &[&Path]) -> io::Result<()> {
+    let share = paths.len().div_ceil(SYNCING).max(1);
+    thread::scope(|scope| {
+        let shares: Vec<_> =
+            paths.chunks(share).map(|paths| scope.spawn(|| paths.iter().try_for_each(|path| sync(path)))).collect();
+        shares.into_iter().try_for_each(|share| share.join().expect("syncing does not panic"))
+    })
 }
 
-/// Makes sure that the names in the directory at `path` are on disk.
-pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+/// On the file system of `path`.
+fn sync_everything(path: &Path) -> io::Result<()> {
+    let directory = path.parent().expect("a file has a directory");
+    Ok(rustix::fs::syncfs(File::open(directory)?)?)
+}
+
+/// Makes sure that a file's bytes, or a directory's names, are on disk. One that has gone has nothing to lose.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
     match File::open(path) {
-        Ok(directory) => directory.sync_all(),
+        Ok(file) => file.sync_all(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
@@ -81,10 +136,10 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// Removes what a kill left behind in a repository of ours: locks and temporary files. Nobody else writes there while the
 /// host holds the state. Empty object files are what a power cut leaves of ones that were not synced: they would hide the
-/// real ones from a fetch, and `git fsck` calls them corrupt. Yields the files that may not be synced yet: nobody knows any
-/// more which a killed host had not.
-pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<Vec<PathBuf>> {
-    let mut recent = Vec::new();
+/// real ones from a fetch, and `git fsck` calls them corrupt. Yields the files that may not be synced yet, since nobody
+/// knows any more which a killed host had not; and how many loose objects there are.
+pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>, usize)> {
+    let (mut recent, mut loose) = (Vec::new(), 0);
     let mut directories: Vec<PathBuf> = vec![git_dir.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory)? {
@@ -96,20 +151,18 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<Vec<PathBuf>>
             }
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
-            let left_over = name.ends_with(b".lock") || name.starts_with(b"tmp_");
-            let is_object = name.len() == 38 && directory.parent().is_some_and(|parent| parent.ends_with("objects"));
+            let in_objects = directory.starts_with(git_dir.join("objects"));
+            let left_over = name.ends_with(b".lock") || (in_objects && name.starts_with(b"tmp_"));
+            let is_object = in_objects && name.len() == 38;
             if left_over || (is_object && metadata.len() == 0) {
                 fs::remove_file(entry.path())?;
-            } else if metadata.modified()? + WRITTEN_BACK > now {
+                continue;
+            }
+            loose += usize::from(is_object);
+            if metadata.modified()? + WRITTEN_BACK > now {
                 recent.push(entry.path());
             }
         }
     }
-    Ok(recent)
-}
-
-fn locked(path: &Path) -> PathBuf {
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    PathBuf::from(lock)
+    Ok((recent, loose))
 }

@@ -28,8 +28,8 @@ pub enum Fetched {
     Unchanged,
     /// The head is this one now. The lines say what of it nobody will see: names that are not UTF-8, special files.
     Moved { revision: Revision, notices: Vec<String> },
-    /// The branch was deleted: the head stays.
-    Gone,
+    /// The branch is not there any more, in these words: the head stays.
+    Gone(String),
     /// The repository has no commit yet, and none was here before: an empty tree.
     Unborn,
 }
@@ -42,12 +42,12 @@ pub enum FetchError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The new head is refused, or not all there.
-    #[error("the head {id} of {remote} is refused: {source}")]
+    #[error("the head {id} of {remote} is refused")]
     Refused { id: ObjectId, remote: String, source: Box<WalkError> },
-    #[error("the head {id} of {remote} cannot be copied: {source}")]
+    #[error("the head {id} of {remote} cannot be copied")]
     Copy { id: ObjectId, remote: String, source: IntakeError },
     /// Ours: a full disk, a directory that may not be written.
-    #[error("our copy cannot be written: {0}")]
+    #[error("our copy cannot be written")]
     Ours(#[from] io::Error),
     /// A fault of this program's.
     #[error("the fetch broke down; it is tried again")]
@@ -91,8 +91,9 @@ impl Shared {
         let head = *self.head.borrow();
         let id = match remote.tip(branch) {
             Ok(Tip::At(id)) => id,
-            Ok(Tip::Unborn) | Err(LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone),
-            Ok(Tip::Unborn) => return Ok(Fetched::Unborn),
+            Ok(Tip::Unborn) if head.is_none() => return Ok(Fetched::Unborn),
+            Ok(Tip::Unborn) => return Ok(Fetched::Gone(format!("{} has no branch any more", remote.path().display()))),
+            Err(gone @ LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone(gone.to_string())),
             Err(error) => return Err(error.into()),
         };
         let suspects = lock(&self.suspects).clone();
@@ -141,7 +142,7 @@ impl Shared {
         let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
         let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
-        let taken = directory::take(path, seen, &mut intake, &lacks, now)?;
+        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
         if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }
@@ -180,7 +181,7 @@ impl Shared {
             fetching.whole.clear();
         }
         let beside = self.head.borrow().map(|head| head.tree);
-        let walk = Walk { ours: &self.objects, theirs, cache: &self.cache, whole: &fetching.whole, suspects };
+        let walk = Walk { ours: Some(&self.objects), theirs, cache: &self.cache, whole: &fetching.whole, suspects };
         walk.run(tree, beside)
     }
 
@@ -194,13 +195,8 @@ impl Shared {
         suspects: &HashSet<ObjectId>,
     ) -> Result<Fetched, MoveError> {
         let Commit { revision, raw, has_parents } = commit;
-        if *has_parents && fetching.shallow.insert(revision.id) {
-            // Should it fail, the next fetch does not believe that it is there.
-            let written = self.refs.write_shallow(&fetching.shallow);
-            if written.is_err() {
-                fetching.shallow.remove(&revision.id);
-            }
-            self.unsettled.add([written?]);
+        if *has_parents && !fetching.shallow.contains(&revision.id) {
+            self.unsettled.add([self.refs.add_shallow(&mut fetching.shallow, revision.id)?]);
         }
         intake.bytes(revision.id, objs::Kind::Commit, raw)?;
         intake.finish()?;

@@ -3,6 +3,8 @@
 //! nothing about what was fetched.
 
 use std::{
+    error::Error,
+    iter,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -10,7 +12,7 @@ use std::{
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, spawn_blocking},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -28,6 +30,9 @@ const RESTLESS: Duration = Duration::from_millis(500);
 /// After the first failure; then twice as long each time, up to the poll's interval.
 const RETRY: Duration = Duration::from_millis(250);
 
+/// A sync holds up whoever writes to the same file system, so that pushes that come together share one.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
 
@@ -36,8 +41,8 @@ const ASKING: usize = 1024;
 pub enum Event {
     /// The head moved. The lines say what of it nobody will see.
     Moved(Vec<String>),
-    /// The branch was deleted; its last head stays.
-    Gone,
+    /// The branch is not there any more, in these words; its last head stays.
+    Gone(String),
     /// There is no commit yet.
     Unborn,
     /// Told once for each message, however often it is tried.
@@ -48,8 +53,8 @@ pub enum Event {
     Watching,
     /// They cannot be, for this reason: changes are seen when the poll's turn comes.
     Polling(String),
-    /// What was fetched could not be synced to the disk; it is tried again.
-    Unsettled(String),
+    /// What was fetched could not be synced to the disk, or our repository not be tidied; it is tried again.
+    Untidy(String),
 }
 
 /// A remote that is being followed, until it is dropped.
@@ -62,7 +67,8 @@ type Outcome = Result<Fetched, Arc<FetchError>>;
 type Asking = oneshot::Sender<Outcome>;
 
 impl Follower {
-    /// Follows `remote` into `repository`. `report` hears what happens and must not block. Called within a tokio runtime.
+    /// Follows `remote` into `repository`, and looks at least every `poll`, which is not less than 10 ms. `report` hears what
+    /// happens and must not block. Called within a tokio runtime.
     pub fn start(
         repository: Repository,
         remote: Remote,
@@ -75,6 +81,7 @@ impl Follower {
         let moved = Arc::new(Notify::new());
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
         let round = Round { repository, remote, watcher, wake: Arc::default(), watched: None, refused: None };
+        let poll = poll.max(Duration::from_millis(10));
         let following = Following { poll, report, moved, failures: 0, told: String::new() };
         let following = tokio::spawn(following.run(round, asked));
         Self { asks, tasks: [following.abort_handle(), settling.abort_handle()] }
@@ -169,13 +176,13 @@ impl Following {
         let said = match &outcome {
             Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
             Ok(fetched) => format!("{fetched:?}"),
-            Err(error) => error.to_string(),
+            Err(error) => in_full(error.as_ref()),
         };
         if said != self.told {
             match &outcome {
                 Ok(Fetched::Moved { .. }) => {}
                 Ok(Fetched::Unchanged) => (self.report)(Event::Recovered),
-                Ok(Fetched::Gone) => (self.report)(Event::Gone),
+                Ok(Fetched::Gone(why)) => (self.report)(Event::Gone(why.clone())),
                 Ok(Fetched::Unborn) => (self.report)(Event::Unborn),
                 Err(error) => (self.report)(Event::Failed(error.clone())),
             }
@@ -213,12 +220,13 @@ impl Round {
             fetched = Some(self.repository.fetch(&self.remote, SystemTime::now()));
         }
         let points = self.points();
-        if self.watched.as_ref().map_or(&[][..], Watched::points) != points {
+        let sound = self.watched.as_ref().is_none_or(Watched::is_sound);
+        if !sound || self.watched.as_ref().map_or(&[][..], Watched::points) != points {
             // Ended first: both may be at the same paths.
             self.watched = None;
             watch = self.begin(points);
             fetched = match (fetched, self.repository.fetch(&self.remote, SystemTime::now())) {
-                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged)) => Some(moved),
+                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged) | Err(_)) => Some(moved),
                 (_, again) => Some(again),
             };
         }
@@ -244,7 +252,11 @@ impl Round {
     fn points(&self) -> Vec<Point> {
         let Location::Local(path) = &self.remote.location;
         let Ok(local) = Local::find(path) else { return Vec::new() };
-        local.watched().into_iter().filter_map(|(path, interest)| Point::at(path, interest)).collect()
+        local
+            .watched(self.remote.branch.as_deref())
+            .into_iter()
+            .filter_map(|(path, interest)| Point::at(path, interest))
+            .collect()
     }
 
     /// Whether a change is likely to be followed by others that belong to it.
@@ -252,6 +264,12 @@ impl Round {
         let watched = self.watched.as_ref().map_or(&[][..], Watched::points);
         watched.iter().any(|point| point.interest() == Interest::Files)
     }
+}
+
+/// An error with what is behind it.
+fn in_full(error: &dyn Error) -> String {
+    let sources = iter::successors(error.source(), |error| (*error).source());
+    sources.fold(error.to_string(), |said, source| format!("{said}: {source}"))
 }
 
 async fn gather(wake: &Notify) {
@@ -264,13 +282,18 @@ async fn gather(wake: &Notify) {
     }
 }
 
-/// Syncs what was fetched, beside the fetches.
+/// Syncs what was fetched, beside the fetches and a while after them; and now and then tidies.
 async fn settle(repository: Repository, moved: Arc<Notify>, report: Arc<dyn Fn(Event) + Send + Sync>) {
     loop {
         moved.notified().await;
+        sleep(SETTLE).await;
         let repository = repository.clone();
-        if let Ok(Err(error)) = spawn_blocking(move || repository.settle()).await {
-            report(Event::Unsettled(error.to_string()));
+        let tidied = spawn_blocking(move || {
+            repository.settle().map_err(|error| in_full(&error))?;
+            repository.tidy().map_err(|error| in_full(&error))
+        });
+        if let Ok(Err(error)) = tidied.await {
+            report(Event::Untidy(error));
         }
     }
 }

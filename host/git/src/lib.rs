@@ -15,6 +15,7 @@ mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
+mod tidy;
 mod tree;
 mod walk;
 mod watch;
@@ -29,6 +30,7 @@ pub use repository::{KeepError, Repository, Revision};
 pub use seed::seed;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use store::{Store, StoreError};
+pub use tidy::TidyError;
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;

@@ -1,7 +1,7 @@
 //! The refs of a repository of ours, and its list of shallow commits. Ours alone writes them; a `git` program may pack
 //! them meanwhile.
 
-use std::{collections::BTreeSet, fmt::Write, fs, io, path::PathBuf};
+use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
 use gix::{
     ObjectId,
@@ -15,6 +15,12 @@ use gix::{
 };
 
 use crate::disk;
+
+/// Under here, a ref a holder.
+pub(crate) const SERVING: &str = "refs/atoll/serving/";
+
+/// An id and the end of its line.
+const LINE: u64 = 41;
 
 pub(crate) struct Refs {
     store: file::Store,
@@ -37,10 +43,12 @@ impl Refs {
 
     /// Survives a kill, and with `durable` a power cut.
     pub(crate) fn write(&self, name: &FullName, id: ObjectId, durable: bool) -> io::Result<()> {
-        let path = self.path(name);
-        let directory = path.parent().expect("a ref lies in a directory");
-        fs::create_dir_all(directory)?;
-        disk::replace(&path, format!("{id}\n").as_bytes(), durable)
+        let (path, line) = (self.path(name), format!("{id}\n"));
+        if !durable && fs::metadata(&path).is_ok_and(|file| file.len() == LINE) {
+            return disk::amend(&path, line.as_bytes(), 0);
+        }
+        fs::create_dir_all(path.parent().expect("a ref lies in a directory"))?;
+        disk::replace(&path, line.as_bytes(), durable)
     }
 
     pub(crate) fn delete(&self, name: &FullName) -> io::Result<()> {
@@ -53,6 +61,18 @@ impl Refs {
         Ok(())
     }
 
+    /// All that is kept for somebody.
+    pub(crate) fn serving(&self) -> io::Result<Vec<ObjectId>> {
+        let prefix = SERVING.as_bytes().try_into().map_err(io::Error::other)?;
+        let platform = self.store.iter().map_err(io::Error::other)?;
+        let mut ids = Vec::new();
+        for found in platform.prefixed(prefix)? {
+            let found = found.map_err(io::Error::other)?;
+            ids.extend(found.target.try_id().map(ToOwned::to_owned));
+        }
+        Ok(ids)
+    }
+
     pub(crate) fn path(&self, name: &FullName) -> PathBuf {
         let mut path = self.store.git_dir().to_owned();
         path.extend(name.as_bstr().to_string().split('/'));
@@ -63,25 +83,39 @@ impl Refs {
         self.store.git_dir().join("shallow")
     }
 
-    /// The commits that are here without their parents.
+    /// The commits that are here without their parents. Lines that are no ids are taken out.
     pub(crate) fn shallow(&self) -> io::Result<BTreeSet<ObjectId>> {
-        match fs::read_to_string(self.shallow_path()) {
-            // A line that is not an id names nothing.
-            Ok(lines) => Ok(lines.lines().filter_map(|line| ObjectId::from_hex(line.as_bytes()).ok()).collect()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-            Err(error) => Err(error),
+        let lines = match fs::read(self.shallow_path()) {
+            Ok(lines) => lines,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+            Err(error) => return Err(error),
+        };
+        let ids: BTreeSet<ObjectId> =
+            lines.split(|byte| *byte == b'\n').filter_map(|line| ObjectId::from_hex(line).ok()).collect();
+        if lines.len() as u64 != ids.len() as u64 * LINE {
+            self.write_shallow(&ids)?;
         }
+        Ok(ids)
     }
 
-    /// Before such a commit comes in, so that `git fsck` never misses a parent. Yields the file, which is not synced.
-    pub(crate) fn write_shallow(&self, commits: &BTreeSet<ObjectId>) -> io::Result<PathBuf> {
-        let mut lines = String::with_capacity(commits.len() * 41);
-        for commit in commits {
-            writeln!(lines, "{commit}").expect("a string takes all");
+    /// Adds `commit` to those of `before`: before it comes in, so that `git fsck` never misses its parents. Yields the file,
+    /// which is not synced.
+    pub(crate) fn add_shallow(&self, before: &mut BTreeSet<ObjectId>, commit: ObjectId) -> io::Result<PathBuf> {
+        let (path, length) = (self.shallow_path(), before.len() as u64 * LINE);
+        if fs::metadata(&path).is_ok_and(|file| file.len() == length) {
+            disk::amend(&path, format!("{commit}\n").as_bytes(), length)?;
+        } else {
+            let mut all = before.clone();
+            all.insert(commit);
+            self.write_shallow(&all)?;
         }
-        let path = self.shallow_path();
-        disk::replace(&path, lines.as_bytes(), false)?;
+        before.insert(commit);
         Ok(path)
+    }
+
+    pub(crate) fn write_shallow(&self, commits: &BTreeSet<ObjectId>) -> io::Result<()> {
+        let lines = commits.iter().flat_map(|commit| format!("{commit}\n").into_bytes());
+        disk::replace(&self.shallow_path(), &lines.collect::<Vec<u8>>(), false)
     }
 }
 

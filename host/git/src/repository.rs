@@ -2,7 +2,7 @@
 //! fetched last and one for each revision that a component serves. It never loses an object that one of them reaches.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -19,10 +19,10 @@ use tokio::sync::watch;
 use crate::{
     Snapshot,
     cache::Cache,
-    disk::{self, Unsettled, lock},
+    disk::{self, Identity, Unsettled, lock},
     fetch::Fetching,
     objects::{Fault, ObjectError, Objects},
-    refs::Refs,
+    refs::{Refs, SERVING},
     snapshot::ReadError,
     store::is_name,
     walk::{Walk, WalkError, Whole, verified},
@@ -36,9 +36,6 @@ const MAX_SUSPECTS: usize = 10_000;
 
 /// The branch in our repositories that stands at what was fetched last.
 const HEAD: &str = "refs/heads/served";
-
-/// Under here, a ref a holder.
-const SERVING: &str = "refs/atoll/serving/";
 
 /// A commit that a branch stood at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +54,7 @@ pub enum KeepError {
     Holder(String),
     #[error(transparent)]
     Read(#[from] ReadError),
-    #[error("the repository cannot be written: {0}")]
+    #[error("the repository cannot be written")]
     Write(#[from] io::Error),
 }
 
@@ -75,15 +72,20 @@ pub(crate) struct Shared {
     pub(crate) unsettled: Unsettled,
     /// Objects that were damaged when they were read. The next fetch brings them again.
     pub(crate) suspects: Mutex<HashSet<ObjectId>>,
+    /// Revisions of which a snapshot is open, and of how many.
+    pub(crate) open: Mutex<HashMap<ObjectId, usize>>,
+    /// The state directory, which is no site.
+    pub(crate) state: Identity,
     damage: Option<WalkError>,
 }
 
 impl Repository {
-    pub(crate) fn open(git_dir: PathBuf, cache: Arc<Cache>, now: SystemTime) -> io::Result<Self> {
+    pub(crate) fn open(git_dir: PathBuf, state: Identity, cache: Arc<Cache>, now: SystemTime) -> io::Result<Self> {
         lay_out(&git_dir)?;
         let unsettled = Unsettled::default();
-        unsettled.add(disk::sweep(&git_dir, now)?);
-        let objects = Objects::open(git_dir.join("objects"))?;
+        let (recent, loose) = disk::sweep(&git_dir, now)?;
+        unsettled.add(recent);
+        let objects = Objects::open(git_dir.join("objects"), loose)?;
         let refs = Refs::at(git_dir);
         // A ref that does not parse is as good as none: the next fetch writes it.
         let head = refs.read(&head_name()).ok().flatten();
@@ -104,6 +106,8 @@ impl Repository {
             fetching: Mutex::new(fetching),
             unsettled,
             suspects: Mutex::default(),
+            state,
+            open: Mutex::default(),
             damage,
         })))
     }
@@ -123,7 +127,8 @@ impl Repository {
         self.0.damage.as_ref()
     }
 
-    /// The files of a revision that is here; of none, an empty tree. Blocks.
+    /// The files of a revision that is here; of none, an empty tree. What is neither the head nor kept for somebody nor open
+    /// as a snapshot may be tidied away at any time. Blocks.
     pub fn snapshot(&self, id: Option<ObjectId>) -> Result<Snapshot, ReadError> {
         Snapshot::open(self.clone(), id)
     }
@@ -140,12 +145,11 @@ impl Repository {
     pub fn keep(&self, holder: &str, id: Option<ObjectId>) -> Result<(), KeepError> {
         let name = serving_name(holder)?;
         let Some(id) = id else { return self.release(holder) };
-        if self.kept(holder)? == Some(id) {
-            return Ok(());
-        }
         self.0.revision(id)?;
         self.settle()?;
-        self.0.refs.write(&name, id, true)?;
+        if self.kept(holder)? != Some(id) {
+            self.0.refs.write(&name, id, true)?;
+        }
         Ok(())
     }
 
@@ -229,7 +233,7 @@ fn serving_name(holder: &str) -> Result<FullName, KeepError> {
 fn whole_revision(objects: &Objects, cache: &Cache, id: ObjectId) -> Result<(Revision, Whole), WalkError> {
     let revision = read_commit(objects, id)?.revision;
     let (whole, suspects) = (Whole::new(), HashSet::new());
-    let walk = Walk { ours: objects, theirs: None, cache, whole: &whole, suspects: &suspects };
+    let walk = Walk { ours: Some(objects), theirs: None, cache, whole: &whole, suspects: &suspects };
     Ok((revision, walk.run(revision.tree, None)?.whole))
 }
 

@@ -1,7 +1,7 @@
 //! A revision's files, for reading. Still: nothing that is fetched later changes it. What is remembered is answered at
 //! once (`cached_*`), the rest reads the disk and blocks. Links are not followed.
 
-use std::sync::Arc;
+use std::{collections::hash_map, sync::Arc};
 
 use bytes::Bytes;
 use gix::{ObjectId, objs};
@@ -9,6 +9,7 @@ use gix::{ObjectId, objs};
 use crate::{
     Kind, Repository,
     cache::{Remembered, SMALL},
+    disk::lock,
     objects::{DECODE_LIMIT, Fault, Object, ObjectError},
     tree::{Slot, Tree},
     walk::WalkError,
@@ -46,11 +47,17 @@ pub struct Entry {
 pub struct Snapshot(Arc<Inner>);
 
 struct Inner {
-    repository: Repository,
+    open: Open,
     revision: String,
     committed: u64,
     root_id: ObjectId,
     root: Arc<Tree>,
+}
+
+/// Keeps the objects of a revision from being tidied away.
+struct Open {
+    repository: Repository,
+    id: Option<ObjectId>,
 }
 
 /// How far an answer may go: to what is remembered, or to the disk.
@@ -65,6 +72,8 @@ type Reached<T> = Result<Option<T>, ReadError>;
 
 impl Snapshot {
     pub(crate) fn open(repository: Repository, id: Option<ObjectId>) -> Result<Self, ReadError> {
+        let open = Open::of(repository, id);
+        let repository = &open.repository;
         let (revision, committed, root_id) = match id {
             Some(id) => {
                 let revision = repository.0.revision(id)?;
@@ -75,9 +84,9 @@ impl Snapshot {
         let root = if id.is_none() {
             Arc::new(Tree::decode(&[]).expect("an empty tree has no faults"))
         } else {
-            read_tree(&repository, root_id)?
+            read_tree(repository, root_id)?
         };
-        Ok(Self(Arc::new(Inner { repository, revision, committed, root_id, root })))
+        Ok(Self(Arc::new(Inner { open, revision, committed, root_id, root })))
     }
 
     /// The commit's id in lower-case hexadecimal; empty for none.
@@ -161,7 +170,7 @@ impl Snapshot {
 
     fn size_within(&self, path: &str, reach: Reach) -> Reached<u64> {
         let Some(id) = self.blob(path, reach)? else { return Ok(None) };
-        match self.0.repository.0.cache.find(&id) {
+        match self.0.open.repository.0.cache.find(&id) {
             Some(Remembered::Blob(bytes)) => return Ok(Some(bytes.len() as u64)),
             Some(Remembered::Size(size)) => return Ok(Some(size)),
             _ if reach == Reach::Memory => return Ok(None),
@@ -177,7 +186,7 @@ impl Snapshot {
     fn contents_within(&self, path: &str, limit: u64, reach: Reach) -> Reached<Bytes> {
         let Some(id) = self.blob(path, reach)? else { return Ok(None) };
         let within = |bytes: Bytes| if bytes.len() as u64 > limit { Err(ReadError::TooLarge) } else { Ok(Some(bytes)) };
-        match self.0.repository.0.cache.find(&id) {
+        match self.0.open.repository.0.cache.find(&id) {
             Some(Remembered::Blob(bytes)) => return within(bytes),
             Some(Remembered::Size(size)) if size > limit => return Err(ReadError::TooLarge),
             _ if reach == Reach::Memory => return Ok(None),
@@ -197,7 +206,7 @@ impl Snapshot {
     fn read_within(&self, path: &str, reach: Reach) -> Reached<BlobReader> {
         let Some(id) = self.blob(path, reach)? else { return Ok(None) };
         let reader = |size, source| BlobReader { snapshot: self.clone(), id, size, left: size, source };
-        if let Some(Remembered::Blob(bytes)) = self.0.repository.0.cache.find(&id) {
+        if let Some(Remembered::Blob(bytes)) = self.0.open.repository.0.cache.find(&id) {
             return Ok(Some(reader(bytes.len() as u64, Source::Memory(bytes))));
         }
         if reach == Reach::Memory {
@@ -239,9 +248,9 @@ impl Snapshot {
             return Ok(Some(self.0.root.clone()));
         }
         if reach == Reach::Disk {
-            return read_tree(&self.0.repository, id).map(Some);
+            return read_tree(&self.0.open.repository, id).map(Some);
         }
-        match self.0.repository.0.cache.find(&id) {
+        match self.0.open.repository.0.cache.find(&id) {
             Some(Remembered::Tree(tree)) => Ok(Some(tree)),
             _ => Ok(None),
         }
@@ -249,7 +258,7 @@ impl Snapshot {
 
     /// Opens a blob on disk, and remembers it if it is small, and its size if it is not.
     fn opened(&self, id: ObjectId) -> Result<Opened, ReadError> {
-        let shared = &self.0.repository.0;
+        let shared = &self.0.open.repository.0;
         let mut object = shared.objects.object(&id).map_err(|error| shared.failed(error))?;
         if object.kind != objs::Kind::Blob {
             return Err(ReadError::Corrupt(WalkError::Kind(id, object.kind, objs::Kind::Blob).to_string()));
@@ -266,7 +275,29 @@ impl Snapshot {
     }
 
     fn failed(&self, id: ObjectId, fault: Fault) -> ReadError {
-        self.0.repository.0.failed(ObjectError { id, fault })
+        self.0.open.repository.0.failed(ObjectError { id, fault })
+    }
+}
+
+impl Open {
+    fn of(repository: Repository, id: Option<ObjectId>) -> Self {
+        if let Some(id) = id {
+            *lock(&repository.0.open).entry(id).or_default() += 1;
+        }
+        Self { repository, id }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let Some(id) = self.id else { return };
+        let mut open = lock(&self.repository.0.open);
+        if let hash_map::Entry::Occupied(mut count) = open.entry(id) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
     }
 }
 

@@ -10,7 +10,11 @@ use std::{
     time::SystemTime,
 };
 
-use crate::{Repository, cache::Cache, disk::lock};
+use crate::{
+    Repository,
+    cache::Cache,
+    disk::{Identity, lock},
+};
 
 /// Why a repository of ours cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,7 @@ pub enum StoreError {
 /// The repositories of one state directory, and what is remembered of them.
 pub struct Store {
     directory: PathBuf,
+    state: Identity,
     cache: Arc<Cache>,
     started: SystemTime,
     /// One a name, so that fetches into it are serialised whoever asks.
@@ -31,12 +36,14 @@ pub struct Store {
 }
 
 impl Store {
-    /// The store in `directory`, which is created if it is not there. About `memory` bytes of trees and small files are
+    /// The store in `directory`, which is created if it is not there, and whose parent is the state directory. About `memory` bytes of trees and small files are
     /// remembered, for all repositories together. `now` is the time of the start.
     pub fn open(directory: &Path, memory: NonZeroUsize, now: SystemTime) -> Result<Self, StoreError> {
         fs::create_dir_all(directory).map_err(|source| StoreError::Open { path: directory.to_owned(), source })?;
+        let state = directory.parent().unwrap_or(directory);
+        let state = Identity::of(state).map_err(|source| StoreError::Open { path: state.to_owned(), source })?;
         let (directory, cache) = (directory.to_owned(), Arc::new(Cache::new(memory)));
-        Ok(Self { directory, cache, started: now, open: Mutex::default() })
+        Ok(Self { directory, state, cache, started: now, open: Mutex::default() })
     }
 
     /// The repository `NAME.git`, created if it is not there. What a kill or a power cut left half done is tidied, and what
@@ -50,7 +57,7 @@ impl Store {
             return Ok(repository.clone());
         }
         let path = self.directory.join(format!("{name}.git"));
-        let repository = Repository::open(path.clone(), self.cache.clone(), self.started)
+        let repository = Repository::open(path.clone(), self.state, self.cache.clone(), self.started)
             .map_err(|source| StoreError::Open { path, source })?;
         open.insert(name.to_owned(), repository.clone());
         Ok(repository)

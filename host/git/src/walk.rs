@@ -54,7 +54,8 @@ pub(crate) struct Lacking {
 }
 
 pub(crate) struct Walk<'a> {
-    pub(crate) ours: &'a Objects,
+    /// Without it all is lacking.
+    pub(crate) ours: Option<&'a Objects>,
     /// Without it all has to be here.
     pub(crate) theirs: Option<&'a Objects>,
     pub(crate) cache: &'a Cache,
@@ -188,7 +189,7 @@ impl Walk<'_> {
         if let Some(Remembered::Tree(tree)) = self.cache.find(&id) {
             return Some(tree);
         }
-        let (_, raw) = self.ours.whole(&id, DECODE_LIMIT).ok()?;
+        let (_, raw) = self.ours?.whole(&id, DECODE_LIMIT).ok()?;
         Tree::decode(&raw).ok().map(Arc::new)
     }
 
@@ -198,10 +199,14 @@ impl Walk<'_> {
             objs::Kind::Tree => Ok(raw),
             kind => Err(WalkError::Kind(id, kind, objs::Kind::Tree)),
         };
-        let ours = if self.suspects.contains(&id) {
-            Err(ObjectError { id, fault: Fault::damaged("it was when it was read") })
-        } else {
-            self.ours.whole(&id, DECODE_LIMIT).and_then(|found| verified(id, found))
+        let ours = match self.ours {
+            Some(ours) if !self.suspects.contains(&id) => match ours.header(&id) {
+                // Where it is not here it is not looked for among new packs either.
+                Ok(None) => Err(ObjectError { id, fault: Fault::Missing }),
+                Ok(Some(_)) => ours.whole(&id, DECODE_LIMIT).and_then(|found| verified(id, found)),
+                Err(error) => Err(error),
+            },
+            _ => Err(ObjectError { id, fault: Fault::Missing }),
         };
         let theirs = match (ours, self.theirs) {
             (Ok(found), _) => return Ok((kind_of(found)?, false)),
@@ -216,7 +221,10 @@ impl Walk<'_> {
         if !reached.blobs.insert(id) {
             return Ok(());
         }
-        let ours = if self.suspects.contains(&id) { Ok(None) } else { self.ours.header(&id) };
+        let ours = match self.ours {
+            Some(ours) if !self.suspects.contains(&id) => ours.header(&id),
+            _ => Ok(None),
+        };
         match (ours, self.theirs) {
             (Ok(Some((objs::Kind::Blob, _))), _) => return Ok(()),
             (Ok(Some((kind, _))), _) => return Err(WalkError::Kind(id, kind, objs::Kind::Blob)),

@@ -3,10 +3,11 @@
 
 use std::{
     ffi::OsStr,
-    fs,
-    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use notify::{
@@ -15,18 +16,24 @@ use notify::{
 };
 use tokio::sync::Notify;
 
-use crate::disk::lock;
+use crate::disk::{Identity, lock};
 
 /// A handle: clones share the watches.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Watcher(Arc<Hub>);
 
-#[derive(Default)]
 struct Hub {
-    routes: Arc<Mutex<Vec<Route>>>,
-    /// Made when the first watch is asked for.
+    routes: Routes,
+    /// How often inotify had something to complain of: a new directory that got no watch, for one.
+    faults: Arc<AtomicU64>,
+    /// Made when the first watch is asked for, and asked for again where it was refused.
     notify: Mutex<Option<RecommendedWatcher>>,
+    start: Start,
 }
+
+type Start = fn(Routes, Arc<AtomicU64>) -> Result<RecommendedWatcher, notify::Error>;
+
+type Routes = Arc<Mutex<Vec<Route>>>;
 
 /// Who is woken by what.
 #[derive(Clone)]
@@ -40,8 +47,8 @@ struct Route {
 pub(crate) struct Point {
     path: PathBuf,
     interest: Interest,
-    /// Device and inode: another directory at the same path has to be watched anew.
-    identity: (u64, u64),
+    /// Another directory at the same path has to be watched anew.
+    identity: Identity,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,19 +66,38 @@ pub(crate) struct Watched {
     hub: Arc<Hub>,
     wake: Arc<Notify>,
     points: Vec<Point>,
+    /// The hub's, when it began.
+    faults: u64,
 }
 
 impl Watcher {
+    fn starting(start: Start) -> Self {
+        Self(Arc::new(Hub { routes: Routes::default(), faults: Arc::default(), notify: Mutex::default(), start }))
+    }
+
+    /// One that gets no watches, as where the user has no more.
+    #[cfg(test)]
+    pub(crate) fn refusing() -> Self {
+        Self::starting(|_, _| Err(notify::Error::new(notify::ErrorKind::MaxFilesWatch)))
+    }
+
+    /// As inotify does when it has no more watches.
+    #[cfg(test)]
+    pub(crate) fn complain(&self) {
+        self.0.faults.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Wakes `wake` whenever something happens at one of `points`. Blocks: a watch a directory.
     pub(crate) fn watch(&self, points: Vec<Point>, wake: &Arc<Notify>) -> Result<Watched, notify::Error> {
         let hub = &self.0;
         let mut notify = lock(&hub.notify);
         let inotify = match &mut *notify {
             Some(inotify) => inotify,
-            none => none.insert(start(hub.routes.clone())?),
+            none => none.insert((hub.start)(hub.routes.clone(), hub.faults.clone())?),
         };
         // From here on dropping it takes back what was done.
-        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points };
+        let faults = hub.faults.load(Ordering::Relaxed);
+        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points, faults };
         lock(&hub.routes).extend(watched.points.iter().map(|point| Route { point: point.clone(), wake: wake.clone() }));
         let begun = watched.points.iter().try_for_each(|point| inotify.watch(&point.path, point.mode()));
         drop(notify);
@@ -79,11 +105,17 @@ impl Watcher {
     }
 }
 
+impl Default for Watcher {
+    fn default() -> Self {
+        Self::starting(start)
+    }
+}
+
 impl Point {
     /// Nothing if there is no such directory.
     pub(crate) fn at(path: PathBuf, interest: Interest) -> Option<Self> {
-        let metadata = fs::metadata(&path).ok()?;
-        Some(Self { path, interest, identity: (metadata.dev(), metadata.ino()) })
+        let identity = Identity::of(&path).ok()?;
+        Some(Self { path, interest, identity })
     }
 
     pub(crate) fn interest(&self) -> Interest {
@@ -124,6 +156,11 @@ impl Watched {
     pub(crate) fn points(&self) -> &[Point] {
         &self.points
     }
+
+    /// Whether nothing may have been missed since it began.
+    pub(crate) fn is_sound(&self) -> bool {
+        self.hub.faults.load(Ordering::Relaxed) == self.faults
+    }
 }
 
 impl Drop for Watched {
@@ -148,8 +185,11 @@ impl Drop for Watched {
     }
 }
 
-fn start(routes: Arc<Mutex<Vec<Route>>>) -> Result<RecommendedWatcher, notify::Error> {
+fn start(routes: Routes, faults: Arc<AtomicU64>) -> Result<RecommendedWatcher, notify::Error> {
     let handler = move |event: Result<Event, notify::Error>| {
+        if event.is_err() {
+            faults.fetch_add(1, Ordering::Relaxed);
+        }
         for route in &*lock(&routes) {
             let concerned = match &event {
                 Ok(event) if event.need_rescan() => true,

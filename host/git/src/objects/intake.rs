@@ -2,7 +2,12 @@
 //! way and refused if it is not what it was said to be. Nothing is ever written over, and what a kill leaves behind is a
 //! temporary file.
 
-use std::{fs, io, io::Write, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, io,
+    io::Write,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
 
 use gix::{
     ObjectId,
@@ -15,7 +20,7 @@ use gix::{
 };
 use tempfile::NamedTempFile;
 
-use super::{Contents, Fault, Object, Objects, collision, loose, pack_writer::PackWriter};
+use super::{Contents, Fault, Object, ObjectError, Objects, collision, loose, pack_writer::PackWriter};
 use crate::disk::Unsettled;
 
 /// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
@@ -28,14 +33,10 @@ const CHUNK: usize = 64 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     /// The fault of where it came from.
-    #[error("object {id} {fault}")]
-    Source {
-        id: ObjectId,
-        #[source]
-        fault: Fault,
-    },
+    #[error(transparent)]
+    Source(#[from] ObjectError),
     /// Ours: a full disk, a directory that may not be written.
-    #[error("the object cannot be written: {0}")]
+    #[error("the object cannot be written")]
     Write(#[from] io::Error),
 }
 
@@ -46,6 +47,8 @@ pub(crate) struct Intake<'a> {
     /// Where the paths of loose files go: they are not synced.
     unsettled: &'a Unsettled,
     expected: usize,
+    /// Up to so many stay loose.
+    few: usize,
     loose: usize,
     pack: Option<PackWriter>,
     deflate: Deflate,
@@ -54,7 +57,12 @@ pub(crate) struct Intake<'a> {
 impl<'a> Intake<'a> {
     /// About `expected` objects for `objects`.
     pub(crate) fn new(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
-        Self { objects, unsettled, expected, loose: 0, pack: None, deflate: Deflate::new() }
+        Self { objects, unsettled, expected, few: FEW, loose: 0, pack: None, deflate: Deflate::new() }
+    }
+
+    /// All of them in one pack.
+    pub(crate) fn packing(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
+        Self { few: 0, ..Self::new(objects, unsettled, expected) }
     }
 
     /// Takes in `bytes`, whose id the caller has computed.
@@ -117,7 +125,7 @@ impl<'a> Intake<'a> {
         let mut hash = Hash::new(kind, size);
         let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
         loop {
-            let read = object.fill(&mut buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+            let read = object.fill(&mut buffer).map_err(|fault| ObjectError { id, fault })?;
             if read == 0 {
                 break;
             }
@@ -131,18 +139,17 @@ impl<'a> Intake<'a> {
         Ok(())
     }
 
-    /// Puts a begun pack in its place.
-    pub(crate) fn finish(mut self) -> Result<(), IntakeError> {
-        if let Some(pack) = self.pack.take() {
-            pack.finish()?;
-            self.objects.refresh()?;
-        }
-        Ok(())
+    /// Puts a begun pack in its place, and yields the path of its index.
+    pub(crate) fn finish(mut self) -> Result<Option<PathBuf>, IntakeError> {
+        let Some(pack) = self.pack.take() else { return Ok(None) };
+        let index = pack.finish()?;
+        self.objects.refresh()?;
+        Ok(Some(index))
     }
 
     /// Whether the next object goes into a pack; it is begun then.
     fn packs(&mut self) -> io::Result<bool> {
-        if self.pack.is_none() && (self.expected > FEW || self.loose >= FEW) {
+        if self.pack.is_none() && (self.expected > self.few || self.loose >= self.few) {
             let expected = u32::try_from(self.expected.saturating_sub(self.loose)).unwrap_or(0);
             self.pack = Some(PackWriter::create(&self.objects.directory().join("pack"), expected)?);
         }
@@ -162,6 +169,7 @@ impl<'a> Intake<'a> {
         }
         file.persist(&path).map_err(|error| error.error)?;
         self.loose += 1;
+        self.objects.count_loose();
         self.unsettled.add([path]);
         Ok(())
     }
@@ -181,9 +189,9 @@ fn pump(
     to: &mut impl Write,
 ) -> Result<(), IntakeError> {
     while hash.left > 0 {
-        let length = read(buffer).map_err(|fault| IntakeError::Source { id, fault })?;
+        let length = read(buffer).map_err(|fault| ObjectError { id, fault })?;
         if length == 0 || length as u64 > hash.left {
-            return Err(IntakeError::Source { id, fault: Fault::damaged("it is not as long as it was said to be") });
+            return Err(ObjectError { id, fault: Fault::damaged("it is not as long as it was said to be") }.into());
         }
         hash.update(&buffer[..length]);
         deflate.part(&buffer[..length], FlushCompress::None, to)?;
@@ -215,7 +223,7 @@ impl Hash {
             Ok(_) => Fault::damaged("its contents are not what its id says"),
             Err(fault) => fault,
         };
-        Err(IntakeError::Source { id, fault })
+        Err(ObjectError { id, fault }.into())
     }
 }
 

@@ -1,7 +1,6 @@
 //! A loose object: one zlib stream in a file of its own, its header inside. Reading only.
 
 use std::{
-    fs::File,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -9,7 +8,7 @@ use std::{
 
 use gix::hash::oid;
 
-use super::{Fault, Inflate, Object};
+use super::{Fault, Inflate, Object, open_file};
 
 /// "commit", a space, twenty digits and a NUL.
 const HEADER: usize = 32;
@@ -25,7 +24,7 @@ pub(super) fn path(objects: &Path, id: &oid) -> PathBuf {
 
 /// Nothing if there is no such file.
 pub(super) fn open(path: &Path) -> Result<Option<Object>, Fault> {
-    let file = match File::open(path) {
+    let file = match open_file(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             return Ok(None);

@@ -11,9 +11,14 @@ mod pack_writer;
 
 use std::{
     borrow::Cow,
-    fs, io,
+    fs::{self, File},
+    io,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use gix::{
@@ -21,6 +26,7 @@ use gix::{
     hash::{Kind as HashKind, oid},
     objs::Kind,
 };
+use rustix::fs::OFlags;
 
 use self::{inflate::Inflate, pack::Pack};
 
@@ -31,7 +37,7 @@ pub use self::intake::IntakeError;
 /// streams. Applying a delta holds three such buffers at once.
 pub(crate) const DECODE_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// Packs of one repository: each holds an open file. `git gc` runs by itself at 50.
+/// Packs of a remote: each holds an open file. `git gc` runs by itself at 50.
 const MAX_PACKS: usize = 256;
 
 /// Why an object cannot be had. The words name no path: they may reach a guest.
@@ -39,7 +45,6 @@ const MAX_PACKS: usize = 256;
 #[error("object {id} {fault}")]
 pub struct ObjectError {
     pub id: ObjectId,
-    #[source]
     pub fault: Fault,
 }
 
@@ -128,13 +133,54 @@ impl Object {
 pub(crate) struct Objects {
     directory: PathBuf,
     packs: RwLock<Arc<[Arc<Pack>]>>,
+    max_packs: usize,
+    /// Loose files, of ours.
+    loose: AtomicUsize,
 }
 
 impl Objects {
-    pub(crate) fn open(directory: PathBuf) -> io::Result<Self> {
-        let objects = Self { directory, packs: RwLock::new(Arc::new([])) };
+    /// Of ours, with `loose` loose files. However many packs there are, they have to be read.
+    pub(crate) fn open(directory: PathBuf, loose: usize) -> io::Result<Self> {
+        Self::with(directory, loose, usize::MAX)
+    }
+
+    /// Of a remote.
+    pub(crate) fn open_remote(directory: PathBuf) -> io::Result<Self> {
+        Self::with(directory, 0, MAX_PACKS)
+    }
+
+    fn with(directory: PathBuf, loose: usize, max_packs: usize) -> io::Result<Self> {
+        let (packs, loose) = (RwLock::new(Arc::new([]) as _), AtomicUsize::new(loose));
+        let objects = Self { directory, packs, max_packs, loose };
         objects.refresh()?;
         Ok(objects)
+    }
+
+    /// How many packs there are, and loose files.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.packs().len(), self.loose.load(Ordering::Relaxed))
+    }
+
+    fn count_loose(&self) {
+        self.loose.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Removes all but the pack whose index is at `kept`. Who has one of the others open reads on.
+    pub(crate) fn keep_only(&self, kept: Option<&Path>) -> io::Result<()> {
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default();
+            if name != "info" && path.is_dir() {
+                for file in fs::read_dir(&path)? {
+                    let file = file?.path();
+                    if kept.is_none_or(|kept| kept.with_extension("") != file.with_extension("")) {
+                        fs::remove_file(file)?;
+                    }
+                }
+            }
+        }
+        self.loose.store(0, Ordering::Relaxed);
+        self.refresh()
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -183,8 +229,11 @@ impl Objects {
             if path.extension().is_none_or(|extension| extension != "idx") {
                 continue;
             }
-            if packs.len() == MAX_PACKS {
-                return Err(io::Error::other(format!("more than {MAX_PACKS} packs; `git gc` there makes one of them")));
+            if packs.len() == self.max_packs {
+                return Err(io::Error::other(format!(
+                    "more than {} packs; `git gc` there makes one of them",
+                    self.max_packs
+                )));
             }
             match Pack::open(path) {
                 // Known, with its file of data open already.
@@ -230,6 +279,13 @@ impl Objects {
         }
         fault.map_or(Ok(None), Err)
     }
+}
+
+/// Never waits for the other end of a pipe.
+fn open_file(path: &Path) -> io::Result<File> {
+    let nonblocking = OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(nonblocking).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no file")) }
 }
 
 /// The id of an object of `kind` with the contents `bytes`.

@@ -15,7 +15,7 @@ use gix::{
     odb::pack::data::{Entry, entry::Header},
 };
 
-use super::{Contents, DECODE_LIMIT, Fault, Inflate, Object, delta};
+use super::{Contents, DECODE_LIMIT, Fault, Inflate, Object, delta, open_file};
 
 /// Git makes none longer (`pack.depth`).
 const MAX_CHAIN: usize = 4096;
@@ -52,7 +52,7 @@ impl Pack {
         // Its name alone: a guest may see these words.
         let name = index_path.file_name().unwrap_or_default().display().to_string();
         let damaged = |what: &str| io::Error::other(format!("the pack's index {name}: {what}"));
-        let index = File::open(&index_path)?;
+        let index = open_file(&index_path)?;
         let metadata = index.metadata()?;
         let (length, inode, made) = (metadata.len(), metadata.ino(), metadata.modified()?);
         let mut head = [0; 1032];
@@ -197,7 +197,7 @@ impl Pack {
         if let Some(data) = self.data.get() {
             return Ok(data);
         }
-        let file = File::open(self.index_path.with_extension("pack"))?;
+        let file = open_file(&self.index_path.with_extension("pack"))?;
         let end = file.metadata()?.len().saturating_sub(ID);
         let mut head = [0; 8];
         file.read_exact_at(&mut head, 0)?;

@@ -76,8 +76,8 @@ impl PackWriter {
         self.half = false;
     }
 
-    /// Puts pack and index in their place, the index last: a pack without one is not there yet.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    /// Puts pack and index in their place, the index last: a pack without one is not there yet. Yields the index's path.
+    pub(super) fn finish(mut self) -> io::Result<PathBuf> {
         if self.half {
             return Err(io::Error::other("half an object is in the pack"));
         }
@@ -90,8 +90,10 @@ impl PackWriter {
         index.as_file().sync_all()?;
         let name = self.directory.join(format!("pack-{trailer}.pack"));
         pack.persist(&name).map_err(|error| error.error)?;
-        index.persist(name.with_extension("idx")).map_err(|error| error.error)?;
-        disk::sync_directory(&self.directory)
+        let index_name = name.with_extension("idx");
+        index.persist(&index_name).map_err(|error| error.error)?;
+        disk::sync(&self.directory)?;
+        Ok(index_name)
     }
 
     /// The hash of all before it, of a pack whose header tells the truth.

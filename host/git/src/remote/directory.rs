@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    ffi::CStr,
+    ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Seek},
     os::{fd::OwnedFd, unix::ffi::OsStrExt},
@@ -19,7 +19,8 @@ use gix::{
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
 use crate::{
-    objects::{Fault, Intake, IntakeError, id_of},
+    disk::Identity,
+    objects::{Fault, Intake, IntakeError, ObjectError, id_of},
     tree::{Kind, MAX_ENTRIES, Shown, check_name},
     walk::{MAX_DEPTH, MAX_OBJECTS, Notices},
 };
@@ -36,12 +37,14 @@ const SETTLED: Duration = Duration::from_secs(2);
 /// Why a directory cannot be taken in.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    #[error("{path} cannot be read: {source}; is it ours to read?")]
+    #[error("{path} cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} changes while it is read; it is tried again")]
     Changing(PathBuf),
     #[error("{path}: directories lie more than {MAX_DEPTH} deep", path = .0.display())]
     TooDeep(PathBuf),
+    #[error("{0} is the state directory of this very host, which cannot be served")]
+    State(PathBuf),
     #[error("{path} has more than {MAX_ENTRIES} entries", path = .0.display())]
     TooManyEntries(PathBuf),
     #[error("{path} has more than {MAX_OBJECTS} files and directories; is it the right one?", path = .0.display())]
@@ -86,9 +89,10 @@ pub(crate) fn commit(tree: ObjectId, committed: u64) -> String {
     format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nThe directory as it stood\n")
 }
 
-/// Takes in what is in the directory `root`. What `lacks` says that we lack goes to `intake`, children first.
+/// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`, children first.
 pub(crate) fn take(
     root: &Path,
+    state: Identity,
     seen: &mut Seen,
     intake: &mut Intake<'_>,
     lacks: &dyn Fn(&ObjectId) -> bool,
@@ -97,6 +101,7 @@ pub(crate) fn take(
     let settled = now.checked_sub(SETTLED).and_then(|settled| settled.duration_since(UNIX_EPOCH).ok());
     let mut taking = Taking {
         root,
+        state,
         before: seen,
         seen: HashMap::new(),
         intake: Sink { intake, lacks },
@@ -118,6 +123,8 @@ pub(crate) fn take(
 
 struct Taking<'a, 'b> {
     root: &'a Path,
+    /// To be left out: each fetch changes it.
+    state: Identity,
     before: &'a Seen,
     seen: HashMap<Vec<u8>, (Stamp, ObjectId)>,
     intake: Sink<'a, 'b>,
@@ -151,24 +158,35 @@ impl Taking<'_, '_> {
             return Err(DirectoryError::TooDeep(self.place(path)));
         }
         let own = rustix::fs::fstat(directory).map_err(|error| self.unreadable(path, error.into()))?;
+        if self.state == Identity(own.st_dev, own.st_ino) {
+            if path.is_empty() {
+                return Err(DirectoryError::State(self.root.to_owned()));
+            }
+            self.notices
+                .push(|| format!("{} is left out, it is the state directory of this very host", Shown::of(path)));
+            return Ok(None);
+        }
         self.newest = self.newest.max(Stamp::of(&own).modified);
         let entries = Dir::read_from(directory).map_err(|error| self.unreadable(path, error.into()))?;
-        let mut items: Vec<Item> = Vec::new();
+        // All names first: one open file a level is enough.
+        let mut names: Vec<CString> = Vec::new();
         for entry in entries {
             let entry = entry.map_err(|error| self.unreadable(path, error.into()))?;
-            let name = entry.file_name();
-            if matches!(name.to_bytes(), b"." | b"..") {
-                continue;
+            if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
             }
-            if items.len() == MAX_ENTRIES {
+            if names.len() > MAX_ENTRIES {
                 return Err(DirectoryError::TooManyEntries(self.place(path)));
             }
+        }
+        let mut items: Vec<Item> = Vec::new();
+        for name in names {
             self.objects += 1;
             if self.objects > MAX_OBJECTS {
                 return Err(DirectoryError::TooMany(self.root.to_owned()));
             }
-            if let Some((kind, id)) = self.entry(directory, name, &join(path, name.to_bytes()), depth)? {
-                items.push(Item { kind, name: name.to_bytes().to_vec(), id });
+            if let Some((kind, id)) = self.entry(directory, &name, &join(path, name.to_bytes()), depth)? {
+                items.push(Item { kind, name: name.into_bytes(), id });
             }
         }
         if items.is_empty() {
@@ -280,8 +298,8 @@ impl Taking<'_, '_> {
 
     fn source(&self, path: &[u8], error: IntakeError) -> DirectoryError {
         match error {
-            IntakeError::Source { fault: Fault::Io(source), .. } => self.unreadable(path, source),
-            IntakeError::Source { id, fault: Fault::Damaged(_) } if !id.is_null() => {
+            IntakeError::Source(ObjectError { fault: Fault::Io(source), .. }) => self.unreadable(path, source),
+            IntakeError::Source(ObjectError { id, fault: Fault::Damaged(_) }) if !id.is_null() => {
                 DirectoryError::Changing(self.place(path))
             }
             error => error.into(),
@@ -299,8 +317,8 @@ impl Taking<'_, '_> {
 
 impl Sink<'_, '_> {
     fn bytes(&mut self, kind: objs::Kind, bytes: &[u8]) -> Result<ObjectId, DirectoryError> {
-        let id =
-            id_of(kind, bytes).map_err(|fault| IntakeError::Source { id: ObjectId::null(HashKind::Sha1), fault })?;
+        let id = id_of(kind, bytes)
+            .map_err(|fault| IntakeError::from(ObjectError { id: ObjectId::null(HashKind::Sha1), fault }))?;
         if (self.lacks)(&id) {
             self.intake.bytes(id, kind, bytes)?;
         }
@@ -311,7 +329,7 @@ impl Sink<'_, '_> {
     /// fault of the source.
     fn file(&mut self, file: &mut File, size: u64) -> Result<Option<ObjectId>, IntakeError> {
         let unknown = ObjectId::null(HashKind::Sha1);
-        let failed = |fault| IntakeError::Source { id: unknown, fault };
+        let failed = |fault| IntakeError::from(ObjectError { id: unknown, fault });
         if size <= LARGE {
             let mut bytes = Vec::with_capacity(usize::try_from(size).expect("it is not large") + 1);
             file.take(size + 1).read_to_end(&mut bytes).map_err(|error| failed(error.into()))?;

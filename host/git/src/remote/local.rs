@@ -18,6 +18,11 @@ use crate::{objects::Objects, refs, watch::Interest};
 /// Names from a branch to what it is called otherwise. Git follows as many.
 const MAX_SYMBOLIC: usize = 5;
 
+/// The largest configuration, ref, and list of packed refs that is read, in bytes: 10,000 refs take one MiB.
+const MAX_CONFIGURATION: u64 = 1024 * 1024;
+const MAX_REF: u64 = 4096;
+const MAX_PACKED_REFS: u64 = 64 * 1024 * 1024;
+
 /// Branches that are named where the right one is not there.
 const MAX_KNOWN: usize = 10;
 
@@ -30,7 +35,9 @@ pub enum LocalError {
     File(PathBuf),
     #[error("{path} looks like a git repository, but has no {what}; restore it, or clone it anew")]
     Broken { path: PathBuf, what: &'static str },
-    #[error("{path} cannot be read: {source}; is it ours to read?")]
+    #[error("{path} is no file, or one of more than {limit} bytes")]
+    Strange { path: PathBuf, limit: u64 },
+    #[error("{path} cannot be read")]
     Unreadable { path: PathBuf, source: io::Error },
     #[error(
         "{0} is a SHA-256 repository, which cannot be read here; make it one of SHA-1 (git init --object-format=sha1)"
@@ -105,14 +112,14 @@ impl Local {
         LocalRepository::open(path, git_dir).map(Self::Repository)
     }
 
-    /// What to watch to learn that the branch moved.
-    pub(crate) fn watched(&self) -> Vec<(PathBuf, Interest)> {
+    /// What to watch to learn that `branch` moved.
+    pub(crate) fn watched(&self, branch: Option<&str>) -> Vec<(PathBuf, Interest)> {
         match self {
             Self::Directory(path) => vec![(path.clone(), Interest::Files)],
             Self::Repository(LocalRepository { git_dir, common_dir, .. }) => {
                 // HEAD lies in the one, packed-refs in the other.
-                let mut watched =
-                    vec![(common_dir.clone(), Interest::Names), (common_dir.join("refs"), Interest::Refs)];
+                let refs = if branch.is_some_and(|name| name.starts_with("refs/")) { "refs" } else { "refs/heads" };
+                let mut watched = vec![(common_dir.clone(), Interest::Names), (common_dir.join(refs), Interest::Refs)];
                 if git_dir != common_dir {
                     watched.push((git_dir.clone(), Interest::Names));
                 }
@@ -149,7 +156,7 @@ impl LocalRepository {
 
     pub(crate) fn objects(&self) -> Result<Objects, LocalError> {
         let directory = self.common_dir.join("objects");
-        Objects::open(directory).map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
+        Objects::open_remote(directory).map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
     }
 
     /// What `branch` stands at, or HEAD where none is named.
@@ -164,7 +171,11 @@ impl LocalRepository {
         let Ok(mut name) = FullName::try_from(wanted) else {
             return Err(LocalError::Name { path: self.path.clone(), name: branch.unwrap_or_default().to_owned() });
         };
+        plain(&self.common_dir.join("packed-refs"), MAX_PACKED_REFS)?;
         for _ in 0..=MAX_SYMBOLIC {
+            let file = name.as_bstr().to_string();
+            plain(&self.git_dir.join(&file), MAX_REF)?;
+            plain(&self.common_dir.join(file), MAX_REF)?;
             let unreadable = |why: String| self.unreadable(&name, why);
             let found = store.try_find(name.as_bstr()).map_err(|error| unreadable(error.to_string()))?;
             match found.filter(|found| found.name == name).map(|found| found.target) {
@@ -189,6 +200,7 @@ impl LocalRepository {
 
     fn check_configuration(&self) -> Result<(), LocalError> {
         let path = self.common_dir.join("config");
+        plain(&path, MAX_CONFIGURATION)?;
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -215,11 +227,23 @@ impl LocalRepository {
     }
 
     fn check_alternates(&self) -> Result<(), LocalError> {
-        match fs::read(self.common_dir.join("objects/info/alternates")) {
+        let alternates = self.common_dir.join("objects/info/alternates");
+        plain(&alternates, MAX_CONFIGURATION)?;
+        match fs::read(alternates) {
             Ok(lines) if lines.trim().is_empty() => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             _ => Err(LocalError::Alternates(self.path.clone())),
         }
+    }
+}
+
+/// Refuses what would be read for ever: a pipe, a device, a file without end. Directories are for others to refuse.
+fn plain(path: &Path, limit: u64) -> Result<(), LocalError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() || (metadata.is_file() && metadata.len() <= limit) => Ok(()),
+        Ok(_) => Err(LocalError::Strange { path: path.to_owned(), limit }),
+        // There is none, or reading it says why not.
+        Err(_) => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::support::{Room, fetch, files, moved, now};
+use super::support::{InFull as _, Room, fetch, files, moved, now};
 use crate::{Fetched, Kind, Remote};
 
 #[test]
@@ -26,7 +26,7 @@ fn a_directory_is_what_git_would_commit_of_it() {
     assert_eq!(revision.committed, 1_650_000_000);
     assert_eq!(room.fsck(), "");
     assert_eq!(
-        room.script("git -C state/pages.git log --format='%an <%ae> %at %cn <%ce> %ct %P%n%B' served"),
+        room.script("git -C state/git/pages.git log --format='%an <%ae> %at %cn <%ce> %ct %P%n%B' served"),
         "atoll <atoll@localhost> 1650000000 atoll <atoll@localhost> 1650000000 \nThe directory as it stood\n\n"
     );
     let snapshot = pages.snapshot(Some(revision.id)).unwrap();
@@ -40,7 +40,7 @@ fn a_directory_is_what_git_would_commit_of_it() {
     let other = Room::new();
     assert_eq!(moved(&other.pages(), &remote), revision);
     assert_eq!(fetch(&room.pages(), &remote).unwrap(), Fetched::Unchanged);
-    room.script("rm -rf state/pages.git/refs/heads/served");
+    room.script("rm -rf state/git/pages.git/refs/heads/served");
     assert_eq!(moved(&room.pages(), &remote), revision);
 }
 
@@ -102,6 +102,22 @@ fn what_cannot_be_served_is_left_out_and_told() {
 }
 
 #[test]
+fn the_state_directory_is_never_part_of_it() {
+    let room = Room::new();
+    let pages = room.pages();
+    room.script("echo a >a; mkdir dir; echo b >dir/b; echo proved >state/proved");
+    let remote = Remote::local(&room.path);
+    let Fetched::Moved { notices, .. } = fetch(&pages, &remote).unwrap() else { panic!() };
+    assert_eq!(notices, ["\"state\" is left out, it is the state directory of this very host"]);
+    let found: Vec<String> = files(&pages).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(found, ["a", "dir/b"]);
+    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
+    let state = room.path.join("state");
+    let error = fetch(&pages, &Remote::local(&state)).unwrap_err().in_full();
+    assert_eq!(error, format!("{} is the state directory of this very host, which cannot be served", state.display()));
+}
+
+#[test]
 fn an_empty_directory_is_an_empty_tree() {
     let room = Room::new();
     room.script("mkdir -p site/empty");
@@ -141,11 +157,11 @@ fn many_files_become_one_pack() {
     let remote = Remote::local(room.path.join("site"));
     let revision = moved(&pages, &remote);
     assert_eq!(files(&pages).len(), 300);
-    assert_eq!(room.script("ls state/pages.git/objects/pack | wc -l").trim(), "2");
+    assert_eq!(room.script("ls state/git/pages.git/objects/pack | wc -l").trim(), "2");
     assert_eq!(room.fsck(), "");
-    room.script("git verify-pack state/pages.git/objects/pack/*.idx");
+    room.script("git verify-pack state/git/pages.git/objects/pack/*.idx");
     // After a start everything is read, and nothing written.
-    let objects = || room.script("find state/pages.git -type f | sort");
+    let objects = || room.script("find state/git/pages.git -type f | sort");
     let before = objects();
     let pages = room.pages();
     assert_eq!(pages.head(), Some(revision));
@@ -218,7 +234,7 @@ fn a_directory_that_is_too_deep_is_refused() {
     let remote = Remote::local(room.path.join("site"));
     let head = moved(&pages, &remote);
     room.script(&format!("cd site; {}; echo b >a", vec!["mkdir d; cd d"; 257].join("; ")));
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     let deep = room.path.join("site").join(vec!["d"; 256].join("/"));
     assert_eq!(error, format!("{}: directories lie more than 256 deep", deep.display()));
     assert_eq!(pages.head(), Some(head));

@@ -1,6 +1,6 @@
 //! What a remote may be, and what we say of it. The old head is served all the while.
 
-use super::support::{Room, fetch, files, id, moved};
+use super::support::{InFull as _, Room, fetch, files, id, moved};
 use crate::{Fetched, Remote};
 
 /// Runs each script on a fresh copy of a good remote that was fetched before, and compares what is said. In the words, `R`
@@ -14,12 +14,14 @@ fn table<S: AsRef<str>>(cases: &[(S, S)]) {
         room.script(&format!("rm -rf bad; cp -r good bad; {script}"));
         let path = room.path.join("bad");
         let said = match fetch(&pages, &Remote::local(&path)) {
-            Err(error) => error.to_string(),
+            Err(error) => error.in_full(),
             Ok(fetched) => format!("{fetched:?}"),
         };
-        let new = room.script("git -C bad rev-parse --verify -q main 2>/dev/null || true");
         let said = said.replace(path.to_str().unwrap(), "R");
-        let said = if new.is_empty() { said } else { said.replace(new.trim(), "H") };
+        let said = match said.strip_prefix("the head ") {
+            Some(rest) => said.replace(&rest[..40], "H"),
+            None => said,
+        };
         assert_eq!(said, words, "{script}");
         assert_eq!(pages.head(), Some(head), "{script}");
         assert_eq!(room.fsck(), "", "{script}");
@@ -73,7 +75,7 @@ fn a_repository_that_cannot_be_read() {
             "rm -rf bad; git clone -q --bare --shared good bad",
             "R borrows objects from another repository (objects/info/alternates); run git repack -ad in it and remove that file",
         ),
-        ("git -C bad update-ref -d refs/heads/main; git -C bad pack-refs --all", "Gone"),
+        ("git -C bad update-ref -d refs/heads/main; git -C bad pack-refs --all", "Gone(\"R has no branch any more\")"),
         ("echo nonsense >bad/refs/heads/main", "R: the ref refs/heads/main cannot be read: The reference at \"refs/heads/main\" could not be decoded"),
         ("git -C bad symbolic-ref refs/heads/main refs/heads/b; git -C bad symbolic-ref refs/heads/b refs/heads/main", "R: the ref refs/heads/b cannot be read: its names go round in a circle"),
         // Its configuration runs nothing, its hooks neither.
@@ -85,6 +87,37 @@ fn a_repository_that_cannot_be_read() {
         ),
         ("test ! -e ran", "Unchanged"),
     ]);
+}
+
+/// None of them may be waited for, or read without end.
+#[test]
+fn pipes_and_devices_in_place_of_files() {
+    let strange = |file: &str, limit: u64| format!("R/{file} is no file, or one of more than {limit} bytes");
+    let cases = [
+        ("ln -sf /dev/zero bad/config", strange("config", 1 << 20)),
+        ("rm bad/config; mkfifo bad/config", strange("config", 1 << 20)),
+        ("truncate -s 2M bad/config", strange("config", 1 << 20)),
+        ("mkfifo bad/packed-refs", strange("packed-refs", 64 << 20)),
+        ("ln -sf /dev/zero bad/refs/heads/main", strange("refs/heads/main", 4096)),
+        ("rm bad/refs/heads/main; mkfifo bad/refs/heads/main", strange("refs/heads/main", 4096)),
+        ("truncate -s 1G bad/refs/heads/main", strange("refs/heads/main", 4096)),
+        ("mkfifo bad/objects/info/alternates", strange("objects/info/alternates", 1 << 20)),
+        (
+            "rm bad/HEAD; mkfifo bad/HEAD",
+            "R looks like a git repository, but has no HEAD; restore it, or clone it anew".to_owned(),
+        ),
+        (
+            "c=$(git -C bad commit-tree -m new main:); git -C bad update-ref refs/heads/main $c
+             o=bad/objects/$(echo $c | sed 's,..,&/,'); rm $o; mkfifo $o",
+            "the head H of R is refused: object H cannot be read: it is no file".to_owned(),
+        ),
+        (
+            "git -C bad update-ref refs/heads/main $(git -C bad commit-tree -m new main:); mkfifo bad/objects/pack/x.idx",
+            "R cannot be read: it is no file".to_owned(),
+        ),
+    ];
+    let cases: Vec<(String, String)> = cases.map(|(script, words)| (script.to_owned(), words)).into();
+    table(&cases);
 }
 
 #[test]
@@ -103,14 +136,14 @@ fn a_branch_that_is_not_there_is_told_with_those_that_are() {
         (Some(""), "R: \"\" cannot be a branch's name"),
     ] {
         let remote = Remote { branch: branch.map(str::to_owned), ..remote.clone() };
-        let said = fetch(&pages, &remote).unwrap_err().to_string();
+        let said = fetch(&pages, &remote).unwrap_err().in_full();
         assert_eq!(said.replace(&path, "R"), words);
     }
     room.script("git -C origin symbolic-ref HEAD refs/heads/master");
-    let said = fetch(&pages, &remote).unwrap_err().to_string();
+    let said = fetch(&pages, &remote).unwrap_err().in_full();
     assert_eq!(said.replace(&path, "R"), "R: no branch master; it has dev, main");
     room.script("git -C origin tag -a -m m v1 main");
-    let said = fetch(&pages, &remote.clone().at("refs/tags/v1")).unwrap_err().to_string();
+    let said = fetch(&pages, &remote.clone().at("refs/tags/v1")).unwrap_err().in_full();
     let tag = room.script("git -C origin rev-parse v1");
     let tag = tag.trim();
     assert_eq!(
@@ -183,7 +216,7 @@ fn an_object_that_is_not_what_its_id_says() {
         ),
     ] {
         room.script(&format!("cd origin; mv {0} kept; cp {1} {0}", place(there), place(instead)));
-        let said = fetch(&pages, &remote).unwrap_err().to_string();
+        let said = fetch(&pages, &remote).unwrap_err().in_full();
         assert_eq!(said.replace(&path, "R").replace(&head, "H"), words);
         room.script(&format!("cd origin; mv -f kept {}", place(there)));
     }
@@ -195,7 +228,7 @@ fn an_object_that_is_not_what_its_id_says() {
 #[test]
 fn a_pack_that_is_damaged() {
     let room = Room::new();
-    let text = |last: &str| (0..300).map(|line| format!("line {line}\n")).collect::<String>() + last;
+    let text = |last: &str| (0..300).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n") + last;
     let remote = room.remote("good", &[("a", &text("a")), ("b", &text("b")), ("c", "c")]);
     room.script("git -C good repack -qadf");
     let head = room.script("git -C good rev-parse main");
@@ -214,7 +247,7 @@ fn a_pack_that_is_damaged() {
              test ! -e x || mv x $p; test ! -e y || mv y $i"
         ));
         let pages = room.store().repository("pages").unwrap();
-        let error = fetch(&pages, &Remote::local(room.path.join("bad"))).expect_err(script).to_string();
+        let error = fetch(&pages, &Remote::local(room.path.join("bad"))).expect_err(script).in_full();
         assert!(
             ["is missing", "is damaged", "cannot be read", "cannot be copied"]
                 .iter()
@@ -256,7 +289,7 @@ fn a_tree_that_git_would_not_make() {
         let above = room.bad_tree("origin", &[("40000", b"dir", &bad)]);
         let top = room.bad_tree("origin", &[("40000", b"top", &above)]);
         let new = room.commit_tree("origin", &top);
-        let said = fetch(&pages, &remote).unwrap_err().to_string().replace(&path, "R");
+        let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
         assert_eq!(said, format!("the head {new} of R is refused: the tree {bad} at /top/dir: {words}"));
         assert_eq!(pages.head(), Some(head));
         assert_eq!(room.fsck(), "");
@@ -267,7 +300,7 @@ fn a_tree_that_git_would_not_make() {
         (("100644", b"file", &fine), format!("{fine} is a tree, where a blob is named")),
     ] {
         let new = room.commit_tree("origin", &room.bad_tree("origin", &[entry]));
-        let said = fetch(&pages, &remote).unwrap_err().to_string().replace(&path, "R");
+        let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
         assert_eq!(said, format!("the head {new} of R is refused: {words}"));
     }
     assert_eq!(pages.head(), Some(head));
@@ -287,10 +320,10 @@ fn directories_that_lie_too_deep() {
     let tree = room.script("git -C origin rev-parse main:").trim().to_owned();
     let new = room.commit_tree("origin", &room.bad_tree("origin", &[("40000", b"more", &tree)]));
     let path = room.path.join("origin").display().to_string();
-    let said = fetch(&pages, &remote).unwrap_err().to_string().replace(&path, "R");
+    let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
     assert_eq!(said, format!("the head {new} of R is refused: directories lie more than 256 deep, at /"));
     let new = room.push("origin", &[(&deep(crate::MAX_DEPTH + 1), "another")]);
-    let said = fetch(&pages, &remote).unwrap_err().to_string().replace(&path, "R");
+    let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
     let at = vec!["d"; crate::MAX_DEPTH].join("/");
     assert_eq!(said, format!("the head {new} of R is refused: directories lie more than 256 deep, at /{at}"));
     assert_eq!(pages.head(), Some(head));
@@ -309,7 +342,7 @@ fn our_own_repository_is_put_right_at_the_start() {
         "touch HEAD.lock config.lock refs/heads/served.lock shallow.lock objects/tmp_obj_x objects/pack/tmp_pack_x",
         "mkdir -p objects/12; : >objects/12/34567890123456789012345678901234567890",
     ] {
-        room.script(&format!("cd state/pages.git; {script}"));
+        room.script(&format!("cd state/git/pages.git; {script}"));
         assert_eq!(room.pages().head(), Some(head), "{script}");
         assert_eq!(room.fsck(), "", "{script}");
         assert_eq!(room.script("cd state; find . -name '*.lock' -o -name 'tmp_*'"), "");
@@ -333,7 +366,7 @@ fn our_own_repository_is_put_right_at_the_start() {
     ] {
         let blob = room.script("git -C origin rev-parse main:a.txt");
         let tree = room.script("git -C origin rev-parse main:");
-        room.script(&format!("cd state/pages.git; {script}"));
+        room.script(&format!("cd state/git/pages.git; {script}"));
         let pages = room.pages();
         let damage = pages.damage().map(ToString::to_string);
         let damage = damage

@@ -23,7 +23,7 @@ fn a_branch_is_fetched_and_followed() {
     assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
 
     // Only what is new is written: a blob, two trees, a commit.
-    let objects = || room.script("find state/pages.git/objects -type f | wc -l").trim().parse::<u32>().unwrap();
+    let objects = || room.script("find state/git/pages.git/objects -type f | wc -l").trim().parse::<u32>().unwrap();
     let before = objects();
     let second = [("a.txt", "one"), ("dir/b.txt", "new"), ("dir/deep/c.txt", "three")];
     let pushed = room.push("origin", &second);
@@ -31,7 +31,7 @@ fn a_branch_is_fetched_and_followed() {
     assert_eq!(objects() - before, 4);
     assert_eq!(files(&pages), owned(&second));
     assert_eq!(room.fsck(), "");
-    assert_eq!(room.script("git -C state/pages.git log --format=%H served").trim(), pushed.to_string());
+    assert_eq!(room.script("git -C state/git/pages.git log --format=%H served").trim(), pushed.to_string());
 }
 
 #[test]
@@ -60,10 +60,10 @@ fn many_objects_become_one_pack_and_few_stay_loose() {
     let pages = room.pages();
     moved(&pages, &remote);
     assert_eq!(files(&pages), many);
-    assert_eq!(room.script("ls state/pages.git/objects/pack | sed 's/.*[.]//' | sort").trim(), "idx\npack");
-    assert_eq!(room.script("find state/pages.git/objects/?? -type f | wc -l").trim(), "0");
+    assert_eq!(room.script("ls state/git/pages.git/objects/pack | sed 's/.*[.]//' | sort").trim(), "idx\npack");
+    assert_eq!(room.script("find state/git/pages.git/objects/?? -type f | wc -l").trim(), "0");
     assert_eq!(room.fsck(), "");
-    room.script("git verify-pack state/pages.git/objects/pack/*.idx");
+    room.script("git verify-pack state/git/pages.git/objects/pack/*.idx");
 }
 
 #[test]
@@ -149,10 +149,11 @@ fn a_force_push_is_followed_and_a_deleted_branch_keeps_its_head() {
     assert_eq!(files(&pages), owned(&[("a", "one")]));
 
     room.script("git -C origin update-ref -d refs/heads/main");
-    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone);
+    let path = room.path.join("origin").display().to_string();
+    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone(format!("{path} has no branch any more")));
     assert_eq!(pages.head(), Some(first));
     room.script(&format!("git -C origin update-ref refs/heads/other {}", first.id));
-    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone);
+    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone(format!("{path}: no branch main; it has other")));
     assert_eq!(room.pages().head(), Some(first));
     room.script(&format!("git -C origin update-ref refs/heads/main {}", first.id));
     assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);

@@ -1,15 +1,17 @@
 //! Following a remote: seen at once by the file watch, by the poll where there is none, and whoever asks.
 
 use std::{
+    fmt::Write as _,
+    fs,
     sync::{Arc, Mutex, mpsc},
     time::{Duration, Instant},
 };
 
-use super::support::{Room, files, moved, spawned};
+use super::support::{Room, files, id, moved};
 use crate::{Event, Fetched, Follower, Remote, Repository, Watcher};
 
 /// Longer than any test.
-const NEVER: Duration = Duration::from_secs(3600);
+const NEVER: Duration = Duration::from_hours(1);
 
 /// What a follower said, shortened.
 #[derive(Clone, Default)]
@@ -54,24 +56,27 @@ async fn two_hundred_pushes_are_each_seen_at_once() {
     head(&pages, |pages| pages.head().is_some()).await;
     follower.fetch().await.unwrap();
 
-    // One git for all: each push is a line to it, answered when the ref has moved.
-    let mut git = spawned(&room.path.join("origin"), "git fast-import --quiet --done");
+    // The objects first, so that a push is what the last step of Git's is: a ref that is renamed into its place.
+    let mut stream = String::new();
+    for number in 1..=200 {
+        let (contents, length) = (number.to_string(), number.to_string().len());
+        let from = if number == 1 { "refs/heads/main^0".to_owned() } else { format!(":{}", number - 1) };
+        write!(
+            stream,
+            "commit refs/heads/{number}\nmark :{number}\ncommitter a <a@b> {number} +0000\ndata 0\nfrom {from}\n\
+             M 100644 inline index.html\ndata {length}\n{contents}\n"
+        )
+        .unwrap();
+    }
+    room.feed("git -C origin fast-import --quiet", stream.as_bytes());
+    let refs = room.path.join("origin/refs/heads");
     let mut delays = Vec::new();
     for number in 1..=200 {
-        let contents = number.to_string();
-        let length = contents.len();
-        let commit = format!(
-            "commit refs/heads/main\ncommitter a <a@b> {number} +0000\ndata 0\nfrom refs/heads/main^0\n\
-             M 100644 inline index.html\ndata {length}\n{contents}\ncheckpoint\nprogress done\n"
-        )
-        .replace("from refs/heads/main^0\n", if number == 1 { "from refs/heads/main^0\n" } else { "" });
-        git.say(&commit);
-        // The checkpoint has moved the ref before this comes: what is measured is no less than the delay.
+        fs::copy(refs.join(number.to_string()), refs.join("main.lock")).unwrap();
         let mut heads = pages.heads();
         let begun = Instant::now();
-        git.hear("progress done");
-        let sought = u64::from(u32::try_from(number).unwrap());
-        let seen = heads.wait_for(|head| head.is_some_and(|head| head.committed == sought));
+        fs::rename(refs.join("main.lock"), refs.join("main")).unwrap();
+        let seen = heads.wait_for(|head| head.is_some_and(|head| head.committed == number));
         tokio::time::timeout(Duration::from_secs(2), seen).await.expect("seen within two seconds").unwrap();
         delays.push(begun.elapsed());
     }
@@ -79,8 +84,239 @@ async fn two_hundred_pushes_are_each_seen_at_once() {
     println!("median {:?}, p95 {:?}, most {:?}", delays[100], delays[190], delays[199]);
     assert!(delays[100] < Duration::from_millis(50), "{:?}", delays[100]);
     assert_eq!(files(&pages)[2], ("index.html".to_owned(), "200".to_owned()));
+    // The last is told after it was seen.
+    follower.fetch().await.unwrap();
     assert_eq!(log.said().iter().filter(|line| line.starts_with("Moved")).count(), 201);
     drop(follower);
     pages.settle().unwrap();
+    assert_eq!(room.fsck(), "");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_moves_the_branch_is_seen() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "0")]);
+    let pages = room.pages();
+    let _follower = Log::default().follow(&pages, &remote, &Watcher::default(), NEVER);
+    head(&pages, |pages| pages.head().is_some()).await;
+    room.script("git clone -q origin clone; git -C origin branch other; git -C clone config push.default current");
+    for script in [
+        "cd clone; echo 1 >a; git commit -qam 1; git push -q",
+        "cd clone; git commit -q --amend -m 2; git push -qf",
+        // By an alias of HEAD, packed, and with a new directory of refs.
+        "cd origin; git symbolic-ref HEAD refs/heads/other",
+        "cd clone; git push -qf origin main:other",
+        "cd origin; git symbolic-ref HEAD refs/heads/main; git pack-refs --all; git symbolic-ref HEAD refs/heads/other",
+        "cd clone; echo 3 >a; git commit -qam 3; git push -q origin main:other",
+        "cd clone; echo 4 >a; git commit -qam 4; git push -q origin main:refs/heads/new/dir/branch; cd ../origin; git symbolic-ref HEAD refs/heads/new/dir/branch",
+        "cd clone; echo 5 >a; git commit -qam 5; git push -q origin main:refs/heads/new/dir/branch",
+        "cd origin; git pack-refs --all; git gc -q --prune=now",
+        "cd clone; echo 6 >a; git commit -qam 6; git push -q origin main:refs/heads/new/dir/branch",
+    ] {
+        room.script(script);
+        let tip = room.script("git -C origin rev-parse HEAD");
+        head(&pages, |pages| pages.head().is_some_and(|head| head.id == id(&tip))).await;
+    }
+    assert_eq!(files(&pages), [("a".to_owned(), "6\n".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_directory_is_taken_in_when_it_changes() {
+    let room = Room::new();
+    room.script("mkdir -p site/dir; echo 0 >site/a");
+    let pages = room.pages();
+    let remote = Remote::local(room.path.join("site"));
+    let log = Log::default();
+    let follower = log.follow(&pages, &remote, &Watcher::default(), NEVER);
+    head(&pages, |pages| pages.head().is_some()).await;
+    follower.fetch().await.unwrap();
+    for (number, script) in [
+        "echo 1 >a",
+        "echo 2 >dir/b",
+        "mkdir -p new/deep",
+        "echo 3 >new/deep/c",
+        "chmod +x a",
+        "mv dir other",
+        "rm -r new",
+        "ln -s a link",
+        "echo 4 >x; mv x a",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        if script.starts_with("mkdir") {
+            // Nothing for Git in it, so no new head.
+            room.script(&format!("cd site; {script}"));
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
+        let before = pages.head();
+        let begun = Instant::now();
+        room.script(&format!("cd site; {script}"));
+        head(&pages, |pages| pages.head() != before).await;
+        assert!(begun.elapsed() < Duration::from_secs(2), "{number} {:?}", begun.elapsed());
+    }
+    let found: Vec<String> = files(&pages).into_iter().map(|(path, contents)| path + " " + contents.trim()).collect();
+    assert_eq!(found, ["a 4", "link a", "other/b 2"]);
+    // A burst is one revision, or a few.
+    let moved = || log.said().iter().filter(|line| line.starts_with("Moved")).count();
+    let before = moved();
+    room.script("cd site; for i in $(seq 100); do echo $i >f$i; done");
+    head(&pages, |pages| files(pages).len() == 103).await;
+    assert!(moved() - before <= 20, "{}", moved() - before);
+    // It becomes a repository.
+    room.script("cd site; git init -q; git add a; git commit -qm a");
+    head(&pages, |pages| files(pages).len() == 1).await;
+    room.script("cd site; echo 5 >a; git commit -qam a");
+    head(&pages, |pages| files(pages) == [("a".to_owned(), "5\n".to_owned())]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_cannot_be_watched_is_polled() {
+    let room = Room::new();
+    let pages = room.pages();
+    let path = room.path.join("origin");
+    let log = Log::default();
+    let follower = log.follow(&pages, &Remote::local(&path), &Watcher::default(), Duration::from_millis(50));
+    // It is not there; then it is, without a commit; then with one.
+    let error = follower.fetch().await.unwrap_err().to_string();
+    assert_eq!(error, format!("{}: there is nothing here; create it, or name another remote", path.display()));
+    room.script("git init -q --bare -b main new; mv new origin");
+    while !log.said().contains(&"Watching".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(follower.fetch().await.unwrap(), Fetched::Unborn);
+    room.push("origin", &[("a", "1")]);
+    head(&pages, |pages| pages.head().is_some()).await;
+    // Another takes its place: the watch is on the old one.
+    room.script("cp -r origin new; git -C new symbolic-ref HEAD refs/heads/main");
+    room.push("new", &[("a", "2")]);
+    room.script("mv origin old; mv new origin");
+    head(&pages, |pages| files(pages)[0].1 == "2").await;
+    room.script("git -C origin update-ref -d refs/heads/main");
+    let gone = format!("Gone(\"{} has no branch any more\")", path.display());
+    while !log.said().contains(&gone) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let said = log.said();
+    assert_eq!(said[0], format!("failed: {error}"), "{said:?}");
+    // Once more between the two renames, if it was looked for then.
+    assert!(said.iter().filter(|line| line.starts_with("failed")).count() <= 2, "{said:?}");
+    assert_eq!(said.iter().filter(|line| **line == gone).count(), 1, "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_is_refused_is_told_and_the_poll_goes_on() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "1")]);
+    let pages = room.pages();
+    let log = Log::default();
+    let _follower = log.follow(&pages, &remote, &Watcher::refusing(), Duration::from_millis(20));
+    head(&pages, |pages| pages.head().is_some()).await;
+    room.push("origin", &[("a", "2")]);
+    head(&pages, |pages| files(pages)[0].1 == "2").await;
+    let said = log.said();
+    let told: Vec<&String> = said.iter().filter(|line| line.starts_with("Polling")).collect();
+    assert_eq!(told, ["Polling(\"OS file watch limit reached.\")"], "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_missed_something_is_begun_anew() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "1")]);
+    let (pages, log, watcher) = (room.pages(), Log::default(), Watcher::default());
+    let follower = log.follow(&pages, &remote, &watcher, NEVER);
+    follower.fetch().await.unwrap();
+    let begun = || log.said().iter().filter(|line| *line == "Watching").count();
+    assert_eq!(begun(), 1);
+    follower.fetch().await.unwrap();
+    assert_eq!(begun(), 1);
+    watcher.complain();
+    follower.fetch().await.unwrap();
+    assert_eq!(begun(), 2);
+    room.push("origin", &[("a", "2")]);
+    head(&pages, |pages| files(pages)[0].1 == "2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_bindings_share_the_watches_of_one_repository() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "1")]);
+    room.script("git -C origin branch dev");
+    let (store, watcher) = (room.store(), Watcher::default());
+    let [one, two] = ["one", "two"].map(|name| store.repository(name).unwrap());
+    let log = Log::default();
+    let first = log.follow(&one, &remote, &watcher, NEVER);
+    let _second = log.follow(&two, &remote.clone().at("dev"), &watcher, NEVER);
+    head(&one, |pages| pages.head().is_some()).await;
+    head(&two, |pages| pages.head().is_some()).await;
+    // The end of the one takes nothing from the other.
+    first.fetch().await.unwrap();
+    drop(first);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    room.push("origin", &[("a", "2")]);
+    room.script("git -C origin update-ref refs/heads/dev main");
+    head(&two, |pages| files(pages)[0].1 == "2").await;
+    assert_eq!(files(&one)[0].1, "1");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_gets_what_was_there_when_they_asked() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "1")]);
+    let pages = room.pages();
+    let log = Log::default();
+    let follower = Arc::new(log.follow(&pages, &remote, &Watcher::refusing(), NEVER));
+    follower.fetch().await.unwrap();
+    let pushed = room.push("origin", &[("a", "2")]);
+    // Many at once: one fetch moves the head, and all see it.
+    let asking: Vec<_> = (0..50)
+        .map(|_| {
+            let (follower, pages) = (follower.clone(), pages.clone());
+            tokio::spawn(async move {
+                follower.fetch().await.unwrap();
+                pages.head().unwrap().id
+            })
+        })
+        .collect();
+    for one in asking {
+        assert_eq!(one.await.unwrap(), pushed);
+    }
+    assert_eq!(log.said().iter().filter(|line| line.starts_with("Moved")).count(), 2);
+}
+
+#[test]
+fn fetches_from_many_threads_never_put_an_older_head_over_a_newer_one() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "0")]);
+    let pages = room.pages();
+    moved(&pages, &remote);
+    let (sender, heads) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let sender = sender.clone();
+            scope.spawn(|| {
+                let sender = sender;
+                for _ in 0..40 {
+                    if let Fetched::Moved { revision, .. } = super::support::fetch(&pages, &remote).unwrap() {
+                        sender.send(revision.id).unwrap();
+                    }
+                }
+            });
+        }
+        for number in 1..20 {
+            room.push("origin", &[("a", &number.to_string())]);
+        }
+    });
+    super::support::fetch(&pages, &remote).unwrap();
+    assert_eq!(pages.head().unwrap().id.to_string(), room.script("git -C origin rev-parse main").trim());
+    drop(sender);
+    let history = room.script("git -C origin rev-list main");
+    let place = |id: String| history.lines().position(|line| line == id).unwrap();
+    let places: Vec<usize> = heads.iter().map(|id| place(id.to_string())).collect();
+    let mut sorted = places.clone();
+    sorted.sort_unstable_by(|a, b| b.cmp(a));
+    sorted.dedup();
+    assert_eq!(sorted.len(), places.len(), "each head was moved to once");
     assert_eq!(room.fsck(), "");
 }

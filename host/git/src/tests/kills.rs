@@ -7,7 +7,7 @@ use notify::{
     event::{ModifyKind, RenameMode},
 };
 
-use super::support::{Room, fetch, files, id, moved};
+use super::support::{InFull as _, Room, fetch, files, id, moved};
 use crate::Fetched;
 
 #[test]
@@ -35,7 +35,7 @@ fn a_kept_revision_outlives_the_remote_and_the_head() {
     assert_eq!(pages.snapshot(Some(kept.id)).unwrap().contents("a", 10).unwrap(), "kept");
     assert_eq!(room.fsck(), "");
     assert_eq!(
-        room.script("git -C state/pages.git for-each-ref --format='%(refname) %(objectname)'"),
+        room.script("git -C state/git/pages.git for-each-ref --format='%(refname) %(objectname)'"),
         format!(
             "refs/atoll/serving/router {kept}\nrefs/atoll/serving/site {kept}\nrefs/heads/served {}\n",
             forced.id,
@@ -43,7 +43,7 @@ fn a_kept_revision_outlives_the_remote_and_the_head() {
         )
     );
     // Git's own tidying, should somebody run it, takes neither.
-    room.script("cd state/pages.git; git pack-refs --all; git gc -q --prune=now");
+    room.script("cd state/git/pages.git; git pack-refs --all; git gc -q --prune=now");
     assert_eq!(pages.snapshot(Some(kept.id)).unwrap().contents("a", 10).unwrap(), "kept");
     assert_eq!(pages.kept("site").unwrap(), Some(kept.id));
 
@@ -54,7 +54,7 @@ fn a_kept_revision_outlives_the_remote_and_the_head() {
     pages.release("router").unwrap();
     pages.release("site").unwrap();
     assert_eq!(pages.kept("site").unwrap(), None);
-    assert_eq!(room.script("git -C state/pages.git for-each-ref --format='%(refname)'"), "refs/heads/served\n");
+    assert_eq!(room.script("git -C state/git/pages.git for-each-ref --format='%(refname)'"), "refs/heads/served\n");
     assert_eq!(room.fsck(), "");
 }
 
@@ -86,10 +86,10 @@ fn a_kill_after_any_file_leaves_a_clean_repository() {
         room.push("origin", &[("a", "between")]);
         room.push("origin", &new);
         // So that the watch misses nothing.
-        room.script("cd origin; git rev-list --objects main | cut -c-2 | sed 's,^,../state/pages.git/objects/,' | xargs mkdir -p");
+        room.script("cd origin; git rev-list --objects main | cut -c-2 | sed 's,^,../state/git/pages.git/objects/,' | xargs mkdir -p");
         room.script("cp -r state before");
         let pages = room.pages();
-        let (renamed, watcher) = renames(&room.path.join("state/pages.git"));
+        let (renamed, watcher) = renames(&room.path.join("state/git/pages.git"));
         let after = moved(&pages, &remote);
         let mut order: Vec<String> = Vec::new();
         while order.last().is_none_or(|last| last != "refs/heads/served") {
@@ -102,10 +102,11 @@ fn a_kill_after_any_file_leaves_a_clean_repository() {
         assert_eq!(order.len(), 2 + if few { 6 } else { 2 }, "{order:?}");
         room.script("mv state after");
         for killed in 0..order.len() {
-            room.script("rm -rf state; cp -r before state");
-            for file in &order[..killed] {
-                room.script(&format!("cp -f after/pages.git/{file} state/pages.git/{file}"));
-            }
+            let files = order[..killed].join(" ");
+            room.script(&format!(
+                "rm -rf state; cp -r before state; cd after/git/pages.git
+                 for file in {files}; do cp -f $file ../../../state/git/pages.git/$file; done"
+            ));
             assert_eq!(room.fsck(), "", "after {:?}", &order[..killed]);
             let pages = room.pages();
             assert_eq!(pages.head(), Some(before), "after {:?}", &order[..killed]);
@@ -116,14 +117,17 @@ fn a_kill_after_any_file_leaves_a_clean_repository() {
     }
 }
 
-/// The files that are renamed into place below `directory`, in that order, as long as the watcher lives.
+/// The files that are renamed into place below `directory`, or amended, in that order, as long as the watcher lives.
 fn renames(directory: &Path) -> (mpsc::Receiver<String>, notify::RecommendedWatcher) {
     let (sender, receiver) = mpsc::channel();
     let root = directory.to_owned();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         let event = event.unwrap();
-        if event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
-            sender.send(event.paths[0].strip_prefix(&root).unwrap().display().to_string()).unwrap();
+        let path = &event.paths[0];
+        let amended =
+            path.ends_with("refs/heads/served") && matches!(event.kind, EventKind::Modify(ModifyKind::Data(_)));
+        if amended || event.kind == EventKind::Modify(ModifyKind::Name(RenameMode::To)) {
+            sender.send(path.strip_prefix(&root).unwrap().display().to_string()).unwrap();
         }
     })
     .unwrap();
@@ -154,12 +158,12 @@ fn damage_found_while_reading_is_put_right_by_the_next_fetch() {
         if packed {
             // Somewhere in the middle, where the large one lies, or everywhere.
             room.script(
-                "cd state/pages.git/objects/pack; chmod u+w *; p=$(ls *.pack); s=$(stat -c %s $p)
+                "cd state/git/pages.git/objects/pack; chmod u+w *; p=$(ls *.pack); s=$(stat -c %s $p)
                  head -c 12 $p >x; head -c $((s - 32)) /dev/zero >>x; tail -c 20 $p >>x; cat x >$p; rm x",
             );
         } else {
             room.script(
-                "cd state/pages.git; for id in $(git rev-parse served:dir served:dir/a served:large); do
+                "cd state/git/pages.git; for id in $(git rev-parse served:dir served:dir/a served:large); do
                    o=objects/$(echo $id | sed 's,..,&/,'); chmod u+w $o; s=$(stat -c %s $o)
                    head -c $((s / 2)) $o >x; mv -f x $o; done",
             );
@@ -186,10 +190,10 @@ fn a_fetch_that_cannot_write_leaves_the_head() {
     let new = room.push("origin", &[("a", "two")]);
     // A file where a directory has to be: root is refused too.
     let blob = room.script("git -C origin rev-parse main:a");
-    let directory = room.path.join("state/pages.git/objects").join(&blob[..2]);
+    let directory = room.path.join("state/git/pages.git/objects").join(&blob[..2]);
     fs::write(&directory, "").unwrap();
     let path = room.path.join("origin").display().to_string();
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     assert_eq!(
         error,
         format!(
@@ -200,12 +204,12 @@ fn a_fetch_that_cannot_write_leaves_the_head() {
     assert_eq!(room.script("cd state; find . -name 'tmp_*'"), "");
     fs::remove_file(directory).unwrap();
     // A lock that somebody else holds.
-    fs::write(room.path.join("state/pages.git/refs/heads/served.lock"), "").unwrap();
-    let error = fetch(&pages, &remote).unwrap_err().to_string();
+    fs::write(room.path.join("state/git/pages.git/refs/heads/served.lock"), "").unwrap();
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
     assert_eq!(error, "our copy cannot be written: File exists (os error 17)");
     assert_eq!(pages.head(), Some(head));
     assert_eq!(room.fsck(), "");
-    fs::remove_file(room.path.join("state/pages.git/refs/heads/served.lock")).unwrap();
+    fs::remove_file(room.path.join("state/git/pages.git/refs/heads/served.lock")).unwrap();
     assert_eq!(moved(&pages, &remote).id, new);
     assert_eq!(room.fsck(), "");
 }
@@ -214,7 +218,7 @@ fn a_fetch_that_cannot_write_leaves_the_head() {
 fn a_remote_that_is_packed_anew_meanwhile_is_read_on() {
     let room = Room::new();
     let remote = room.remote("origin", &[("a", "one"), ("b", "two")]);
-    let objects = crate::objects::Objects::open(room.path.join("origin/objects")).unwrap();
+    let objects = crate::objects::Objects::open_remote(room.path.join("origin/objects")).unwrap();
     room.script("git -C origin gc -q --prune=now");
     let blob = id(&room.script("git -C origin rev-parse main:a"));
     assert_eq!(objects.whole(&blob, 100).unwrap().1, b"one");

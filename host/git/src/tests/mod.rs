@@ -7,3 +7,4 @@ mod following;
 mod kills;
 mod snapshots;
 mod support;
+mod tidying;

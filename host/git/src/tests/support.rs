@@ -1,6 +1,7 @@
 //! Remotes made by scripts with a fixed clock, and a store to fetch them into.
 
 use std::{
+    fmt::Write as _,
     io::Write as _,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -61,7 +62,7 @@ impl Room {
             stream += "from refs/heads/main^0\ndeleteall\n";
         }
         for (path, contents) in files {
-            stream += &format!("M 100644 inline {path}\ndata {}\n{contents}\n", contents.len());
+            write!(stream, "M 100644 inline {path}\ndata {}\n{contents}\n", contents.len()).unwrap();
         }
         stream += "get-mark :1\ndone\n";
         id(&self.feed(&format!("git -C {name} fast-import --quiet --force --done"), stream.as_bytes()))
@@ -90,7 +91,7 @@ impl Room {
 
     /// The state, opened anew, as after a start.
     pub(super) fn store(&self) -> Store {
-        Store::open(&self.path.join("state"), NonZeroUsize::new(8 << 20).unwrap(), SystemTime::now()).unwrap()
+        Store::open(&self.path.join("state/git"), NonZeroUsize::new(8 << 20).unwrap(), SystemTime::now()).unwrap()
     }
 
     /// Its repository `pages`.
@@ -101,7 +102,7 @@ impl Room {
     /// What `git fsck` says of it; nothing where it is clean. What nobody names is not a fault.
     pub(super) fn fsck(&self) -> String {
         let output =
-            shell(&self.path, "git -C state/pages.git fsck --full --strict --no-dangling 2>&1").output().unwrap();
+            shell(&self.path, "git -C state/git/pages.git fsck --full --strict --no-dangling 2>&1").output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         let said: Vec<&str> = said.lines().filter(|line| !line.starts_with("notice: ")).collect();
         if output.status.success() { said.join("\n") } else { format!("{}: {}", output.status, said.join("\n")) }
@@ -120,6 +121,16 @@ pub(super) fn anonymous() -> u64 {
     let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
+
+/// Errors with what is behind them.
+pub(super) trait InFull: std::error::Error + Sized {
+    fn in_full(&self) -> String {
+        let sources = std::iter::successors(self.source(), |error| (*error).source());
+        sources.fold(self.to_string(), |said, source| format!("{said}: {source}"))
+    }
+}
+
+impl<E: std::error::Error> InFull for E {}
 
 pub(super) fn fetch(repository: &Repository, remote: &Remote) -> Result<Fetched, FetchError> {
     repository.fetch(remote, now())

@@ -1,0 +1,140 @@
+//! A repository of ours stays small, and what is still used stays whole.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::support::{Room, drain, files, moved, now};
+use crate::{Remote, disk::lock};
+
+/// A hundred and fifty files of their own: a pack each time.
+fn many(room: &Room, round: usize) {
+    let texts: Vec<(String, String)> =
+        (0..150).map(|number| (format!("f{number}"), format!("{round} {number}"))).collect();
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(path, contents)| (&**path, &**contents)).collect();
+    room.push("origin", &texts);
+}
+
+#[test]
+fn packs_stay_few_and_what_is_used_stays_whole() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]);
+    let pages = room.pages();
+    moved(&pages, &remote);
+    let mut revisions = Vec::new();
+    for round in 0..24 {
+        many(&room, round);
+        revisions.push(moved(&pages, &remote).id);
+        // What is not too much stays as it is.
+        if round < 20 {
+            pages.tidy().unwrap();
+        }
+    }
+    drop(pages);
+    let packs = || room.script("ls state/git/pages.git/objects/pack/*.pack | wc -l").trim().parse::<usize>().unwrap();
+    let loose = || room.script("find state/git/pages.git/objects/?? -type f | wc -l").trim().parse::<usize>().unwrap();
+    let pages = room.pages();
+    assert_eq!((packs(), loose()), (24, 3));
+    assert_eq!(pages.0.objects.counts(), (24, 3));
+
+    // One is kept, one is open, one is the head; the others go.
+    pages.keep("site", Some(revisions[20])).unwrap();
+    let open = pages.snapshot(Some(revisions[21])).unwrap();
+    let reader = open.read("f7").unwrap();
+    assert_eq!(room.script("wc -l <state/git/pages.git/shallow").trim(), "24");
+    pages.tidy().unwrap();
+    assert_eq!((packs(), loose()), (1, 0));
+    assert_eq!(pages.0.objects.counts(), (1, 0));
+    assert_eq!(room.script("wc -l <state/git/pages.git/shallow").trim(), "3");
+    assert_eq!(room.fsck(), "");
+    assert_eq!(open.contents("f149", 100).unwrap(), "21 149");
+    let mut read = Vec::new();
+    drain(reader, |chunk| read.extend_from_slice(chunk));
+    assert_eq!(read, b"21 7");
+    assert_eq!(pages.snapshot(Some(revisions[20])).unwrap().contents("f0", 100).unwrap(), "20 0");
+    assert_eq!(files(&pages)[0], ("f0".to_owned(), "23 0".to_owned()));
+    assert_eq!(pages.verify(revisions[19]).unwrap_err().to_string(), format!("object {} is missing", revisions[19]));
+    // And what was open goes when it is closed.
+    drop(open);
+    pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
+    assert_eq!(pages.verify(revisions[21]).unwrap_err().to_string(), format!("object {} is missing", revisions[21]));
+    pages.verify(revisions[20]).unwrap();
+    assert_eq!(room.fsck(), "");
+    // It can be fetched again.
+    room.script(&format!("git -C origin update-ref refs/heads/main {}", revisions[19]));
+    assert_eq!(moved(&pages, &remote).id, revisions[19]);
+    assert_eq!(room.fsck(), "");
+}
+
+#[test]
+fn nobody_who_reads_meanwhile_notices() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]);
+    many(&room, 0);
+    // Half in packs, half loose.
+    let pages = room.pages();
+    moved(&pages, &remote);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let head = pages.head().unwrap();
+                    // It may have moved on, and been tidied away, before it was opened.
+                    let Ok(snapshot) = pages.snapshot(Some(head.id)) else { continue };
+                    for path in snapshot.children("").unwrap().iter().step_by(9).map(|entry| &entry.name) {
+                        // Not from memory.
+                        pages.0.cache.forget();
+                        snapshot.contents(path, 100).unwrap();
+                    }
+                }
+            });
+        }
+        let tidied = (1..12).try_for_each(|round| {
+            match round % 3 {
+                0 => _ = room.push("origin", &[("a", "x")]),
+                _ => many(&room, round),
+            }
+            pages.fetch(&remote, now()).map_err(|error| error.to_string())?;
+            pages.0.tidy(&mut lock(&pages.0.fetching)).map_err(|error| error.to_string())
+        });
+        stop.store(true, Ordering::Relaxed);
+        tidied.unwrap();
+    });
+    assert_eq!(room.fsck(), "");
+}
+
+/// A kill in the middle of it leaves the new pack and any part of the old files.
+#[test]
+fn a_kill_while_tidying_loses_nothing() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]);
+    many(&room, 0);
+    let pages = room.pages();
+    moved(&pages, &remote);
+    room.push("origin", &[("a", "x"), ("dir/b", "y")]);
+    let head = moved(&pages, &remote);
+    pages.keep("site", Some(head.id)).unwrap();
+    room.script("cp -r state before");
+    pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
+    drop(pages);
+    room.script("mv state after; cp before/git/pages.git/shallow after/git/pages.git/shallow");
+    let gone = room.script(
+        "cd before/git/pages.git; find objects -type f | while read f; do test -e ../../../after/git/pages.git/$f || echo $f; done",
+    );
+    let gone: Vec<&str> = gone.lines().collect();
+    assert_eq!(gone.len(), 7, "{gone:?}");
+    for killed in 0..=gone.len() {
+        let files = gone[killed..].join(" ");
+        room.script(&format!(
+            "rm -rf state; cp -r after state; cd before/git/pages.git
+             for file in {files}; do cp $file ../../../state/git/pages.git/$file; done"
+        ));
+        assert_eq!(room.fsck(), "", "{killed}");
+        let pages = room.pages();
+        assert_eq!(pages.head(), Some(head));
+        pages.verify(head.id).unwrap();
+        assert_eq!(
+            super::support::fetch(&pages, &Remote::local(room.path.join("origin"))).unwrap(),
+            crate::Fetched::Unchanged
+        );
+    }
+}
