@@ -3,7 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
@@ -129,7 +129,8 @@ impl Client {
                 (None, _) => return Err(failure.error),
             };
         }
-        let lease = self.connect(origin, &slot).await?;
+        // In a box: a request on a kept connection need not carry room for this.
+        let lease = Box::pin(self.connect(origin, &slot)).await?;
         self.exchange(origin, &slot, lease, request).await.map_err(|failure| failure.error)
     }
 
@@ -145,7 +146,11 @@ impl Client {
         match lease {
             Lease::Http1(mut connection) => {
                 for_http1(origin, &mut request);
-                match in_time(connection.exchange(request), self.options.head, progress).await {
+                let outcome = {
+                    let exchange = pin!(connection.exchange(request));
+                    in_time(exchange, self.options.head, progress).await
+                };
+                match outcome {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
                     Some(Err(error)) => Err(failure(origin, error, progress, !connection.heard())),
                     None => Err(timed_out(origin)),
@@ -153,7 +158,11 @@ impl Client {
             }
             Lease::Http2(mut shared) => {
                 for_http2(origin, &mut request);
-                match in_time(shared.sender.try_send_request(request), self.options.head, progress).await {
+                let outcome = {
+                    let exchange = pin!(shared.sender.try_send_request(request));
+                    in_time(exchange, self.options.head, progress).await
+                };
+                match outcome {
                     Some(Ok(response)) => Ok(response.map(Incoming::multiplexed)),
                     Some(Err(error)) => {
                         let reset = reset(error.error());
@@ -251,8 +260,11 @@ async fn open(origin: &Origin, slot: &Slot, stream: Stream) -> Result<Lease, Arc
 }
 
 /// `None` when nothing moved for `limit`: neither a head came, nor anything of the request's body was taken.
-async fn in_time<T>(exchange: impl Future<Output = T>, limit: Duration, progress: Option<&Progress>) -> Option<T> {
-    let mut exchange = pin!(exchange);
+async fn in_time<T>(
+    mut exchange: Pin<&mut impl Future<Output = T>>,
+    limit: Duration,
+    progress: Option<&Progress>,
+) -> Option<T> {
     let mut alarm = pin!(sleep_until(Instant::now() + limit));
     poll_fn(|cx| {
         if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {

@@ -49,24 +49,28 @@ impl Http1 {
     }
 
     /// Sends a request and waits for the head of its answer. After an error the connection is of no use.
-    pub(crate) async fn exchange(
+    pub(crate) fn exchange(
         &mut self,
         request: Request<Outgoing>,
-    ) -> Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>> {
+    ) -> impl Future<Output = Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>>> + use<'_> {
         self.heard.store(false, Relaxed);
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // Not in the future, which would hold the whole request.
+        let answer = self.sender.try_send_request(request);
         let driver = &mut self.driver;
-        let answer = poll_fn(|cx| {
-            // An error of the connection comes out of the answer.
-            let _ = driver.poll(cx);
-            answer.as_mut().poll(cx)
-        })
-        .await?;
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // Hands the stream over to whoever waits for the upgrade.
-            poll_fn(|cx| self.driver.poll(cx)).await;
+        async move {
+            let mut answer = pin!(answer);
+            let answer = poll_fn(|cx| {
+                // An error of the connection comes out of the answer.
+                let _ = driver.poll(cx);
+                answer.as_mut().poll(cx)
+            })
+            .await?;
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                // Hands the stream over to whoever waits for the upgrade.
+                poll_fn(|cx| driver.poll(cx)).await;
+            }
+            Ok(answer)
         }
-        Ok(answer)
     }
 
     /// Whether anything came from the peer since the last request was sent.

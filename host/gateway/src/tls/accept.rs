@@ -148,12 +148,13 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let deadline = tokio::time::Instant::now() + self.options.limit;
-        let handshake = async {
+        // In a box, so that a handshake's 8 KiB are not held for as long as the connection lives.
+        let handshake = Box::pin(async move {
             match hello::read(&mut socket).await {
                 Ok(hello) => self.answer(hello, socket, local, now).await,
                 Err(refusal) => Err(refuse(refusal, socket).await),
             }
-        };
+        });
         timeout_at(deadline, handshake).await.unwrap_or(Err(AcceptError::TimedOut))
     }
 

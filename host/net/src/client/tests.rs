@@ -1,7 +1,7 @@
 mod http1;
 mod http2;
 
-use std::{pin::Pin, task::Context};
+use std::task::Context;
 
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
