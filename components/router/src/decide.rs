@@ -269,6 +269,11 @@ mod tests {
                 &["contents a.test.toml"][..],
                 &["authority", "under /private", "under /api/v2", "under /away", "under /api"][..],
             ),
+            (
+                "a.test/x",
+                &["contents a.test.toml"],
+                &["authority", "under /private", "under /api/v2", "under /away", "under /api", "under /old"],
+            ),
             ("b.test/", &["contents b.test.toml", "contents *.test.toml", "contents _.toml", "root"], &["authority"]),
         ] {
             let (tree, request) = (branch(&[("a.test.toml", EXAMPLE)]), request(url));
