@@ -65,6 +65,10 @@ impl Fate {
         self.ended.cancel();
     }
 
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_cancelled()
+    }
+
     pub(crate) async fn abandoned(&self) {
         self.abandoned.cancelled().await;
     }
