@@ -2,6 +2,7 @@
 //! test writes down, and what they answer comes back as a value. It listens to nothing, dials nothing, opens no repository,
 //! and never decides what a component may do: that is the runtime's.
 
+pub mod cases;
 mod component;
 mod error;
 mod guest;
