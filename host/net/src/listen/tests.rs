@@ -184,7 +184,10 @@ async fn handed_over() {
     let [pid, count, expected] = ["LISTEN_PID", "LISTEN_FDS", "EXPECTED"].map(|name| std::env::var(name).unwrap());
     let take = || Inherited::take(Some(&pid), Some(&count), std::process::id()).unwrap();
     let mut inherited = take();
-    assert_eq!(inherited.left().map(|address| address.to_string()).collect::<Vec<_>>(), std::slice::from_ref(&expected));
+    assert_eq!(
+        inherited.left().map(|address| address.to_string()).collect::<Vec<_>>(),
+        std::slice::from_ref(&expected)
+    );
     assert_eq!(take().left().count(), 0, "once a process");
 
     let addresses = [expected.parse().unwrap(), "127.0.0.1:0".parse().unwrap()];

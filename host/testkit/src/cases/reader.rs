@@ -119,8 +119,11 @@ impl<'a> Table<'a> {
 }
 
 fn nearest(word: &str, known: &[&'static str]) -> Option<&'static str> {
-    let distance = |known: &&'static str| (strsim::damerau_levenshtein(word, known), *known);
-    known.iter().map(distance).filter(|(distance, _)| *distance <= 2).min().map(|(_, known)| known)
+    let near = |known: &&'static str| {
+        let distance = strsim::damerau_levenshtein(word, known);
+        (distance <= (known.len().min(word.len()) / 3).max(1)).then_some((distance, *known))
+    };
+    known.iter().filter_map(near).min().map(|(_, known)| known)
 }
 
 impl<'a> Entry<'a> {

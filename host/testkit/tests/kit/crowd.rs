@@ -53,7 +53,7 @@ async fn a_trap_ends_what_its_instance_carried_and_nothing_else() {
     assert_eq!(text(ask(&guest, "/trap").await).await, ended);
     assert_eq!(asleep.await.unwrap(), ended);
     let broken = body.collect().await.err().map(|error| error.to_string());
-    assert_eq!(broken.as_deref(), Some("the component trapped in the middle of the body"));
+    assert_eq!(broken.as_deref(), Some("the component ended in the middle of the body"));
     assert_eq!(text(ask(&guest, "/count").await).await.as_deref(), Ok("1\n"));
     assert_eq!(guest.usage().traps, 1);
     let log = bed.lines.all();

@@ -47,7 +47,7 @@ const MISDEEDS: &[(&str, Expected, &str)] = &[
     ),
     (
         "/trap-midbody",
-        Broken("some of the body\n", "the component trapped in the middle of the body"),
+        Broken("some of the body\n", "the component ended in the middle of the body"),
         "wasm trap: wasm `unreachable` instruction executed",
     ),
     ("/error-midbody", Broken("some of the body\n", "half way"), ""),
@@ -92,10 +92,10 @@ const MISDEEDS_OF_P2: &[(&str, Expected, &str)] = &[
     ("/sleep-midbody", Broken("some of the body\n", "the component gave no more of the body in time"), ""),
     (
         "/trap-midbody",
-        Broken("some of the body\n", "the component trapped in the middle of the body"),
+        Broken("some of the body\n", "the component ended in the middle of the body"),
         "wasm trap: wasm `unreachable` instruction executed",
     ),
-    ("/unfinished", Broken("some of the body\n", "the component trapped in the middle of the body"), ""),
+    ("/unfinished", Broken("some of the body\n", "the component ended in the middle of the body"), ""),
     ("/given-up", Broken("some of the body\n", ""), ""),
     ("/wrong-length", Broken("some of the body\n", ""), ""),
     ("/clock", Whole(200, "some of the body\n"), "SystemTime"),

@@ -2,12 +2,10 @@
 //! costs, and which generation serves.
 #![allow(clippy::unwrap_used, reason = "a test may")]
 
-#[cfg(any())]
 mod cases;
 mod crowd;
 mod faults;
 mod gone;
-#[cfg(any())]
 mod keeper;
 mod router;
 mod service;
