@@ -276,3 +276,121 @@ fn reason(words: &str, status: std::process::ExitStatus) -> LoadError {
         None => LoadError::Invalid(words.lines().last().unwrap_or("the compiler said nothing").trim().to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The smallest component: it imports and exports nothing.
+    const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
+
+    /// A compiler that gives what is in `code`, and writes down that it was run.
+    struct Child {
+        folder: tempfile::TempDir,
+        engine: Engine,
+    }
+
+    impl Child {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            fs::write(folder.path().join("code"), compile(EMPTY).unwrap()).unwrap();
+            Self { folder, engine: Engine::new().unwrap() }
+        }
+
+        fn load(&self) -> Result<Code, LoadError> {
+            let script = "cat >/dev/null; echo >>$0/runs; cat $0/code";
+            let arguments = ["-c".into(), script.into(), self.folder.path().into()];
+            Compiler::in_child("/bin/sh".into(), arguments.into(), Some(self.folder.path().join("kept")))
+                .load(&self.engine, EMPTY)
+        }
+
+        fn runs(&self) -> usize {
+            fs::read(self.folder.path().join("runs")).unwrap_or_default().len()
+        }
+
+        fn kept(&self) -> PathBuf {
+            let files: Vec<_> = fs::read_dir(self.folder.path().join("kept")).unwrap().collect();
+            let [Ok(file)] = &files[..] else { panic!("one file was to be kept: {files:?}") };
+            file.path()
+        }
+    }
+
+    /// The compiler's engine has no pool, and ours has one: what the first makes, the second must take.
+    #[test]
+    fn what_was_compiled_is_kept_and_loaded() {
+        let child = Child::new();
+        for _ in 0..3 {
+            let code = child.load().unwrap();
+            assert_eq!((code.digest(), code.surface().role), (Digest::of(EMPTY), None));
+        }
+        assert_eq!(child.runs(), 1);
+    }
+
+    #[test]
+    fn what_was_kept_and_is_damaged_is_compiled_again() {
+        let damages: [fn(&mut Vec<u8>); 5] = [
+            |kept| kept.clear(),
+            |kept| kept.truncate(31),
+            |kept| drop(kept.pop()),
+            |kept| kept[0] ^= 1,
+            |kept| {
+                let middle = kept.len() / 2;
+                kept[middle] ^= 1;
+            },
+        ];
+        let child = Child::new();
+        child.load().unwrap();
+        for (runs, damage) in (2..).zip(damages) {
+            let mut kept = fs::read(child.kept()).unwrap();
+            damage(&mut kept);
+            fs::write(child.kept(), &kept).unwrap();
+            child.load().unwrap();
+            assert_eq!(child.runs(), runs);
+            // And is whole again.
+            child.load().unwrap();
+            assert_eq!(child.runs(), runs);
+        }
+    }
+
+    /// Its own SHA-256 agrees, but it is none of this wasmtime's code.
+    #[test]
+    fn what_was_kept_and_is_no_code_is_compiled_again() {
+        let child = Child::new();
+        child.load().unwrap();
+        write_kept(&child.kept(), b"another version's").unwrap();
+        child.load().unwrap();
+        assert_eq!(child.runs(), 2);
+    }
+
+    #[test]
+    fn what_no_compiler_would_say_is_not_loaded() {
+        let child = Child::new();
+        fs::write(child.folder.path().join("code"), b"nonsense").unwrap();
+        assert!(matches!(child.load(), Err(LoadError::Invalid(_))));
+        assert!(fs::read_dir(child.folder.path().join("kept")).is_err(), "nothing is kept of it");
+    }
+
+    #[test]
+    fn why_a_child_ended_is_told() {
+        let engine = Engine::new().unwrap();
+        for (script, words) in [
+            ("echo 'line 1' >&2; echo 'not a component' >&2; exit 1", "can't be compiled: not a component"),
+            ("exit 1", "can't be compiled: the compiler said nothing"),
+            (
+                "echo \"thread 'x' has overflowed its stack\" >&2; kill -ABRT $$",
+                "can't be compiled: it is nested too deep, and overflows the compiler's stack",
+            ),
+            (
+                "echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$",
+                "can't be compiled within 2048 MiB of memory",
+            ),
+            ("kill -XCPU $$", "can't be compiled within 60 s"),
+            ("kill -SEGV $$", "can't be compiled: the compiler was ended by signal 11"),
+        ] {
+            let compiler = Compiler::in_child("/bin/sh".into(), vec!["-c".into(), script.into()], None);
+            assert_eq!(compiler.load(&engine, EMPTY).err().map(|error| error.to_string()).as_deref(), Some(words));
+        }
+        let missing = Compiler::in_child("/no/such".into(), Vec::new(), None).load(&engine, EMPTY).err();
+        assert!(matches!(missing, Some(LoadError::Compiler(_))), "{missing:?}");
+    }
+}

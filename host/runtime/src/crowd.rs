@@ -121,7 +121,7 @@ impl Crowd {
     }
 
     pub(crate) fn closed(&self) -> bool {
-        self.places.closed.load(Ordering::Acquire)
+        self.places.closed.load(Ordering::Acquire) || self.fate.is_abandoned()
     }
 
     /// What its bodies and it know of each other.
@@ -135,7 +135,8 @@ impl Crowd {
     }
 
     pub(crate) async fn ask(&self, request: http::Request<Upload>) -> Result<Taken, Failure> {
-        let ended = || Failure::NoResponse("what another request did has ended its instance".into());
+        // wasmtime does not say whose task it was that trapped.
+        let ended = || Failure::NoResponse("one of the requests in its instance has ended it".into());
         let (reply, answer) = oneshot::channel();
         self.jobs.send(Job { request, reply }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))

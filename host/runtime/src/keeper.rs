@@ -21,9 +21,11 @@ use crate::{
 
 /// Older generations that may still be at work beside the one that serves.
 const DRAINING: usize = 4;
-/// A proof that a newer change overtakes may go on for this long before it is given up, so that changes that come faster
-/// than proofs end can't keep all of them from serving.
+/// A proof that a newer change overtakes may go on for this long before it is given up.
 const GRACE: Duration = Duration::from_millis(250);
+/// After so many that were given up in a row one is left to end, so that changes that come faster than proofs can't keep
+/// all of them from serving.
+const OVERTAKEN: usize = 4;
 /// When to try again what may pass by itself.
 const RETRY: [Duration; 5] = [
     Duration::from_secs(1),
@@ -46,6 +48,8 @@ pub(crate) struct Keeper {
     prepares: Vec<(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>)>,
     retry: Option<Instant>,
     failures: usize,
+    /// Proofs in a row that were given up for a newer change.
+    overtaken: usize,
     /// To be served if today's table makes the whole fail.
     proved: Option<Inputs>,
 }
@@ -76,6 +80,7 @@ impl Keeper {
             prepares: Vec::new(),
             retry: None,
             failures: 0,
+            overtaken: 0,
             proved: start.proved,
         };
         if start.unchanged {
@@ -237,15 +242,27 @@ impl Keeper {
     async fn attempt(&mut self, candidate: Inputs) -> Option<Result<Generation, Disproof>> {
         let (runtime, name) = (self.runtime.clone(), self.shared.name.clone());
         let mut proof = Box::pin(async move { runtime.prove(&name, candidate).await });
-        let message = tokio::select! {
-            biased;
-            proved = &mut proof => return Some(proved),
-            message = self.messages.recv() => message,
-        };
-        // The sender is gone: the host is stopping.
-        let Some(message) = message else { return Some(proof.await) };
-        self.receive(message);
-        tokio::time::timeout(GRACE, proof).await.ok()
+        loop {
+            let message = tokio::select! {
+                biased;
+                proved = &mut proof => {
+                    self.overtaken = 0;
+                    return Some(proved);
+                }
+                message = self.messages.recv() => message,
+            };
+            // The sender is gone: the host is stopping.
+            let Some(message) = message else { return Some(proof.await) };
+            let overtakes = matches!(message, Message::Changed(..));
+            self.receive(message);
+            if overtakes {
+                break;
+            }
+        }
+        let grace = if self.overtaken < OVERTAKEN { GRACE } else { Duration::MAX };
+        let proved = tokio::time::timeout(grace, proof).await.ok();
+        self.overtaken = if proved.is_some() { 0 } else { self.overtaken + 1 };
+        proved
     }
 
     /// Writes down what was proved, and sends new requests there.
@@ -259,6 +276,10 @@ impl Keeper {
         }
         self.base = Draft::of(generation.inputs());
         self.waiting.retain(|waiting| !included.contains(&waiting.number));
+        if self.waiting.is_empty() {
+            // Before anybody is told that it serves.
+            self.shared.clear();
+        }
         let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);

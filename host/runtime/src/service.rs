@@ -245,7 +245,7 @@ impl Service {
         let fate = Fate::default();
         // Whoever waited may be gone before there is an answer.
         let unanswered = fate.guard();
-        let (failed, failure) = oneshot::channel();
+        let (failed, mut failure) = oneshot::channel();
         let (this, guests_fate) = (self.clone(), fate.clone());
         tokio::spawn(async move {
             let _running = this.engine.running();
@@ -277,6 +277,11 @@ impl Service {
         match response {
             Ok(Ok(response)) => {
                 unanswered.disarm();
+                // It may have trapped between its head and now; from now on it tells by itself.
+                failure.close();
+                if let Ok(failure @ Failure::Trapped(_)) = failure.try_recv() {
+                    self.trapped(&failure);
+                }
                 let length = length(&method, response.status(), response.headers());
                 let body = |body| Streamed::from_guest(VecDeque::new(), body, fate, timeout).of_length(length);
                 let response = response.map(|content| body(content).boxed_unsync());

@@ -23,8 +23,9 @@ use crate::BodyError;
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokenOff {
-    #[error("the component trapped in the middle of the body")]
-    Trapped,
+    /// It trapped, was reset, or returned without finishing it: the log says which.
+    #[error("the component ended in the middle of the body")]
+    Ended,
     #[error("the body is not as long as its content-length says")]
     WrongLength,
     #[error("the component gave no more of the body in time")]
@@ -63,6 +64,10 @@ impl Fate {
 
     pub(crate) fn end(&self) {
         self.ended.cancel();
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.is_cancelled()
     }
 
     pub(crate) async fn abandoned(&self) {
@@ -223,7 +228,7 @@ impl GuestRest {
         match frame {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Poll::Ready(Some(Err(broken(error)))),
-            None if self.fate.broken.load(Ordering::Acquire) => Poll::Ready(Some(Err(BrokenOff::Trapped.into()))),
+            None if self.fate.broken.load(Ordering::Acquire) => Poll::Ready(Some(Err(BrokenOff::Ended.into()))),
             None => {
                 self.fate.end();
                 Poll::Ready(None)

@@ -7,6 +7,7 @@ use std::{
 };
 
 use atoll_runtime::{Code, Compiler, Digest, Engine, Surface};
+use bytes::Bytes;
 use tokio::runtime;
 
 use crate::{Error, Guest, World};
@@ -27,16 +28,16 @@ impl Component {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Self::from_bytes(&name, &bytes)
+        Self::from_bytes(&name, bytes)
     }
 
     /// The same from memory; `name` is what it is called in the manifest.
     ///
     /// # Errors
     /// The bytes are no component that can be compiled.
-    pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(name: &str, bytes: impl Into<Bytes>) -> Result<Self, Error> {
         let load = |source| Error::Load { name: name.into(), source };
-        Ok(Self { name: name.into(), code: Shared::of_this_process()?.code(bytes).map_err(load)? })
+        Ok(Self { name: name.into(), code: Shared::of_this_process()?.code(bytes.into()).map_err(load)? })
     }
 
     pub fn name(&self) -> &str {
@@ -78,9 +79,9 @@ impl Shared {
         Ok(Self { engine, threads: threads.map_err(|error| error.to_string())?, compiled: Mutex::default() })
     }
 
-    fn code(&self, bytes: &[u8]) -> Result<Arc<Code>, atoll_runtime::LoadError> {
+    fn code(&self, bytes: Bytes) -> Result<Arc<Code>, atoll_runtime::LoadError> {
         let compiled =
-            self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(Digest::of(bytes)).or_default().clone();
+            self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(Digest::of(&bytes)).or_default().clone();
         // Held while it compiles: a second test that wants the same component waits for it.
         let mut compiled = compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(code) = &*compiled {

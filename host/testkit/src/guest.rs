@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use atoll_runtime::{Answer, Code, Decision, Disproof, Failure, Generation, Inputs, Problem, Runtime, Table};
+use atoll_runtime::{Answer, Code, Decision, Disproof, Failure, Generation, Inputs, Problem, Role, Runtime, Table};
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
@@ -66,6 +66,10 @@ impl Guest {
         let runtime = runtime.map_err(|error| Error::Engine(format!("{error:#}")))?.with_wall_clock(clock.wall_clock());
         let generation = runtime.assemble(&name, inputs.clone()).map_err(Error::Refused)?;
         Ok(Self { shared, runtime, name, inputs, generation, clock, lines, sent })
+    }
+
+    pub(crate) fn is_router(&self) -> bool {
+        self.generation.role() == Role::Router
     }
 
     /// Asks a router.

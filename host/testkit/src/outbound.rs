@@ -37,6 +37,11 @@ impl Canned {
         Self { body: body.into(), ..self }
     }
 
+    /// Its parts are those of an HTTP response.
+    pub(crate) fn can_be_sent(&self) -> bool {
+        self.response().is_some()
+    }
+
     fn response(&self) -> Option<http::Response<Body>> {
         let body = Full::new(self.body.clone()).map_err(|never| match never {}).boxed_unsync();
         let mut response = http::Response::new(body);

@@ -100,6 +100,10 @@ impl World {
         Self { limits, ..self }
     }
 
+    pub(crate) fn is_origin(text: &str) -> bool {
+        Origin::parse(text).is_some()
+    }
+
     /// What the runtime makes a generation of.
     pub(crate) fn inputs(&self, code: Arc<Code>, sent: &Arc<Sent>, lines: &Arc<Lines>) -> Result<Inputs, Error> {
         let mut branches = BTreeMap::new();
@@ -110,6 +114,9 @@ impl World {
         }
         let mut origins = BTreeMap::new();
         for (origin, answers) in &self.origins {
+            if let Some(path) = answers.iter().find(|(_, answer)| !answer.can_be_sent()).map(|(path, _)| path) {
+                return Err(Error::World(format!("{origin}{path}: its answer is no HTTP response")));
+            }
             let parsed = Origin::parse(origin).ok_or_else(|| {
                 Error::World(format!("\"{origin}\" is no origin: write https://NAME or https://NAME:PORT"))
             })?;

@@ -1,0 +1,78 @@
+//! Clients that go away: what they asked for is given up, and the instance is free.
+
+use std::{sync::Arc, time::Duration};
+
+use atoll_runtime::Generation;
+use http_body_util::BodyExt as _;
+
+use crate::support::{Bed, ask, short, text, until};
+
+/// Asks, and goes away: before there is an answer, or in the middle of its body.
+async fn leave(guest: &Arc<Generation>, target: &str, after_the_head: bool) {
+    let asking = {
+        let (guest, target) = (guest.clone(), target.to_owned());
+        tokio::spawn(async move { ask(&guest, &target).await })
+    };
+    if after_the_head {
+        let mut answer = asking.await.unwrap().unwrap();
+        answer.response.body_mut().frame().await.unwrap().unwrap();
+    } else {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        asking.abort();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_is_given_up() {
+    for (component, target, after_the_head) in [
+        ("mischief", "/loop", false),
+        ("mischief", "/sleep?ms=60000", false),
+        ("mischief", "/endless-body", true),
+        ("mischief", "/slow-body?ms=30&n=1000000", true),
+        ("mischief_p2", "/loop", false),
+        ("mischief_p2", "/sleep", false),
+        ("mischief_p2", "/loop-midbody", true),
+        ("mischief_p2", "/sleep-midbody", true),
+        ("mischief_p2", "/large", true),
+    ] {
+        let bed = Bed::new();
+        let guest = bed.service(&format!("examples/{component}.wasm"), short());
+        let at_rest = bed.holders();
+        leave(&guest, target, after_the_head).await;
+        until(target, || guest.usage().in_flight == 0).await;
+        // What is idle may stay.
+        until(target, || bed.holders() <= at_rest + guest.usage().instances * 4).await;
+        assert_eq!(guest.usage().traps, 0, "{component}{target}: {:?}", bed.lines.all());
+        text(ask(&guest, "/").await).await.unwrap();
+    }
+}
+
+/// A body that the host makes holds no instance: with one instance, a file that nobody reads keeps nobody waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_a_file_holds_no_instance() {
+    let bed = Bed::new();
+    let limits = atoll_testkit::Limits { instances: 1, ..short() };
+    let guest = bed.service("examples/mischief.wasm", limits);
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        slow.push(ask(&guest, "/read?path=big").await.unwrap());
+    }
+    until("the instance is free", || guest.usage().in_flight == 0).await;
+    assert_eq!(guest.usage().instances, 1);
+    assert_eq!(text(ask(&guest, "/").await).await.as_deref(), Ok("mischief\n"));
+    for answer in slow {
+        assert_eq!(answer.response.into_body().collect().await.unwrap().to_bytes().len(), 10 << 20);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_all_instances_are_busy_one_waits_and_is_told() {
+    let bed = Bed::new();
+    let limits = atoll_testkit::Limits { instances: 1, ..short() };
+    let guest = bed.service("examples/mischief.wasm", limits);
+    let busy = ask(&guest, "/slow-body?ms=20&n=1000").await.unwrap();
+    assert_eq!(text(ask(&guest, "/").await).await, Err("overloaded".into()));
+    drop(busy);
+    until("the instance is free", || guest.usage().in_flight == 0).await;
+    assert_eq!(text(ask(&guest, "/").await).await.as_deref(), Ok("mischief\n"));
+}

@@ -1,0 +1,397 @@
+//! Which generation of a component serves: proved before it does, each change for itself, and back after a restart.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use atoll_runtime::{
+    Blob, Branch, Change, Draft, Entry, Generation, Inputs, Ledger, Prepared, Slot, Start, Table, TreeAnswer,
+};
+use atoll_testkit::{Disproof, Limits, Tree};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+
+use crate::support::{Bed, ask, inputs, table, text, until, upstreams};
+
+const ROUTER: &str = "router.wasm";
+const SERVICE: &str = "examples/mischief.wasm";
+
+/// A route file of our router; the name of an upstream that is not there makes it a broken one.
+fn routes(upstream: &str) -> Tree {
+    Tree::new().file("a.test.toml", format!("upstream = \"{upstream}\"\n"))
+}
+
+fn pages(text: &str) -> Tree {
+    Tree::new().file("index.html", text.to_owned())
+}
+
+const BROKEN: &str = "a.test.toml:1: ";
+
+/// Writes down the revisions of what was proved.
+#[derive(Default)]
+struct Book(Mutex<Vec<BTreeMap<String, String>>>);
+
+impl Ledger for Book {
+    fn proved(&self, component: &str, generation: &Generation) -> Result<(), String> {
+        assert_eq!(component, "fixture");
+        self.0.lock().unwrap().push(generation.revisions().clone());
+        Ok(())
+    }
+}
+
+struct Place {
+    bed: Bed,
+    book: Arc<Book>,
+    slot: Arc<Slot>,
+}
+
+fn draft(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Draft {
+    let Inputs { code, table, branches, upstreams } = inputs(Bed::code(code), table, branches);
+    Draft { code: Some(code), table, branches, upstreams }
+}
+
+fn plain() -> Arc<Table> {
+    table(Limits::default(), None, 0)
+}
+
+impl Place {
+    fn start(start: Start) -> Self {
+        let (bed, book) = (Bed::new(), Arc::<Book>::default());
+        let slot = Slot::new(bed.runtime.clone(), book.clone(), "fixture".into(), start);
+        Self { bed, book, slot }
+    }
+
+    /// Begins with what stands today, and waits until it serves.
+    async fn serving(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Self {
+        let place = Self::start(Start { proved: None, unchanged: false, current: draft(code, table, branches) });
+        until("the first generation serves", || place.slot.serving().is_some()).await;
+        place
+    }
+
+    async fn change(&self, changes: Vec<Change>) -> Result<(), String> {
+        self.slot.change(changes).await.map_err(|disproof| disproof.to_string())
+    }
+
+    fn serves(&self, name: &str) -> String {
+        self.slot.serving().map(|serving| serving.revisions()[name].clone()).unwrap_or_default()
+    }
+
+    fn error(&self) -> Option<String> {
+        self.slot.error().map(|disproof| disproof.to_string())
+    }
+}
+
+fn branch(name: &str, tree: &Tree) -> Change {
+    Change::Branch(name.into(), tree.branch().unwrap())
+}
+
+fn revision(tree: &Tree) -> String {
+    tree.branch().unwrap().revision().into()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_serves_once_it_is_proved() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
+    let good = routes("site");
+    assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
+    assert_eq!((place.serves("routes"), place.error()), (revision(&good), None));
+    let written = place.book.0.lock().unwrap().iter().map(|revisions| revisions["routes"].clone()).collect::<Vec<_>>();
+    assert_eq!(written, [revision(&Tree::new()), revision(&good)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_proved_leaves_the_former_serving() {
+    let good = routes("site");
+    let place = Place::serving(ROUTER, plain(), &[("routes", &good)]).await;
+    let before = place.slot.serving().unwrap().id();
+    let told = place.change(vec![branch("routes", &routes("sight"))]).await.unwrap_err();
+    assert!(told.starts_with(BROKEN), "{told}");
+    assert_eq!(place.error(), Some(told.clone()));
+    assert_eq!((place.slot.serving().unwrap().id(), place.serves("routes")), (before, revision(&good)));
+    let log = place.bed.lines.all();
+    assert_eq!(log, [format!("not proved, the former goes on serving: {told}")]);
+    // Back to what serves: nothing is left to complain of, and nothing to prove.
+    assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
+    assert_eq!((place.slot.serving().unwrap().id(), place.error()), (before, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_branches_a_bad_one_holds_up_neither_the_other_nor_a_swap() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
+    let (bad, second, third) = (routes("sight"), pages("2"), pages("3"));
+    // Both at once, in either order.
+    let told = place.change(vec![branch("routes", &bad), branch("pages", &second)]).await.unwrap_err();
+    assert!(told.starts_with(BROKEN), "{told}");
+    assert_eq!((place.serves("routes"), place.serves("pages")), (revision(&routes("site")), revision(&second)));
+    let told = place.change(vec![branch("pages", &third), branch("routes", &bad)]).await.unwrap_err();
+    assert!(told.starts_with(BROKEN), "{told}");
+    assert_eq!((place.serves("routes"), place.serves("pages")), (revision(&routes("site")), revision(&third)));
+    // While it waits: a swap, to a component that finds nothing wrong with anything.
+    assert!(place.error().unwrap().starts_with(BROKEN));
+    assert_eq!(place.change(vec![Change::Code(Bed::code("examples/router_one.wasm"))]).await, Ok(()));
+    // Then the bad head is no longer bad, and serves as well.
+    assert_eq!((place.serves("routes"), place.error()), (revision(&bad), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_tried_again_with_what_comes_later() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site"))]).await;
+    let app = routes("app");
+    assert!(place.change(vec![branch("routes", &app)]).await.unwrap_err().starts_with(BROKEN));
+    assert_eq!(place.change(vec![Change::Upstreams(upstreams(&["app", "site"]))]).await, Ok(()));
+    assert_eq!((place.serves("routes"), place.error()), (revision(&app), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_swap_is_told_to_who_asked_for_it() {
+    let place = Place::serving(SERVICE, plain(), &[("pages", &pages("1"))]).await;
+    let told = place.change(vec![Change::Code(Bed::code("examples/invalid.wasm"))]).await;
+    assert_eq!(told, Err("index.html:3: the first problem; the second problem".into()));
+    let told = place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
+    assert!(told.starts_with("trapped at its start: "), "{told}");
+    assert_eq!(text(ask(&place.slot.serving().unwrap(), "/").await).await.as_deref(), Ok("mischief\n"));
+    // A push meanwhile serves under the old bytes.
+    let second = pages("2");
+    assert_eq!(place.change(vec![branch("pages", &second)]).await, Ok(()));
+    assert_eq!((place.serves("pages"), place.error().is_some()), (revision(&second), true));
+    assert_eq!(place.change(vec![Change::Code(Bed::code("examples/hello.wasm"))]).await, Ok(()));
+    let hello = text(ask(&place.slot.serving().unwrap(), "/").await).await;
+    assert_eq!((hello.as_deref(), place.error()), (Ok("Hello from a component\n"), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_serves_before_the_first_proof() {
+    let current = draft(ROUTER, plain(), &[("routes", &routes("sight"))]);
+    let place = Place::start(Start { proved: None, unchanged: false, current });
+    until("it is told", || place.error().is_some()).await;
+    assert!(place.slot.serving().is_none());
+    assert!(place.bed.lines.all()[0].starts_with("not proved, nothing serves: a.test.toml:1: "));
+    let good = routes("site");
+    assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
+    assert_eq!((place.serves("routes"), place.error()), (revision(&good), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_not_there_yet_is_waited_for() {
+    let mut current = draft(ROUTER, plain(), &[("routes", &routes("site"))]);
+    current.code = None;
+    let place = Place::start(Start { proved: None, unchanged: false, current });
+    until("it is told", || place.error().is_some()).await;
+    assert_eq!(place.error().as_deref(), Some("there is no component file yet"));
+    assert_eq!(place.change(vec![Change::Code(Bed::code(ROUTER))]).await, Ok(()));
+    assert_eq!((place.slot.serving().is_some(), place.error()), (true, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_proved_serves_again_at_once() {
+    // A head that no proof would pass, to see that none is made.
+    let proved = routes("sight");
+    let draft = draft(ROUTER, plain(), &[("routes", &proved)]);
+    let was = inputs(Bed::code(ROUTER), plain(), &[("routes", &proved)]);
+    let place = Place::start(Start { proved: Some(was), unchanged: true, current: draft });
+    assert_eq!(place.serves("routes"), revision(&proved));
+    assert_eq!(place.change(Vec::new()).await, Ok(()));
+    assert_eq!((place.error(), place.book.0.lock().unwrap().len()), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_proved_serves_where_todays_head_does_not() {
+    let (good, bad) = (routes("site"), routes("sight"));
+    let was = || inputs(Bed::code(ROUTER), plain(), &[("routes", &good)]);
+    for unchanged in [true, false] {
+        let current = draft(ROUTER, plain(), &[("routes", &bad)]);
+        let place = Place::start(Start { proved: Some(was()), unchanged, current });
+        until("today's head is told of", || place.error().is_some()).await;
+        until("the former serves", || place.slot.serving().is_some()).await;
+        assert_eq!(place.serves("routes"), revision(&good), "unchanged: {unchanged}");
+        assert!(place.error().unwrap().starts_with(BROKEN));
+        // The bad head waits on, and comes with what mends it.
+        assert_eq!(place.change(vec![Change::Upstreams(upstreams(&["sight", "site"]))]).await, Ok(()));
+        assert_eq!((place.serves("routes"), place.error()), (revision(&bad), None));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_a_changed_table_the_new_one_is_proved_first() {
+    let (old, new) = (routes("site"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
+    let today = table(Limits::default(), None, 1);
+    let was = inputs(Bed::code(ROUTER), today.clone(), &[("routes", &old)]);
+    let current = draft(ROUTER, today, &[("routes", &new)]);
+    let place = Place::start(Start { proved: Some(was), unchanged: false, current });
+    until("it serves", || place.slot.serving().is_some()).await;
+    assert_eq!((place.serves("routes"), place.error()), (revision(&new), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_changes_are_switched_to_together_or_not_at_all() {
+    let old = routes("site");
+    let place = Place::serving(ROUTER, plain(), &[("routes", &old)]).await;
+    let new = Tree::new().file("b.test.toml", "upstream = \"site\"\n");
+    let reload = |tree: &Tree| {
+        Change::Table(
+            table(Limits::default(), None, 1),
+            inputs(Bed::code(ROUTER), plain(), &[("routes", tree)]).branches,
+        )
+    };
+
+    let prepared = place.slot.prepare(vec![reload(&new)]).await.unwrap();
+    assert_eq!(place.serves("routes"), revision(&old), "proved, and not switched to");
+    drop(prepared);
+    let refused: Result<Prepared, Disproof> = place.slot.prepare(vec![reload(&routes("sight"))]).await;
+    let refused = refused.err().unwrap().to_string();
+    assert!(refused.starts_with(BROKEN), "{refused}");
+    assert_eq!((place.serves("routes"), place.error()), (revision(&old), None), "a reload that fails leaves no trace");
+
+    place.slot.prepare(vec![reload(&new)]).await.unwrap().switch().await;
+    assert_eq!((place.serves("routes"), place.error()), (revision(&new), None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_head_does_not_hold_up_a_reload() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site"))]).await;
+    assert!(place.change(vec![branch("routes", &routes("sight"))]).await.is_err());
+    let upstreams = Change::Upstreams(upstreams(&["other", "site"]));
+    place.slot.prepare(vec![upstreams]).await.unwrap().switch().await;
+    assert_eq!(place.slot.serving().unwrap().inputs().upstreams.len(), 2);
+    assert_eq!(place.serves("routes"), revision(&routes("site")));
+    assert!(place.error().unwrap().starts_with(BROKEN));
+}
+
+/// A branch from a slow disk, for as long as it is.
+struct Slow {
+    inner: Arc<dyn Branch>,
+    delays: Mutex<Vec<Duration>>,
+}
+
+impl Slow {
+    fn branch(name: &str, tree: &Tree, delays: &[u64]) -> Change {
+        let delays = Mutex::new(delays.iter().rev().map(|ms| Duration::from_millis(*ms)).collect());
+        Change::Branch(name.into(), Arc::new(Self { inner: tree.branch().unwrap(), delays }))
+    }
+
+    async fn wait(&self) {
+        let delay = self.delays.lock().unwrap().pop();
+        tokio::time::sleep(delay.unwrap_or_default()).await;
+    }
+}
+
+impl Branch for Slow {
+    fn revision(&self) -> &str {
+        self.inner.revision()
+    }
+    fn committed(&self) -> u64 {
+        self.inner.committed()
+    }
+    fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
+        self.inner.entry(path)
+    }
+    fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
+        Box::pin(async move {
+            self.wait().await;
+            self.inner.children(path).await
+        })
+    }
+    fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
+        self.inner.size(path)
+    }
+    fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
+        self.inner.contents(path, limit)
+    }
+    fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
+        self.inner.read(path)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_change_overtakes_a_proof() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
+    let (slow, quick) = (routes("site"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
+    let slot = place.slot.clone();
+    let change = Slow::branch("routes", &slow, &[4_000]);
+    let first = tokio::spawn(async move { slot.change(vec![change]).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let start = tokio::time::Instant::now();
+    assert_eq!(place.slot.drain().await, 0, "asked of a keeper that is busy");
+    assert_eq!(place.change(vec![branch("routes", &quick)]).await, Ok(()));
+    assert!(start.elapsed() < Duration::from_secs(2), "it waited for {:?}", start.elapsed());
+    let overtaken = first.await.unwrap().unwrap_err();
+    assert_eq!((overtaken.to_string().as_str(), overtaken.passing), ("overtaken by a newer change", true));
+    assert_eq!(place.serves("routes"), revision(&quick));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_come_faster_than_proofs_end_are_seen_all_the_same() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
+    let first = place.slot.serving().unwrap().id();
+    for n in 0..40 {
+        let tree = Tree::new().file("a.test.toml", format!("# {n}\nupstream = \"site\"\n"));
+        place.slot.notify(vec![Slow::branch("routes", &tree, &[400])]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if place.slot.serving().unwrap().id() != first {
+            return;
+        }
+    }
+    panic!("none of 40 changes in 2 s was ever proved");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_pass_later_is_tried_again() {
+    let hasty = table(Limits { timeout: Duration::from_millis(200), ..Limits::default() }, None, 0);
+    let place = Place::serving(ROUTER, hasty, &[("routes", &Tree::new())]).await;
+    let good = routes("site");
+    let told = place.change(vec![Slow::branch("routes", &good, &[1_000, 0])]).await;
+    assert_eq!(told, Err("did not start and validate within 200ms".into()));
+    until("it passes the second time", || place.serves("routes") == revision(&good)).await;
+    until("nothing is wrong any more", || place.error().is_none()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_that_fails_keeps_a_generation_from_serving() {
+    let place = Place::serving(SERVICE, plain(), &[("pages", &pages("1"))]).await;
+    let branches = || inputs(Bed::code(SERVICE), plain(), &[("pages", &pages("1"))]).branches;
+    let probed = |path| Change::Table(table(Limits::default(), Some(path), 2), branches());
+    let told = place.change(vec![probed("/status?code=500")]).await;
+    assert_eq!(told, Err("probe /status?code=500: 500 Internal Server Error".into()));
+    assert_eq!(place.change(vec![probed("/count")]).await, Ok(()));
+    // The probe had an instance of its own.
+    assert_eq!(text(ask(&place.slot.serving().unwrap(), "/count").await).await.as_deref(), Ok("1\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_flight_ends_on_the_old_generation_within_bounds() {
+    let place = Place::serving(SERVICE, plain(), &[("pages", &pages("0"))]).await;
+    let mut bodies = Vec::new();
+    for n in 1..=6 {
+        let answer = ask(&place.slot.serving().unwrap(), "/slow-body?ms=20&n=100").await.unwrap();
+        bodies.push(answer.response.into_body());
+        assert_eq!(place.change(vec![branch("pages", &pages(&n.to_string()))]).await, Ok(()));
+    }
+    // Four older generations may be at work: two were reset.
+    until("the oldest are reset", || place.slot.draining() == 4).await;
+    let mut ended = bodies.drain(..2).map(|body| tokio::spawn(body.collect())).collect::<Vec<_>>();
+    for body in ended.drain(..) {
+        assert_eq!(body.await.unwrap().err().map(|error| error.to_string()).as_deref(), Some(RESET));
+    }
+    let whole = tokio::spawn(bodies.remove(0).collect());
+    assert!(whole.await.unwrap().unwrap().to_bytes().ends_with(b"line 99\n"));
+    until("one of the four is done", || place.slot.draining() == 3).await;
+    assert_eq!(place.slot.drain().await, 3);
+    for body in bodies {
+        assert_eq!(body.collect().await.err().map(|error| error.to_string()).as_deref(), Some(RESET));
+    }
+    assert_eq!((place.slot.usage().requests, place.slot.draining()), (6, 0));
+}
+
+const RESET: &str = "the component ended in the middle of the body";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_generation_drains_for_as_long_as_its_table_says() {
+    let brief = table(Limits { drain: Duration::from_millis(100), ..Limits::default() }, None, 0);
+    let place = Place::serving(SERVICE, brief, &[("pages", &pages("0"))]).await;
+    let answer = ask(&place.slot.serving().unwrap(), "/slow-body?ms=20&n=100").await.unwrap();
+    assert_eq!(place.change(vec![branch("pages", &pages("1"))]).await, Ok(()));
+    let ended = answer.response.into_body().collect().await;
+    assert_eq!(ended.err().map(|error| error.to_string()).as_deref(), Some(RESET));
+}
