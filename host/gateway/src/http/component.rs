@@ -3,7 +3,7 @@
 
 use std::{fmt::Write as _, sync::Arc};
 
-use atoll_runtime::{Body, Decision, Failure, Generation, Head, Slot};
+use atoll_runtime::{Body, Decision, Failure, Generation, Head, Isolation, Slot};
 use futures_util::future::BoxFuture;
 
 /// A component's place in the host.
@@ -28,15 +28,6 @@ pub trait Live: Send + Sync + 'static {
         request: http::Request<Body>,
         isolation: Isolation,
     ) -> BoxFuture<'static, Result<Reply, Failure>>;
-}
-
-/// Which instances may carry a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Isolation {
-    /// Those that carry everybody's.
-    Shared,
-    /// One that answers no other request that could be remembered: it sees a credential, or may change its mind.
-    Own,
 }
 
 /// A component's answer to one request.
@@ -86,10 +77,10 @@ impl Live for Generation {
     fn handle(
         self: Arc<Self>,
         request: http::Request<Body>,
-        _: Isolation,
+        isolation: Isolation,
     ) -> BoxFuture<'static, Result<Reply, Failure>> {
         Box::pin(async move {
-            let answer = Generation::handle(&self, request).await?;
+            let answer = Generation::handle(&self, request, isolation).await?;
             let effects = answer.effects;
             Ok(Reply { response: answer.response, marked: Box::new(move || effects.marked()) })
         })

@@ -5,8 +5,6 @@ use http::{
     header::{CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE},
 };
 
-use atoll_runtime::FieldChange;
-
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
@@ -43,23 +41,11 @@ pub(super) fn strip(fields: &mut HeaderMap) {
     }
 }
 
-/// Makes a decision's changes, but for those to what frames a message: that is not for a guest to say about another's
-/// body.
-pub(super) fn change(fields: &mut HeaderMap, changes: &[FieldChange]) {
-    for change in changes {
-        let (FieldChange::Set(name, _) | FieldChange::Add(name, _) | FieldChange::Remove(name)) = change;
-        if *name != CONNECTION && *name != TRANSFER_ENCODING && *name != CONTENT_LENGTH && *name != UPGRADE && *name != TE {
-            change.apply(fields);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use atoll_runtime::FieldChange;
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{change, strip};
+    use super::strip;
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
@@ -95,24 +81,5 @@ mod tests {
             message,
             fields(&[("host", "a.test"), ("content-length", "3"), ("x-kept", "4"), ("trailer", "x-sum")])
         );
-    }
-
-    #[test]
-    fn a_decision_does_not_change_framing() {
-        let mut message = fields(&[("content-length", "3"), ("x-a", "1"), ("x-b", "2")]);
-        let name = HeaderName::from_static;
-        let value = HeaderValue::from_static;
-        change(
-            &mut message,
-            &[
-                FieldChange::Set(name("x-a"), value("9")),
-                FieldChange::Add(name("x-a"), value("8")),
-                FieldChange::Remove(name("x-b")),
-                FieldChange::Remove(name("content-length")),
-                FieldChange::Set(name("transfer-encoding"), value("chunked")),
-                FieldChange::Set(name("connection"), value("x-a")),
-            ],
-        );
-        assert_eq!(message, fields(&[("content-length", "3"), ("x-a", "9"), ("x-a", "8")]));
     }
 }
