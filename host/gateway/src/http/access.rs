@@ -236,8 +236,7 @@ mod tests {
             record.authority = Some(Arc::new(Authority::parse(b"a.test").unwrap()));
             record.status = Some(StatusCode::OK);
             record.bytes = 5;
-            record.upstream =
-                Some(Upstream { name: "site".into(), revision: Some("c0ffee".into()), remembered: true });
+            record.upstream = Some(Upstream { name: "site".into(), revision: Some("c0ffee".into()), remembered: true });
             record.complete = true;
         });
         assert_eq!(
@@ -268,14 +267,14 @@ mod tests {
 
     #[test]
     fn a_combined_line() {
-        let combined = line(Format::Combined, "/x?\"", |record| {
+        let combined = line(Format::Combined, "/x?y", |record| {
             record.status = Some(StatusCode::NOT_FOUND);
             record.bytes = 9;
             record.complete = true;
         });
         assert_eq!(
             combined,
-            "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /x?\\x22 HTTP/1.1\" 404 9 \"-\" \
+            "192.0.2.1 - - [06/Nov/1994:08:49:37 +0000] \"GET /x?y HTTP/1.1\" 404 9 \"-\" \
              \"curl \\x228\\x22\\x5C\\xC3\\xA9\"\n"
         );
     }

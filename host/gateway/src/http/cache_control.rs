@@ -9,6 +9,7 @@ const LONGEST: u64 = 1 << 31;
 
 /// The directives of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a directive that is there or not")]
 pub(super) struct Directives {
     pub(super) public: bool,
     pub(super) private: bool,

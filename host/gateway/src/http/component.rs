@@ -54,16 +54,15 @@ impl Live for Generation {
     }
 
     fn revision(&self) -> Arc<str> {
-        match self.revisions().len() {
-            1 => self.revisions().values().next().expect("there is one").as_str().into(),
-            _ => {
-                let mut revisions = String::new();
-                for (binding, revision) in self.revisions() {
-                    let _ = write!(revisions, "{}{binding}={revision}", if revisions.is_empty() { "" } else { " " });
-                }
-                revisions.into()
+        let mut revisions = String::new();
+        for (binding, revision) in self.revisions() {
+            if self.revisions().len() == 1 {
+                return revision.as_str().into();
             }
+            let separator = if revisions.is_empty() { "" } else { " " };
+            let _ = write!(revisions, "{separator}{binding}={revision}");
         }
+        revisions.into()
     }
 
     fn recall(&self, _: &Head<'_>) -> Option<Arc<Decision>> {

@@ -249,7 +249,13 @@ mod tests {
 
     #[test]
     fn what_does_not_shrink_is_not_encoded() {
-        let noise = encode(&"one and the same line\n".repeat(1000).into_bytes(), Coding::Gzip).unwrap();
+        let mut state = 1_u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            state.to_be_bytes()[0]
+        })
+        .take(4096)
+        .collect();
         assert_eq!(encode(&noise, Coding::Gzip), None);
         assert_eq!(encode(&noise, Coding::Brotli), None);
         assert_eq!(encode(b"text", Coding::Identity), None);

@@ -9,8 +9,6 @@ use std::{
 
 use tokio::sync::watch;
 
-use crate::http::limits::SHARED_WAIT;
-
 /// What became of a question that others wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Landing {
@@ -53,6 +51,10 @@ impl Flights {
 }
 
 impl Lead {
+    pub(super) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
     pub(super) fn land(self, landing: Landing) {
         self.landing.send_replace(landing);
     }
@@ -66,8 +68,9 @@ impl Drop for Lead {
 }
 
 impl Follow {
-    pub(super) async fn landing(mut self) -> Landing {
-        let landed = tokio::time::timeout(Duration::from_secs(SHARED_WAIT), self.0.changed()).await;
+    /// Waits as long as `patience`.
+    pub(super) async fn landing(mut self, patience: Duration) -> Landing {
+        let landed = tokio::time::timeout(patience, self.0.changed()).await;
         match landed {
             Err(_) => Landing::Alone,
             // Told, or dropped without a word: what stands there is the first or the last word.
@@ -81,6 +84,8 @@ mod tests {
     use std::time::Duration;
 
     use super::{Flights, Follow, Landing, Lead, Seat};
+
+    const LONG: Duration = Duration::from_mins(1);
 
     fn lead(flights: &Flights) -> Lead {
         match flights.board(b"key") {
@@ -104,7 +109,7 @@ mod tests {
             let (one, two) = (follow(&flights), follow(&flights));
             assert!(matches!(flights.board(b"another"), Seat::Lead(_)));
             lead.land(landing);
-            assert_eq!((one.landing().await, two.landing().await), (landing, landing));
+            assert_eq!((one.landing(LONG).await, two.landing(LONG).await), (landing, landing));
         }
         drop(lead(&flights));
     }
@@ -115,7 +120,7 @@ mod tests {
         let first = lead(&flights);
         let waiting = follow(&flights);
         drop(first);
-        assert_eq!(waiting.landing().await, Landing::Abandoned);
+        assert_eq!(waiting.landing(LONG).await, Landing::Abandoned);
         drop(lead(&flights));
     }
 
@@ -124,17 +129,15 @@ mod tests {
         let flights = Flights::default();
         let leading = lead(&flights);
         let (gone, stays) = (follow(&flights), follow(&flights));
-        drop(gone.landing());
+        drop(gone.landing(LONG));
         leading.land(Landing::Remembered);
-        assert_eq!(stays.landing().await, Landing::Remembered);
+        assert_eq!(stays.landing(LONG).await, Landing::Remembered);
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn nobody_waits_for_ever() {
         let flights = Flights::default();
         let _leading = lead(&flights);
-        let waiting = follow(&flights).landing();
-        let waited = tokio::time::timeout(Duration::from_secs(60), waiting).await;
-        assert_eq!(waited, Ok(Landing::Alone));
+        assert_eq!(follow(&flights).landing(Duration::from_millis(1)).await, Landing::Alone);
     }
 }

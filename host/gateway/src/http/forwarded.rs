@@ -3,10 +3,7 @@
 
 use std::{fmt::Write as _, net::IpAddr};
 
-use http::{
-    HeaderMap, HeaderName, HeaderValue,
-    header::FORWARDED,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 
 use crate::http::peer::{Network, Peer, Scheme};
 

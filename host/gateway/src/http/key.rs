@@ -62,6 +62,11 @@ impl Key {
         Self(key)
     }
 
+    /// The target without its query, whatever was changed or is asked of it.
+    pub(super) fn of_target(handed: &Handed<'_>) -> Self {
+        Self::of(&Handed { changes: &[], ..*handed })
+    }
+
     /// The key of an answer, from that of its path.
     pub(super) fn with_query(mut self, query: Option<&str>, rule: Option<&SearchRule>) -> Self {
         self.0[0] = Kind::Answer as u8;
@@ -127,7 +132,8 @@ mod tests {
 
     #[test]
     fn what_a_guest_could_tell_apart_has_another_key() {
-        let (none, one, two) = (fields(&[]), fields(&[("x-tenant", "a")]), fields(&[("x-tenant", "a"), ("x-tenant", "b")]));
+        let (none, one, two) =
+            (fields(&[]), fields(&[("x-tenant", "a")]), fields(&[("x-tenant", "a"), ("x-tenant", "b")]));
         let joined = fields(&[("x-tenant", "ab")]);
         let changes = [FieldChange::Remove(HeaderName::from_static("x-tenant"))];
         let base = Handed {

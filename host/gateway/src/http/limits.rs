@@ -1,5 +1,7 @@
 //! What one client may take. Each bound with its reason; the operator's own come with the manifest's table of limits.
 
+use std::time::Duration;
+
 /// Seconds from the end of a handshake to the end of the first head. Browsers open spare connections that stay silent for
 /// about as long; nothing of ours is held for them but the connection.
 pub(super) const FIRST_HEAD: u32 = 30;
@@ -38,8 +40,9 @@ pub(super) const CORK: usize = 32 * 1024;
 /// Bytes of a body that is taken off an instance at once, and of one that may be remembered.
 pub(super) const COLLECTED: u64 = 1024 * 1024;
 
-/// Seconds for which a client may pause in a body that somebody waits for.
-pub(super) const BODY_PAUSE: u64 = 60;
+/// How long a client may pause in a body that somebody waits for: shorter than what an upstream has for its head,
+/// so that the slow one is the one that is told.
+pub(super) const BODY_PAUSE: Duration = Duration::from_secs(30);
 
-/// Seconds that one request waits for another's answer before it asks for itself.
-pub(super) const SHARED_WAIT: u64 = 10;
+/// How long one request waits for another's answer before it asks for itself.
+pub(super) const SHARED_WAIT: Duration = Duration::from_secs(10);

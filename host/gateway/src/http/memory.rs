@@ -3,7 +3,6 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -12,25 +11,18 @@ use std::{
 };
 
 use http::HeaderName;
-use quick_cache::{OptionsBuilder, Weighter, sync::{Cache, DefaultLifecycle}};
 
 use crate::http::{
     access::Upstream,
-    key::{Handed, Key, Kind},
+    key::{Handed, Key},
     no_vary_search::SearchRule,
     recent::Recent,
     representation::Representation,
-    vary::Varies,
+    shelf::Shelf,
 };
 
-/// What an entry costs beside its bytes: the maps' own.
-const OVERHEAD: usize = 256;
 /// Longer keys are nobody's second request.
 const LONGEST_KEY: usize = 8 * 1024;
-/// Locks; more than there are threads that serve.
-const SHARDS: usize = 8;
-/// How many names a host's certificates and components come to, about, for the ghosts of what was evicted.
-const USUAL_WEIGHT: u64 = 8 * 1024;
 /// Targets whose answers an unsafe request has made stale, by hash: two that share a place are stale together.
 const TOUCHED: usize = 4096;
 
@@ -54,15 +46,25 @@ pub(super) enum Fresh {
 }
 
 impl Fresh {
-    /// Seconds that an answer is old, where its client is to know; none where it is stale.
-    pub(super) fn age(self, now: Instant) -> Option<Option<Duration>> {
+    pub(super) fn lasts(self, now: Instant) -> bool {
         match self {
-            Self::WhileGeneration => Some(None),
-            Self::For { since, age, lifetime } => {
-                let age = age + now.saturating_duration_since(since);
-                (age < lifetime).then_some(Some(age))
-            }
+            Self::WhileGeneration => true,
+            Self::For { lifetime, .. } => self.age(now).is_some_and(|age| age < lifetime),
         }
+    }
+
+    /// How old it is, where that matters.
+    pub(super) fn age(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::WhileGeneration => None,
+            Self::For { since, age, .. } => Some(age + now.saturating_duration_since(since)),
+        }
+    }
+}
+
+impl Remembered {
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.representation.weight()
     }
 }
 
@@ -75,11 +77,18 @@ pub(super) struct Tally {
     generation: AtomicU64,
 }
 
+impl Tally {
+    pub(super) fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn miss(&self) {
+        self.misses.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 pub(super) struct Memory {
-    cache: Cache<Box<[u8]>, Held, Weights, RandomState>,
-    hasher: RandomState,
-    /// What was not let in for the sake of others, once.
-    declined: Recent,
+    shelf: Shelf<Held>,
     /// What was asked for, and was not to be remembered.
     unremembered: Recent,
     touched: Box<[AtomicU64]>,
@@ -91,37 +100,21 @@ pub(super) struct Memory {
 #[derive(Clone)]
 enum Held {
     Search(Arc<SearchRule>),
-    Names { epoch: u64, names: Arc<[HeaderName]> },
-    /// With its weight when it was put here, and the touches before.
-    Answer { answer: Arc<Remembered>, weight: usize, touches: u64 },
-}
-
-#[derive(Clone)]
-struct Weights;
-
-impl Weighter<Box<[u8]>, Held> for Weights {
-    fn weight(&self, key: &Box<[u8]>, held: &Held) -> u64 {
-        let held = match held {
-            Held::Search(rule) => rule.weight(),
-            Held::Names { names, .. } => names.iter().map(|name| name.as_str().len() + size_of::<HeaderName>()).sum(),
-            Held::Answer { weight, .. } => *weight,
-        };
-        (OVERHEAD + key.len() + held) as u64
-    }
+    Names {
+        epoch: u64,
+        names: Arc<[HeaderName]>,
+    },
+    /// With the touches before it was asked for.
+    Answer {
+        answer: Arc<Remembered>,
+        touches: u64,
+    },
 }
 
 impl Memory {
     pub(super) fn new(bytes: u64) -> Self {
-        let options = OptionsBuilder::new()
-            .shards(SHARDS)
-            .weight_capacity(bytes)
-            .estimated_items_capacity(usize::try_from(bytes / USUAL_WEIGHT).unwrap_or(usize::MAX).max(32 * SHARDS))
-            .build()
-            .expect("both capacities are given");
         Self {
-            cache: Cache::with_options(options, Weights, RandomState::new(), DefaultLifecycle::default()),
-            hasher: RandomState::new(),
-            declined: Recent::default(),
+            shelf: Shelf::new(bytes),
             unremembered: Recent::default(),
             touched: (0..TOUCHED).map(|_| AtomicU64::new(0)).collect(),
             touches: AtomicU64::new(1),
@@ -131,12 +124,12 @@ impl Memory {
     }
 
     pub(super) fn resize(&self, bytes: u64) {
-        self.cache.set_capacity(bytes);
+        self.shelf.resize(bytes);
     }
 
     /// Bytes that are held.
     pub(super) fn weight(&self) -> u64 {
-        self.cache.weight()
+        self.shelf.weight()
     }
 
     /// The counters of a component, by its name.
@@ -149,17 +142,14 @@ impl Memory {
     pub(super) fn recall(&self, handed: &Handed<'_>, now: impl FnOnce() -> Instant) -> Option<Arc<Remembered>> {
         let path = Key::of(handed);
         // Without a query there is nothing to leave out: one look less.
-        let rule = handed.query.and_then(|_| match self.cache.get(path.bytes()) {
+        let rule = handed.query.and_then(|_| match self.shelf.get(path.bytes()) {
             Some(Held::Search(rule)) => Some(rule),
             _ => None,
         });
-        let mut key = path.with_query(handed.query, rule.as_deref());
-        let held = match self.cache.get(key.bytes())? {
+        let key = path.with_query(handed.query, rule.as_deref());
+        let held = match self.shelf.get(key.bytes())? {
             Held::Names { epoch, names } => {
-                let variant = key.clone().with_fields(epoch, &names, handed.fields);
-                let held = self.cache.get(variant.bytes())?;
-                key = Key::of(handed).with_query(handed.query, rule.as_deref());
-                held
+                self.shelf.get(key.clone().with_fields(epoch, &names, handed.fields).bytes())?
             }
             held => held,
         };
@@ -172,7 +162,7 @@ impl Memory {
             }
         }
         if answer.fresh != Fresh::WhileGeneration {
-            let stale = answer.fresh.age(now()).is_none() || self.touched(handed).load(Ordering::Acquire) > touches;
+            let stale = !answer.fresh.lasts(now()) || self.touched(handed).load(Ordering::Acquire) > touches;
             if stale {
                 return None;
             }
@@ -192,47 +182,45 @@ impl Memory {
     ) -> (Arc<Remembered>, bool) {
         let search = SearchRule::of(representation.head()).map(Arc::new);
         let path = Key::of(handed);
-        let search_key = search.as_ref().map(|rule| (path.bytes().into(), Held::Search(rule.clone())));
+        let search_key = search.is_some().then(|| path.clone());
         let mut key = path.with_query(handed.query, search.as_deref());
-        let weight = representation.weight() + size_of::<Remembered>();
         let answer = Arc::new(Remembered { representation, fresh, upstream, search });
-        if key.bytes().len() > LONGEST_KEY || !self.admits(key.bytes(), weight) {
+        let weight = answer.weight();
+        if key.bytes().len() > LONGEST_KEY || !self.shelf.admits(key.bytes(), weight) {
             return (answer, false);
         }
-        if let Some((key, rule)) = search_key {
-            self.cache.insert(key, rule);
+        if let (Some(key), Some(rule)) = (search_key, &answer.search) {
+            self.shelf.insert(key.bytes(), Held::Search(rule.clone()), rule.weight());
         }
         if let Some((epoch, names)) = self.names(&key, varies) {
             key = key.with_fields(epoch, &names, handed.fields);
         }
-        let held = Held::Answer { answer: answer.clone(), weight, touches };
-        self.cache.insert(key.bytes().into(), held);
+        self.shelf.insert(key.bytes(), Held::Answer { answer: answer.clone(), touches }, weight);
         (answer, true)
     }
 
     /// Weighs an answer again, of which an encoded form was made.
     pub(super) fn reweigh(&self, handed: &Handed<'_>, answer: &Arc<Remembered>) {
         let mut key = Key::of(handed).with_query(handed.query, answer.search.as_deref());
-        let mut held = self.cache.peek(key.bytes());
+        let mut held = self.shelf.peek(key.bytes());
         if let Some(Held::Names { epoch, names }) = held {
             key = key.with_fields(epoch, &names, handed.fields);
-            held = self.cache.peek(key.bytes());
+            held = self.shelf.peek(key.bytes());
         }
         if let Some(Held::Answer { answer: held, touches, .. }) = held
             && Arc::ptr_eq(&held, answer)
         {
-            let weight = answer.representation.weight() + size_of::<Remembered>();
-            let _ = self.cache.replace(key.bytes().into(), Held::Answer { answer: held, weight, touches }, true);
+            self.shelf.replace(key.bytes(), Held::Answer { answer: held, touches }, answer.weight());
         }
     }
 
     /// Whether an answer to this was lately not to be remembered, so that nobody should wait for another's.
     pub(super) fn is_unremembered(&self, key: &[u8]) -> bool {
-        self.unremembered.contains(self.hasher.hash_one(key))
+        self.unremembered.contains(self.shelf.hash(key))
     }
 
     pub(super) fn note_unremembered(&self, key: &[u8]) {
-        self.unremembered.insert(self.hasher.hash_one(key));
+        self.unremembered.insert(self.shelf.hash(key));
     }
 
     /// The number to remember an answer with: of the changes before its guest was asked.
@@ -258,29 +246,17 @@ impl Memory {
         let tallies = self.tallies.lock().unwrap_or_else(PoisonError::into_inner);
         let current: Vec<u64> = tallies.values().map(|tally| tally.generation.load(Ordering::Relaxed)).collect();
         drop(tallies);
-        self.cache.retain(|key, _| current.contains(&Key::generation(key)));
+        self.shelf.retain(|key| current.contains(&Key::generation(key)));
     }
 
     fn touched(&self, handed: &Handed<'_>) -> &AtomicU64 {
-        let hash = self.hasher.hash_one((handed.generation, handed.authority, handed.path));
-        let at = hash % TOUCHED as u64;
+        let at = self.shelf.hash(Key::of_target(handed).bytes()) % TOUCHED as u64;
         &self.touched[usize::try_from(at).expect("below 4096")]
-    }
-
-    /// Whether there is room; where there is none, whether this was asked for before.
-    fn admits(&self, key: &[u8], weight: usize) -> bool {
-        let full = self.cache.weight() + (weight + OVERHEAD) as u64 > self.cache.capacity() / 100 * 97;
-        let hash = self.hasher.hash_one(key);
-        if full && !self.declined.contains(hash) {
-            self.declined.insert(hash);
-            return false;
-        }
-        true
     }
 
     /// By which names the answers under a key are told apart: those known before, and these.
     fn names(&self, key: &Key, varies: &[HeaderName]) -> Option<(u64, Arc<[HeaderName]>)> {
-        let known = match self.cache.peek(key.bytes()) {
+        let known = match self.shelf.peek(key.bytes()) {
             Some(Held::Names { epoch, names }) => Some((epoch, names)),
             _ => None,
         };
@@ -295,7 +271,11 @@ impl Memory {
         let mut names: Vec<HeaderName> = known.map(|(_, names)| names.to_vec()).unwrap_or_default();
         names.extend(varies.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
         let (epoch, names) = (self.epochs.fetch_add(1, Ordering::Relaxed), Arc::<[HeaderName]>::from(names));
-        self.cache.insert(key.bytes().into(), Held::Names { epoch, names: names.clone() });
+        let weight = names.iter().map(|name| name.as_str().len() + size_of::<HeaderName>()).sum();
+        self.shelf.insert(key.bytes(), Held::Names { epoch, names: names.clone() }, weight);
         Some((epoch, names))
     }
 }
+
+#[cfg(test)]
+mod tests;

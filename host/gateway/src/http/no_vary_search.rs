@@ -120,7 +120,9 @@ enum Argument {
 /// One member of a dictionary, RFC 9651 section 4.2.2: its key, its argument, and what follows it. Of the values that a
 /// member may have, booleans and lists of strings, without parameters.
 fn member(text: &str) -> Option<(&str, Argument, &str)> {
-    let end = text.find(|letter: char| !matches!(letter, 'a'..='z' | '0'..='9' | '-' | '_' | '*' | '.')).unwrap_or(text.len());
+    let end = text
+        .find(|letter: char| !matches!(letter, 'a'..='z' | '0'..='9' | '-' | '_' | '*' | '.'))
+        .unwrap_or(text.len());
     let (key, rest) = text.split_at(end);
     let (argument, rest) = match rest.strip_prefix('=') {
         _ if key.is_empty() => return None,

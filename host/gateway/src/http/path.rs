@@ -5,17 +5,17 @@ use std::borrow::Cow;
 
 /// A path in its one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OneForm<'a> {
+pub(super) struct OneForm<'a> {
     /// Begins with one `/`.
-    pub path: Cow<'a, str>,
+    pub(super) path: Cow<'a, str>,
     /// Whether an encoded slash or a backslash was taken for a separator. Whoever gets the path as a text would not see it
     /// as one.
-    pub hidden_separator: bool,
+    pub(super) hidden_separator: bool,
 }
 
 /// Why a path has no such form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PathError {
+pub(super) enum PathError {
     #[error("path without a leading slash")]
     NotAbsolute,
     #[error("nul in the path")]
@@ -29,7 +29,7 @@ pub enum PathError {
 }
 
 /// Brings a path, without its query, to its one form. Allocates only where it isn't in it already.
-pub fn one_form(path: &str) -> Result<OneForm<'_>, PathError> {
+pub(super) fn one_form(path: &str) -> Result<OneForm<'_>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }
@@ -94,7 +94,10 @@ fn in_form(path: &[u8]) -> bool {
             Class::Percent => {
                 let Some(decoded) = escape(tail) else { return false };
                 let lower = tail[..2].iter().any(u8::is_ascii_lowercase);
-                if lower || decoded == 0 || matches!(class(decoded), Class::Unreserved | Class::Slash | Class::Backslash) {
+                if lower
+                    || decoded == 0
+                    || matches!(class(decoded), Class::Unreserved | Class::Slash | Class::Backslash)
+                {
                     return false;
                 }
                 rest = &tail[2..];

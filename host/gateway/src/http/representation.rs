@@ -6,13 +6,12 @@ use std::{
     time::SystemTime,
 };
 
-use atoll_runtime::Body;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{
-        ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
-        ETAG, IF_RANGE, LAST_MODIFIED, RANGE,
+        ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_LENGTH, CONTENT_RANGE,
+        CONTENT_TYPE, ETAG, IF_RANGE, LAST_MODIFIED, RANGE,
     },
 };
 use tokio::sync::OnceCell;
@@ -83,10 +82,18 @@ impl Representation {
 
     /// What a request gets.
     pub(super) fn answer(&self, asked: Asked<'_>) -> Outcome {
-        let form = match self.form(asked.fields) {
-            Ok(form) => form,
-            Err(coding) => return Outcome::Encode(coding),
-        };
+        match self.form(asked.fields) {
+            Ok(form) => self.of_form(form, asked),
+            Err(coding) => Outcome::Encode(coding),
+        }
+    }
+
+    /// The same, of the bytes as they are: nothing is worth making.
+    pub(super) fn answer_plainly(&self, asked: Asked<'_>) -> Outcome {
+        self.of_form(&self.identity, asked)
+    }
+
+    fn of_form(&self, form: &Form, asked: Asked<'_>) -> Outcome {
         if self.status != StatusCode::OK {
             return Outcome::Response(form.whole(self.status, asked.method));
         }
@@ -204,7 +211,7 @@ impl Form {
 /// What a request gets of an answer 200 that is not held whole: preconditions as ever, and one range, cut on the way.
 pub(super) fn stream(
     mut head: HeaderMap,
-    body: Body,
+    body: Stream,
     length: Option<u64>,
     asked: Asked<'_>,
 ) -> Result<Response<Payload>, Fault> {
@@ -222,12 +229,12 @@ pub(super) fn stream(
         (Wanted::One(span), Some(length)) => {
             head.insert(CONTENT_RANGE, span.content_range(length));
             head.insert(CONTENT_LENGTH, span.length().into());
-            let payload = Payload::stream(Stream::cut(body, span.first, span.length()));
+            let payload = Payload::stream(body.cut(span.first, span.length()));
             Ok(response(StatusCode::PARTIAL_CONTENT, head, payload))
         }
         // Several ranges of what passes by once would have to be in order, and apart: the whole it is.
         _ if *asked.method == Method::HEAD => Ok(response(StatusCode::OK, head, Payload::empty())),
-        _ => Ok(response(StatusCode::OK, head, Payload::stream(Stream::whole(body, length)))),
+        _ => Ok(response(StatusCode::OK, head, Payload::stream(body))),
     }
 }
 
@@ -278,7 +285,7 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::{Asked, Outcome, Representation, stream};
-    use crate::http::payload::Payload;
+    use crate::http::payload::{Payload, Stream};
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();
@@ -386,7 +393,8 @@ mod tests {
     async fn encoded_forms_are_representations_of_their_own() {
         let page = page(20_000);
         let plain = page.weight();
-        let (status, fields, brotli) = response(get(&page, Method::GET, &[("accept-encoding", "br, gzip")]).await).await;
+        let (status, fields, brotli) =
+            response(get(&page, Method::GET, &[("accept-encoding", "br, gzip")]).await).await;
         assert_eq!(status, 200);
         for field in ["content-encoding: br", "etag: \"a-br\"", "vary: accept-encoding", "content-type: text/html"] {
             assert!(fields.contains(&field.into()), "{field} in {fields:?}");
@@ -396,7 +404,9 @@ mod tests {
         let gzip = [("accept-encoding", "gzip"), ("if-none-match", "\"a-gzip\"")];
         let (status, fields, _) = response(get(&page, Method::GET, &gzip).await).await;
         assert_eq!(status, 304);
-        assert!(fields.contains(&"etag: \"a-gzip\"".into()) && !fields.iter().any(|f| f.starts_with("content-encoding")));
+        assert!(
+            fields.contains(&"etag: \"a-gzip\"".into()) && !fields.iter().any(|f| f.starts_with("content-encoding"))
+        );
         // The tag of one form is not that of another.
         let other = [("accept-encoding", "gzip"), ("if-none-match", "\"a\"")];
         assert_eq!(response(get(&page, Method::GET, &other).await).await.0, 200);
@@ -420,6 +430,7 @@ mod tests {
     #[tokio::test]
     async fn what_passes_by_is_cut() {
         let body = || http_body_util::Full::new(Bytes::from_static(b"0123456789")).map_err(Into::into).boxed_unsync();
+        let body = |length| Stream::whole(body(), length);
         for (length, request, status, text, head) in [
             (Some(10), &[][..], 200, "0123456789", &["accept-ranges: bytes", "content-length: 10", "etag: \"a\""][..]),
             (None, &[], 200, "0123456789", &["etag: \"a\""]),
@@ -444,7 +455,7 @@ mod tests {
         ] {
             let (request, method) = (fields(request), Method::GET);
             let asked = Asked { method: &method, fields: &request, now: SystemTime::now() };
-            let streamed = stream(fields(&[("etag", "\"a\"")]), body(), length, asked);
+            let streamed = stream(fields(&[("etag", "\"a\"")]), body(length), length, asked);
             let shown = match streamed {
                 Ok(response) => shown(response).await,
                 Err(fault) => (fault.status().as_u16(), vec![], Bytes::new()),

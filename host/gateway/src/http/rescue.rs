@@ -4,14 +4,18 @@
 use std::borrow::Cow;
 
 use atoll_runtime::Failure;
+use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
     header::{ACCEPT, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER},
 };
-use bytes::Bytes;
 
 use crate::http::{
-    authority::AuthorityError, payload::Payload, path::PathError, quality::{Quality, alternatives}, range::unsatisfied_range,
+    authority::AuthorityError,
+    path::PathError,
+    payload::Payload,
+    quality::{Quality, alternatives},
+    range::unsatisfied_range,
 };
 
 /// Why a request does not get what it asked for.
@@ -26,6 +30,9 @@ pub(super) enum Fault {
     Target,
     #[error("encoded separator in the path")]
     HiddenSeparator,
+    /// An upstream with `raw-path` gets what was sent, of which a prefix can't be taken that isn't there.
+    #[error("the path's prefix is spelled in another way")]
+    HiddenPrefix,
     #[error("not for this connection's certificate")]
     Misdirected,
     /// CONNECT and TRACE: nothing here is a tunnel, and no request comes back.
@@ -39,6 +46,8 @@ pub(super) enum Fault {
     Router(Failure),
     #[error("{0}")]
     Service(Failure),
+    #[error("the body broke off: {0}")]
+    Body(String),
     #[error("no upstream \"{0}\"")]
     NoUpstream(String),
     #[error("bad decision: {0}")]
@@ -60,7 +69,9 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Authority(_) | Self::Path(_) | Self::Target | Self::HiddenSeparator => StatusCode::BAD_REQUEST,
+            Self::Authority(_) | Self::Path(_) | Self::Target | Self::HiddenSeparator | Self::HiddenPrefix => {
+                StatusCode::BAD_REQUEST
+            }
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             Self::Method => StatusCode::NOT_IMPLEMENTED,
             Self::Absent => StatusCode::NOT_FOUND,
@@ -68,7 +79,7 @@ impl Fault {
             Self::Router(failure) => status(failure, StatusCode::INTERNAL_SERVER_ERROR),
             Self::Service(failure) => status(failure, StatusCode::BAD_GATEWAY),
             Self::Decision(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::NoUpstream(_) | Self::Unreachable(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
+            Self::Body(_) | Self::NoUpstream(_) | Self::Unreachable(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
             Self::Slow => StatusCode::GATEWAY_TIMEOUT,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
@@ -159,6 +170,7 @@ mod tests {
             (Fault::Path(PathError::AboveRoot), 400, Some("path leaves the root")),
             (Fault::Target, 400, Some("bad target")),
             (Fault::HiddenSeparator, 400, Some("encoded separator in the path")),
+            (Fault::HiddenPrefix, 400, Some("the path's prefix is spelled in another way")),
             (Fault::Misdirected, 421, Some("not for this connection's certificate")),
             (Fault::Method, 501, Some("method not implemented")),
             (Fault::Absent, 404, Some("nothing is there")),
@@ -174,6 +186,7 @@ mod tests {
             (Fault::Service(Failure::BadAnswer("x".into())), 502, Some("bad answer: x")),
             (Fault::Service(Failure::TimedOut), 504, Some("timed out")),
             (Fault::Service(Failure::Overloaded), 503, Some("overloaded")),
+            (Fault::Body("x".into()), 502, Some("the body broke off: x")),
             (Fault::NoUpstream("app".into()), 502, Some("no upstream \"app\"")),
             (Fault::Decision("x".into()), 500, Some("bad decision: x")),
             (Fault::Unreachable("refused".into()), 502, Some("upstream unreachable: refused")),

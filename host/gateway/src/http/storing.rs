@@ -8,10 +8,7 @@ use http::{
     header::{AGE, AUTHORIZATION, CACHE_CONTROL, DATE, EXPIRES, SET_COOKIE},
 };
 
-use crate::http::{
-    cache_control::Directives,
-    vary::Varies,
-};
+use crate::http::{cache_control::Directives, vary::Varies};
 
 /// Statuses that are understood well enough to be given again. A part, a 304 and a 412 answer one request alone.
 const LASTING: [StatusCode; 14] = [
@@ -48,7 +45,12 @@ pub(super) struct Terms {
 
 impl Terms {
     /// None where the answer may not be remembered: it doesn't ask for it by `public` or `s-maxage`, or it must not.
-    pub(super) fn of(request: &HeaderMap, method: &Method, answer: &http::response::Parts, now: SystemTime) -> Option<Self> {
+    pub(super) fn of(
+        request: &HeaderMap,
+        method: &Method,
+        answer: &http::response::Parts,
+        now: SystemTime,
+    ) -> Option<Self> {
         let fields = &answer.headers;
         let directives = Directives::of(fields.get_all(CACHE_CONTROL));
         let asks = directives.public || directives.s_maxage.is_some();
@@ -154,7 +156,11 @@ mod tests {
             (Method::GET, &[], 500, public, false),
             (Method::GET, &[], 503, public, false),
         ] {
-            assert_eq!(terms(&method, request, status, answer).is_some(), yes, "{method} {request:?} {status} {answer:?}");
+            assert_eq!(
+                terms(&method, request, status, answer).is_some(),
+                yes,
+                "{method} {request:?} {status} {answer:?}"
+            );
         }
     }
 
@@ -183,7 +189,11 @@ mod tests {
             (&[("cache-control", "public, max-age=60"), ("age", "old")], 60, u32::MAX.into()),
         ] {
             let terms = terms(&Method::GET, &[], 200, answer).unwrap();
-            assert_eq!((terms.lifetime, terms.age), (Duration::from_secs(lifetime), Duration::from_secs(age)), "{answer:?}");
+            assert_eq!(
+                (terms.lifetime, terms.age),
+                (Duration::from_secs(lifetime), Duration::from_secs(age)),
+                "{answer:?}"
+            );
         }
     }
 
