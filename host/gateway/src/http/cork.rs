@@ -1,0 +1,220 @@
+//! A writer that gathers: HTTP asks for a flush after each response, and each would be a TLS record and a system call. A
+//! flush is taken as a note here, and done when the connection's task has nothing more to do. The buffer is there only
+//! while something is in it.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::http::{connections::Watch, limits::CORK};
+
+/// The side that HTTP writes to.
+pub(super) struct Corked<I>(Arc<Mutex<Cork<I>>>);
+
+/// The side of the connection's task. Never locked by two at once: both sides live in one task.
+pub(super) struct Opener<I>(Arc<Mutex<Cork<I>>>);
+
+struct Cork<I> {
+    io: I,
+    watch: Arc<Watch>,
+    gathered: Vec<u8>,
+    /// Of `gathered`, what has left.
+    left: usize,
+    /// Whether anything was written since the last flush.
+    dirty: bool,
+    failure: Option<io::Error>,
+}
+
+pub(super) fn cork<I>(io: I, watch: Arc<Watch>) -> (Corked<I>, Opener<I>) {
+    let cork = Cork { io, watch, gathered: Vec::new(), left: 0, dirty: false, failure: None };
+    let cork = Arc::new(Mutex::new(cork));
+    (Corked(cork.clone()), Opener(cork))
+}
+
+impl<I: AsyncWrite + Unpin> Opener<I> {
+    /// Sends what was gathered, as far as the client takes it. Wakes the task when it takes more. An error is told to
+    /// whoever writes next.
+    pub(super) fn open(&self, cx: &mut Context<'_>) {
+        let mut cork = lock(&self.0);
+        if !cork.dirty {
+            return;
+        }
+        match cork.flush(cx) {
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+            Poll::Ready(Err(error)) => {
+                cork.dirty = false;
+                cork.failure = Some(error);
+                // Nobody writes to a connection that waits for its client: let it find out.
+                cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+impl<I: AsyncWrite + Unpin> Cork<I> {
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.send(cx))?;
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.dirty = false;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Empties the buffer.
+    fn send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.left < self.gathered.len() {
+            let written = ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered[self.left..]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.watch.moved();
+            self.left += written;
+        }
+        self.gathered = Vec::new();
+        self.left = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
+        let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.dirty |= length > 0;
+        if self.gathered.len() + length > CORK {
+            ready!(self.send(cx))?;
+        }
+        if length > CORK {
+            // What is large goes by without a copy.
+            let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
+            self.watch.moved();
+            return Poll::Ready(Ok(written));
+        }
+        if self.gathered.capacity() == 0 && length > 0 {
+            self.gathered.reserve_exact(CORK);
+        }
+        for slice in slices {
+            self.gathered.extend_from_slice(slice);
+        }
+        Poll::Ready(Ok(length))
+    }
+}
+
+impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let mut cork = lock(&self.0);
+        if let Some(failure) = cork.failure.take() {
+            return Poll::Ready(Err(failure));
+        }
+        Pin::new(&mut cork.io).poll_read(cx, buffer)
+    }
+}
+
+impl<I: AsyncWrite + Unpin> AsyncWrite for Corked<I> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        lock(&self.0).write(cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        lock(&self.0).write(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    /// Done by the opener.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(lock(&self.0).failure.take().map_or(Ok(()), Err))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut cork = lock(&self.0);
+        ready!(cork.flush(cx))?;
+        Pin::new(&mut cork.io).poll_shutdown(cx)
+    }
+}
+
+fn lock<I>(cork: &Mutex<Cork<I>>) -> MutexGuard<'_, Cork<I>> {
+    cork.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{io, sync::Arc, task::Poll};
+
+    use futures_util::future::poll_fn;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+    use super::{CORK, Corked, Opener, cork};
+    use crate::http::connections::Connections;
+
+    fn corked(buffer: usize) -> (Corked<DuplexStream>, Opener<DuplexStream>, DuplexStream) {
+        let (near, far) = tokio::io::duplex(buffer);
+        let entry = Arc::new(Connections::default()).enter();
+        let (corked, opener) = cork(near, entry.watch.clone());
+        (corked, opener, far)
+    }
+
+    async fn open(opener: &Opener<DuplexStream>) {
+        poll_fn(|cx| {
+            opener.open(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_flushed_leaves_when_it_is_opened() {
+        let (mut corked, opener, mut far) = corked(1 << 20);
+        for part in ["one ", "two ", "three"] {
+            corked.write_all(part.as_bytes()).await.unwrap();
+            corked.flush().await.unwrap();
+        }
+        let mut buffer = [0; 64];
+        let early = tokio::time::timeout(std::time::Duration::from_millis(5), far.read(&mut buffer)).await;
+        assert!(early.is_err());
+        open(&opener).await;
+        let read = far.read(&mut buffer).await.unwrap();
+        assert_eq!(&buffer[..read], b"one two three");
+        assert_eq!(super::lock(&opener.0).gathered.capacity(), 0, "given back");
+    }
+
+    #[tokio::test]
+    async fn more_than_it_gathers_waits_for_the_client() {
+        let (mut corked, opener, mut far) = corked(1024);
+        let part = vec![b'x'; CORK / 2];
+        corked.write_all(&part).await.unwrap();
+        corked.write_all(&part).await.unwrap();
+        let third = tokio::time::timeout(std::time::Duration::from_millis(5), corked.write_all(&part)).await;
+        assert!(third.is_err(), "nobody read");
+        let reading = tokio::spawn(async move {
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            all.len()
+        });
+        corked.write_all(&part).await.unwrap();
+        // Larger than the cork, and past it.
+        corked.write_all(&vec![b'y'; CORK * 3]).await.unwrap();
+        corked.shutdown().await.unwrap();
+        drop((corked, opener));
+        assert_eq!(reading.await.unwrap(), CORK / 2 * 3 + CORK * 3);
+    }
+
+    #[tokio::test]
+    async fn an_error_is_told_to_who_writes_next() {
+        let (mut corked, opener, far) = corked(1024);
+        drop(far);
+        corked.write_all(b"x").await.unwrap();
+        open(&opener).await;
+        assert_eq!(corked.write_all(b"y").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

@@ -1,0 +1,42 @@
+//! What hangs on a response until its last byte has left: the connection is busy that long, and the log's line is written
+//! then.
+
+use crate::http::{access::Record, connections::Busy};
+
+pub(super) struct Ending {
+    busy: Option<Busy>,
+    record: Option<Box<Record>>,
+}
+
+impl Ending {
+    pub(super) fn new(busy: Busy, record: Option<Box<Record>>) -> Self {
+        Self { busy: Some(busy), record }
+    }
+
+    /// The line to be, where one is wanted.
+    pub(super) fn record(&mut self) -> Option<&mut Record> {
+        self.record.as_deref_mut()
+    }
+
+    /// Bytes of the body have left.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        if let Some(record) = &mut self.record {
+            record.bytes += bytes as u64;
+        }
+    }
+
+    /// The body broke off.
+    pub(super) fn broke(&mut self, error: &(dyn std::error::Error + 'static)) {
+        if let Some(record) = &mut self.record {
+            record.error = Some(error.to_string().into());
+        }
+    }
+
+    /// The body has ended. Without this, whoever read it went away.
+    pub(super) fn complete(&mut self) {
+        self.busy = None;
+        if let Some(mut record) = self.record.take() {
+            record.complete = true;
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! To a URL: the request as the host knows it, to the first of its origins that can be reached. Bodies stream both ways.
+
+use std::{borrow::Cow, sync::Arc};
+
+use atoll_net::{Incoming, SendError};
+use atoll_runtime::{Decision, Forwarding, under};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{CONTENT_LENGTH, EXPECT, HOST},
+    request::Parts,
+};
+
+use crate::http::{
+    access::Upstream,
+    edge::{House, failed},
+    forwarded, hop,
+    inbound::{Inbound, moved},
+    payload::Payload,
+    rescue::Fault,
+    roster::Named,
+    service::forwarding,
+    upload::{Fate, Upload},
+    visit::{Answering, Visit},
+};
+
+/// Answers a request that was decided to be this upstream's.
+pub(super) fn answer(
+    house: &House,
+    named: &Arc<Named>,
+    decision: Arc<Decision>,
+    inbound: &Inbound,
+    request: Request<hyper::body::Incoming>,
+    mut visit: Visit,
+) -> Answering {
+    visit.answered_by(|| Upstream { name: named.name.clone(), revision: None, remembered: false });
+    let (mut parts, body) = request.into_parts();
+    let target = match target(&parts.uri, inbound, forwarding(&decision), named.upstream.raw_path) {
+        Ok(target) => target,
+        Err(fault) => return failed(visit, &fault, &Request::from_parts(parts, ())),
+    };
+    fields(house, inbound, forwarding(&decision), &mut parts.headers);
+    parts.uri = target;
+    let named = named.clone();
+    Answering::later(async move {
+        match send(&named, &parts, body).await {
+            Ok(response) => {
+                let response = received(response, &parts.method, &named);
+                match response {
+                    Ok(response) => visit.pass(response, &forwarding(&decision).response_fields),
+                    Err(fault) => visit.fail(&fault, &parts.method, &parts.headers),
+                }
+            }
+            Err(fault) => visit.fail(&fault, &parts.method, &parts.headers),
+        }
+    })
+}
+
+/// Tries one origin after the other, for as long as nothing was sent.
+async fn send(named: &Named, parts: &Parts, body: hyper::body::Incoming) -> Result<Response<Incoming>, Fault> {
+    let (mut upload, mut fate) = Upload::new(body);
+    let mut unreachable = String::new();
+    for (at, origin) in named.upstream.origins.iter().enumerate() {
+        let mut request = Request::new(upload);
+        *request.method_mut() = parts.method.clone();
+        *request.uri_mut() = parts.uri.clone();
+        request.headers_mut().clone_from(&parts.headers);
+        let error = match named.upstream.client.send(origin, request).await {
+            Ok(response) => return Ok(response),
+            Err(SendError::Connect(error)) => error.to_string(),
+            Err(error) => return Err(fault(error, &fate)),
+        };
+        if at > 0 {
+            unreachable.push_str("; ");
+        }
+        unreachable.push_str(&error);
+        let Some(body) = fate.returned() else { break };
+        (upload, fate) = Upload::new(body);
+    }
+    Err(Fault::Unreachable(unreachable))
+}
+
+fn fault(error: SendError, fate: &Fate) -> Fault {
+    match error {
+        _ if fate.stalled() => Fault::ClientStalled,
+        SendError::Connect(error) => Fault::Unreachable(error.to_string()),
+        SendError::TimedOut { .. } => Fault::Slow,
+        SendError::Broken { .. } | SendError::Request { .. } | SendError::Connection { .. } => {
+            Fault::Broken(error.to_string())
+        }
+    }
+}
+
+/// What an upstream's response is to the client.
+fn received(response: Response<Incoming>, method: &Method, named: &Named) -> Result<Response<Payload>, Fault> {
+    let (mut head, body) = response.into_parts();
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Fault::Broken("it switched protocols, which nobody asked for".into()));
+    }
+    hop::strip(&mut head.headers);
+    let empty = *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if empty && *method != Method::HEAD {
+        head.headers.remove(CONTENT_LENGTH);
+    }
+    let payload = if empty { Payload::empty() } else { Payload::upstream(body, named.upstream.patience) };
+    Ok(Response::from_parts(head, payload))
+}
+
+/// Path and query as they go out: in the one form, or as they were sent.
+fn target(sent: &Uri, inbound: &Inbound, forwarding: &Forwarding, raw: bool) -> Result<Uri, Fault> {
+    let path = if raw {
+        // What is taken off has to be there in so many letters.
+        if forwarding.strip.as_ref().is_some_and(|prefix| !under(sent.path(), prefix)) {
+            return Err(Fault::HiddenPrefix);
+        }
+        sent.path()
+    } else if inbound.hidden_separator {
+        return Err(Fault::HiddenSeparator);
+    } else {
+        inbound.path(sent)
+    };
+    let path = moved(path, forwarding);
+    let target = match sent.query() {
+        Some(query) => Cow::Owned(format!("{path}?{query}")),
+        None => path,
+    };
+    Uri::try_from(&*target).map_err(|error| Fault::Decision(error.to_string()))
+}
+
+/// The request's fields as they go out.
+fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mut HeaderMap) {
+    hop::strip(fields);
+    // The client's wait ends when its body is read.
+    fields.remove(EXPECT);
+    let authority = inbound.authority();
+    fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
+    forwarded::tell(fields, &house.line.peer, inbound.origin, &authority);
+    for change in &forwarding.request_fields {
+        change.apply(fields);
+    }
+}

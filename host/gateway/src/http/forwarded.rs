@@ -1,0 +1,178 @@
+//! What is told about the client behind us: `X-Forwarded-*`, out of what the host knows. A claim counts only where a proxy
+//! that the operator trusts makes it.
+
+use std::{fmt::Write as _, net::IpAddr};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
+
+use crate::http::peer::{Network, Peer, Scheme};
+
+pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+
+/// Who asks, and how it got to the first of us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Origin {
+    pub(super) client: IpAddr,
+    pub(super) scheme: Scheme,
+}
+
+/// Takes the claims out of a request, but for those of a trusted proxy, and says who asks.
+pub(super) fn settle(fields: &mut HeaderMap, peer: &Peer, trusted: &[Network]) -> Origin {
+    let address = peer.address.ip().to_canonical();
+    let mut origin = Origin { client: address, scheme: peer.scheme() };
+    if !fields.keys().any(is_claim) {
+        return origin;
+    }
+    if trusted.iter().any(|network| network.contains(address)) {
+        origin.client = client(fields, address, trusted);
+        match fields.get_all(PROTO).iter().next_back().map(HeaderValue::as_bytes) {
+            Some(b"https") => origin.scheme = Scheme::Https,
+            Some(b"http") => origin.scheme = Scheme::Http,
+            _ => {}
+        }
+        // It says the same in other words, which we would have to keep true.
+        fields.remove(FORWARDED);
+    } else {
+        let claims: Vec<_> = fields.keys().filter(|name| is_claim(name)).cloned().collect();
+        for name in claims {
+            fields.remove(name);
+        }
+    }
+    origin
+}
+
+/// Tells what `settle` found, to whoever gets the request next.
+pub(super) fn tell(fields: &mut HeaderMap, peer: &Peer, origin: Origin, authority: &str) {
+    let mut hops = String::new();
+    for hop in fields.get_all(FOR).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty()) {
+        let _ = write!(hops, "{hop}, ");
+    }
+    let _ = write!(hops, "{}", peer.address.ip().to_canonical());
+    fields.insert(FOR, HeaderValue::try_from(hops).expect("parts of field values, and an address"));
+    fields.insert(PROTO, HeaderValue::from_static(origin.scheme.name()));
+    if !fields.contains_key(HOST) {
+        fields.insert(HOST, HeaderValue::try_from(authority).expect("an authority is ASCII"));
+    }
+}
+
+/// Whether a field says something about the client that we know better.
+fn is_claim(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || name.as_str() == "x-real-ip"
+}
+
+/// The last address that no trusted proxy has: each of them appends whom it heard.
+fn client(fields: &HeaderMap, peer: IpAddr, trusted: &[Network]) -> IpAddr {
+    let mut client = peer;
+    for value in fields.get_all(FOR).iter().rev() {
+        for hop in value.to_str().unwrap_or_default().rsplit(',').map(str::trim) {
+            let Some(address) = address(hop) else { return client };
+            client = address;
+            if !trusted.iter().any(|network| network.contains(address)) {
+                return client;
+            }
+        }
+    }
+    client
+}
+
+/// An address, with or without a port.
+fn address(hop: &str) -> Option<IpAddr> {
+    let address = hop.parse().or_else(|_| hop.parse::<std::net::SocketAddr>().map(|address| address.ip())).ok()?;
+    Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    use super::{settle, tell};
+    use crate::{
+        http::peer::{Network, Peer, Scheme},
+        tls::Protocol,
+    };
+
+    fn peer(address: &str) -> Peer {
+        Peer { address: address.parse().unwrap(), port: 80, protocol: Protocol::Http1, certificate: None }
+    }
+
+    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut fields = HeaderMap::new();
+        for (name, value) in pairs {
+            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        fields
+    }
+
+    #[test]
+    fn a_strangers_claims_are_taken_out() {
+        let peer = peer("[::ffff:192.0.2.1]:999");
+        let mut claimed = fields(&[
+            ("x-forwarded-for", "1.2.3.4"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.test"),
+            ("x-forwarded-prefix", "/evil"),
+            ("forwarded", "for=1.2.3.4"),
+            ("x-real-ip", "1.2.3.4"),
+            ("x-other", "kept"),
+        ]);
+        let origin = settle(&mut claimed, &peer, &[Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()]);
+        assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.1", Scheme::Http));
+        assert_eq!(claimed, fields(&[("x-other", "kept")]));
+        tell(&mut claimed, &peer, origin, "a.test:8080");
+        assert_eq!(
+            claimed,
+            fields(&[
+                ("x-other", "kept"),
+                ("x-forwarded-for", "192.0.2.1"),
+                ("x-forwarded-proto", "http"),
+                ("x-forwarded-host", "a.test:8080"),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_trusted_proxys_are_kept() {
+        let peer = peer("10.0.0.1:999");
+        let trusted = [Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()];
+        let mut claimed = fields(&[
+            ("x-forwarded-for", "6.6.6.6, 192.0.2.7"),
+            ("x-forwarded-for", "10.9.9.9"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "outside.test"),
+            ("forwarded", "for=192.0.2.7"),
+        ]);
+        let origin = settle(&mut claimed, &peer, &trusted);
+        assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.7", Scheme::Https));
+        tell(&mut claimed, &peer, origin, "inside.test");
+        assert_eq!(
+            claimed,
+            fields(&[
+                ("x-forwarded-for", "6.6.6.6, 192.0.2.7, 10.9.9.9, 10.0.0.1"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-host", "outside.test"),
+            ])
+        );
+    }
+
+    #[test]
+    fn who_asks_behind_trusted_proxies() {
+        let trusted = [Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()];
+        for (hops, client) in [
+            ("", "10.0.0.1"),
+            ("192.0.2.7", "192.0.2.7"),
+            ("192.0.2.7:1234", "192.0.2.7"),
+            ("[2001:db8::1]:1234", "2001:db8::1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("192.0.2.7, unknown", "10.0.0.1"),
+            ("192.0.2.7, unknown, 10.2.2.2", "10.2.2.2"),
+            ("10.3.3.3, 10.2.2.2", "10.3.3.3"),
+        ] {
+            let mut fields = fields(&[]);
+            fields.insert(super::FOR, HeaderValue::try_from(hops).unwrap());
+            let origin = settle(&mut fields, &peer("10.0.0.1:999"), &trusted);
+            assert_eq!(origin.client.to_string(), client, "{hops}");
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The HTTP side of the host, as the assembly holds it: made once, given a roster at each load, and asked to serve each
+//! connection.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::http::{
+    access::Sink,
+    clock::Clock,
+    connections::Connections,
+    edge::{Challenges, House},
+    flight::Flights,
+    memory::Memory,
+    peer::Peer,
+    roster::{Roster, Table},
+    serve,
+};
+
+/// What the gateway is made of.
+pub struct Capabilities {
+    pub challenges: Arc<dyn Challenges>,
+    /// Where the access log goes.
+    pub sink: Arc<dyn Sink>,
+    pub clock: Arc<dyn Clock>,
+}
+
+pub struct Gateway {
+    pub(super) table: ArcSwap<Table>,
+    pub(super) memory: Memory,
+    pub(super) flights: Flights,
+    pub(super) challenges: Arc<dyn Challenges>,
+    pub(super) clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+    connections: Arc<Connections>,
+}
+
+/// How often a component's requests that could be were answered out of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remembering {
+    pub hits: u64,
+    pub misses: u64,
+}
+
+impl Gateway {
+    /// `answers` is how many bytes of answers are remembered.
+    pub fn new(capabilities: Capabilities, roster: Roster, answers: u64) -> Arc<Self> {
+        let Capabilities { challenges, sink, clock } = capabilities;
+        let memory = Memory::new(answers);
+        let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
+        let connections = Arc::default();
+        Arc::new(Self { table, memory, flights: Flights::default(), challenges, clock, sink, connections })
+    }
+
+    /// From now on, new requests go by this roster, and as many bytes are remembered.
+    pub fn install(&self, roster: Roster, answers: u64) {
+        self.table.store(Arc::new(Table::new(roster, &self.memory, &self.sink, &self.clock)));
+        self.memory.resize(answers);
+    }
+
+    /// Serves one accepted connection until it is done.
+    pub async fn serve<I>(self: Arc<Self>, io: I, peer: Peer)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let entry = self.connections.enter();
+        serve::run(House::new(self, peer, entry.watch.clone()), io, &entry.watch).await;
+    }
+
+    /// Ends connections that have been idle for too long, once a second, for ever.
+    pub async fn keep_watch(&self) {
+        let mut seconds = tokio::time::interval(Duration::from_secs(1));
+        seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            seconds.tick().await;
+            self.connections.tick();
+        }
+    }
+
+    /// Has every connection finish what was begun on it, and returns when all are closed; what is left after `grace` is
+    /// cut off. Says how many those were.
+    pub async fn drain(&self, grace: Duration) -> usize {
+        self.connections.drain();
+        if tokio::time::timeout(grace, self.connections.empty()).await.is_ok() {
+            return 0;
+        }
+        let left = self.connections.count();
+        self.connections.abort();
+        self.connections.empty().await;
+        left
+    }
+
+    /// Connections that are open.
+    pub fn connections(&self) -> usize {
+        self.connections.count()
+    }
+
+    /// For `host ps`.
+    pub fn remembering(&self, component: &Arc<str>) -> Remembering {
+        let tally = self.memory.tally(component);
+        Remembering { hits: tally.hits.load(Ordering::Relaxed), misses: tally.misses.load(Ordering::Relaxed) }
+    }
+
+    /// Bytes of answers that are remembered.
+    pub fn remembered(&self) -> u64 {
+        self.memory.weight()
+    }
+}

@@ -1,0 +1,59 @@
+//! HTTP as clients see it: from an accepted connection to the answer. It decides nothing that a router could, runs no guest
+//! itself, dials nobody itself, and knows no certificate but by what it vouches for.
+
+mod access;
+mod authority;
+mod cache_control;
+mod clock;
+mod collect;
+mod component;
+mod connections;
+mod cork;
+mod edge;
+mod encoding;
+mod ending;
+mod flight;
+mod forward;
+mod forwarded;
+mod gateway;
+mod gather;
+mod hop;
+mod inbound;
+mod key;
+mod limits;
+mod memory;
+mod no_vary_search;
+mod path;
+mod payload;
+mod peer;
+mod precondition;
+mod quality;
+mod question;
+mod range;
+mod recent;
+mod representation;
+mod rescue;
+mod roster;
+mod serve;
+mod service;
+mod shelf;
+mod spool;
+mod storing;
+mod streams;
+mod upload;
+mod vary;
+mod visit;
+
+pub use access::{Format, Sink};
+pub use clock::{Clock, SystemClock};
+pub use component::{Component, Live, Reply};
+pub use edge::Challenges;
+pub use gateway::{Capabilities, Gateway, Remembering};
+pub use peer::{Certificate, Network, Peer, Scheme};
+pub use roster::{Roster, Upstream, UrlUpstream};
+pub use spool::Spool;
+
+pub use crate::tls::Protocol;
+
+#[cfg(test)]
+mod tests;

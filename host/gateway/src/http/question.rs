@@ -1,0 +1,316 @@
+//! A request that a service's guest has to be asked, or that waits for what another's comes to; and what the answer means
+//! to memory.
+
+use std::sync::Arc;
+
+use atoll_runtime::{Body, Decision, Failure, Forwarding, Isolation};
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    header::{
+        AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, DATE, EXPECT, HOST, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+        IF_RANGE, IF_UNMODIFIED_SINCE, RANGE,
+    },
+    request, response,
+};
+use hyper::body::Incoming;
+
+use crate::http::{
+    access::Upstream,
+    collect::{Collected, collect, declared},
+    component::{Live, Reply},
+    edge::House,
+    flight::{Landing, Lead, Seat},
+    forwarded, hop,
+    inbound::Inbound,
+    key::Handed,
+    limits::{COLLECTED, SHARED_WAIT},
+    memory::{Fresh, Memory, Remembered},
+    payload::{Payload, Stream},
+    representation::{self, Asked, Outcome, Representation},
+    rescue::Fault,
+    roster::Service,
+    service::{forwarding, handed, present},
+    storing::{Terms, askable},
+    upload::Upload,
+    visit::Visit,
+};
+
+/// How often a request that waited for another's answer tries to ask in its place.
+const TRIES: usize = 3;
+
+pub(super) struct Question {
+    pub(super) house: House,
+    pub(super) service: Arc<Service>,
+    pub(super) live: Arc<dyn Live>,
+    pub(super) decision: Arc<Decision>,
+    pub(super) inbound: Inbound,
+    /// As the decision moved it.
+    pub(super) path: String,
+    /// With the decision's changes.
+    pub(super) parts: request::Parts,
+}
+
+/// For whom a question is asked.
+enum Place {
+    /// For those who wait, too.
+    Lead(Lead),
+    Alone,
+    /// By another: here is what came of it.
+    Answered(Arc<Remembered>),
+}
+
+impl Question {
+    pub(super) async fn answer(self, body: Incoming, mut visit: Visit) -> Response<Payload> {
+        let askable = askable(&self.parts.method, &self.parts.headers);
+        let mut lead = None;
+        match if askable { self.place().await } else { Place::Alone } {
+            Place::Answered(remembered) => {
+                self.service.tally.hit();
+                visit.answered_by(|| Upstream { remembered: true, ..remembered.upstream.clone() });
+                return self.conclude(self.encoded(&remembered).await, visit);
+            }
+            Place::Lead(leading) => lead = Some(leading),
+            Place::Alone => {}
+        }
+        if askable {
+            self.service.tally.miss();
+        }
+        visit.answered_by(|| self.upstream());
+        let outcome = self.ask(body, &mut lead).await;
+        if let Some(lead) = lead {
+            // It failed: those who wait try for themselves.
+            lead.land(Landing::Alone);
+        }
+        self.conclude(outcome.unwrap_or_else(Outcome::Fault), visit)
+    }
+
+    /// A HEAD's answer is nobody else's; a GET's may be.
+    async fn place(&self) -> Place {
+        let recall = || self.memory().recall(&self.handed(), || self.house.gateway.clock.instant());
+        for _ in 0..TRIES {
+            if let Some(remembered) = recall() {
+                return Place::Answered(remembered);
+            }
+            let (key, _) = self.memory().key(&self.handed());
+            if self.parts.method != Method::GET || self.memory().is_unremembered(key.bytes()) {
+                return Place::Alone;
+            }
+            match self.house.gateway.flights.board(key.bytes()) {
+                Seat::Lead(lead) => return Place::Lead(lead),
+                Seat::Follow(follow) => match follow.landing(SHARED_WAIT).await {
+                    Landing::Remembered => return recall().map_or(Place::Alone, Place::Answered),
+                    Landing::Alone => return Place::Alone,
+                    Landing::Abandoned => {}
+                },
+            }
+        }
+        Place::Alone
+    }
+
+    async fn ask(&self, body: Incoming, lead: &mut Option<Lead>) -> Result<Outcome, Fault> {
+        let touches = self.memory().touches();
+        let Reply { response, marked } = self.call(body).await?;
+        let (mut head, body) = response.into_parts();
+        if head.status.is_informational() {
+            return Err(bad_answer(format!("status {}", head.status.as_u16())));
+        }
+        hop::strip(&mut head.headers);
+        if !self.parts.method.is_safe() && (head.status.is_success() || head.status.is_redirection()) {
+            self.memory().touch(&self.handed());
+        }
+        let bodiless = self.parts.method == Method::HEAD
+            || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length =
+            declared(&head.headers, (!bodiless).then_some(&body)).map_err(|error| bad_answer(error.to_string()))?;
+        if bodiless {
+            self.alone(lead);
+            return self.bodiless(head, body, length);
+        }
+        let now = self.house.gateway.clock.wall();
+        let terms =
+            Terms::of(&self.parts.headers, &self.parts.method, &head, now).filter(|_| fits(&head.headers, length));
+        let Some(terms) = terms else {
+            self.alone(lead);
+            return self.once(head, body, length).await;
+        };
+        match self.collect(body, length).await? {
+            Collected::Whole(bytes) => self.keep(head, bytes, &terms, marked(), touches, lead).await,
+            Collected::Larger(first, rest) => {
+                self.alone(lead);
+                self.streamed(head, Stream::resumed(first, rest), None)
+            }
+        }
+    }
+
+    async fn call(&self, body: Incoming) -> Result<Reply, Fault> {
+        let (upload, fate) = Upload::new(body);
+        let request = self.request()?.map(|()| upload.boxed());
+        let isolation = if self.parts.method.is_safe() && !self.parts.headers.contains_key(AUTHORIZATION) {
+            Isolation::Shared
+        } else {
+            Isolation::Alone
+        };
+        let reply = self.live.clone().handle(request, isolation).await;
+        reply.map_err(|failure| if fate.stalled() { Fault::ClientStalled } else { Fault::Service(failure) })
+    }
+
+    /// An answer that is to be remembered.
+    async fn keep(
+        &self,
+        mut head: response::Parts,
+        bytes: Bytes,
+        terms: &Terms,
+        marked: bool,
+        touches: u64,
+        lead: &mut Option<Lead>,
+    ) -> Result<Outcome, Fault> {
+        let fresh = if marked {
+            let now = self.house.gateway.clock.instant();
+            let fresh = Fresh::For { since: now, age: terms.age, lifetime: terms.lifetime };
+            if !fresh.lasts(now) {
+                self.alone(lead);
+                return Ok(self.collected(head, bytes));
+            }
+            // Its age counts from here, whoever is given it.
+            let wall = httpdate::fmt_http_date(self.house.gateway.clock.wall());
+            head.headers.entry(DATE).or_insert(HeaderValue::try_from(wall).expect("a date is ASCII"));
+            fresh
+        } else {
+            Fresh::WhileGeneration
+        };
+        let representation = Representation::new(head.status, head.headers, bytes, true);
+        let (remembered, kept) =
+            self.memory().remember(&self.handed(), &terms.varies, representation, fresh, self.upstream(), touches);
+        if let Some(lead) = lead.take() {
+            lead.land(if kept { Landing::Remembered } else { Landing::Alone });
+        }
+        Ok(if kept { self.encoded(&remembered).await } else { remembered.representation.answer_plainly(self.asked()) })
+    }
+
+    /// An answer to this request alone.
+    async fn once(&self, head: response::Parts, body: Body, length: Option<u64>) -> Result<Outcome, Fault> {
+        if length.is_none_or(|length| length > COLLECTED) {
+            return self.streamed(head, Stream::whole(body, length), length);
+        }
+        match self.collect(body, length).await? {
+            Collected::Whole(bytes) => Ok(self.collected(head, bytes)),
+            Collected::Larger(..) => unreachable!("longer than its length is an error"),
+        }
+    }
+
+    fn collected(&self, mut head: response::Parts, bytes: Bytes) -> Outcome {
+        if self.is_representation(&head) {
+            return Representation::new(head.status, head.headers, bytes, false).answer_plainly(self.asked());
+        }
+        head.headers.insert(CONTENT_LENGTH, bytes.len().into());
+        Outcome::Response(Response::from_parts(head, Payload::whole(bytes)))
+    }
+
+    fn streamed(&self, head: response::Parts, stream: Stream, length: Option<u64>) -> Result<Outcome, Fault> {
+        if self.is_representation(&head) {
+            return representation::stream(head.headers, stream, length, self.asked()).map(Outcome::Response);
+        }
+        Ok(Outcome::Response(Response::from_parts(head, Payload::stream(stream))))
+    }
+
+    fn bodiless(&self, mut head: response::Parts, body: Body, length: Option<u64>) -> Result<Outcome, Fault> {
+        if self.is_representation(&head) {
+            return self.streamed(head, Stream::whole(body, length), length);
+        }
+        if self.parts.method != Method::HEAD {
+            head.headers.remove(CONTENT_LENGTH);
+        }
+        Ok(Outcome::Response(Response::from_parts(head, Payload::empty())))
+    }
+
+    /// What the semantics of ranges and preconditions are for; the rest passes as it is.
+    fn is_representation(&self, head: &response::Parts) -> bool {
+        head.status == StatusCode::OK && matches!(self.parts.method, Method::GET | Method::HEAD)
+    }
+
+    async fn collect(&self, body: Body, length: Option<u64>) -> Result<Collected, Fault> {
+        collect(body, length, COLLECTED).await.map_err(|error| Fault::Body(error.to_string()))
+    }
+
+    /// What this request gets of a remembered answer; the form that it likes best is made where nobody asked for it yet.
+    async fn encoded(&self, remembered: &Arc<Remembered>) -> Outcome {
+        let outcome = present(&self.house, remembered, self.asked());
+        let Outcome::Encode(coding) = outcome else { return outcome };
+        remembered.representation.encode(coding).await;
+        self.memory().reweigh(&self.handed(), remembered);
+        present(&self.house, remembered, self.asked())
+    }
+
+    /// The answer is for nobody else. Whoever asks the same next need not wait to learn that, but where it may be due to
+    /// this request's own conditions.
+    fn alone(&self, lead: &mut Option<Lead>) {
+        let Some(lead) = lead.take() else { return };
+        let conditions = [IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE];
+        if !conditions.iter().any(|name| self.parts.headers.contains_key(name)) {
+            self.memory().note_unremembered(lead.key());
+        }
+        lead.land(Landing::Alone);
+    }
+
+    /// The request as it is handed to the component.
+    fn request(&self) -> Result<Request<()>, Fault> {
+        let authority = self.inbound.authority();
+        let scheme = self.inbound.origin.scheme.name();
+        let target = match self.parts.uri.query() {
+            Some(query) => format!("{scheme}://{authority}{}?{query}", self.path),
+            None => format!("{scheme}://{authority}{}", self.path),
+        };
+        let mut request = Request::new(());
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = Uri::try_from(target).map_err(|error| Fault::Decision(error.to_string()))?;
+        let fields = request.headers_mut();
+        fields.clone_from(&self.parts.headers);
+        hop::strip(fields);
+        // Answered by the host, when the guest reads on.
+        fields.remove(EXPECT);
+        fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
+        forwarded::tell(fields, &self.house.line.peer, self.inbound.origin, &authority);
+        Ok(request)
+    }
+
+    fn conclude(&self, outcome: Outcome, visit: Visit) -> Response<Payload> {
+        match outcome {
+            Outcome::Response(response) => visit.pass(response, &self.forwarding().response_fields),
+            Outcome::Fault(fault) => visit.fail(&fault, &self.parts.method, &self.parts.headers),
+            Outcome::Encode(_) => unreachable!("made before"),
+        }
+    }
+
+    fn upstream(&self) -> Upstream {
+        let name = self.service.component.name().clone();
+        Upstream { name, revision: Some(self.live.revision()), remembered: false }
+    }
+
+    fn memory(&self) -> &Memory {
+        &self.house.gateway.memory
+    }
+
+    fn forwarding(&self) -> &Forwarding {
+        forwarding(&self.decision)
+    }
+
+    fn handed(&self) -> Handed<'_> {
+        let request::Parts { uri, headers, .. } = &self.parts;
+        handed(self.live.id(), &self.inbound, &self.path, uri, headers, self.forwarding())
+    }
+
+    fn asked(&self) -> Asked<'_> {
+        Asked { method: &self.parts.method, fields: &self.parts.headers, now: self.house.gateway.clock.wall() }
+    }
+}
+
+/// Whether an answer may be held whole. Events come as they happen: nobody waits for the last.
+fn fits(head: &HeaderMap, length: Option<u64>) -> bool {
+    let events = head.get(CONTENT_TYPE).is_some_and(|media| media.as_bytes().starts_with(b"text/event-stream"));
+    length.map_or(!events, |length| length <= COLLECTED)
+}
+
+fn bad_answer(reason: String) -> Fault {
+    Fault::Service(Failure::BadAnswer(reason))
+}

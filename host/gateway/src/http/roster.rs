@@ -1,0 +1,123 @@
+//! What a load of the manifest gives the gateway: the router, the upstreams by name, and how to listen. Installed whole;
+//! a request sees one roster from its head to its end.
+
+use std::{collections::HashMap, sync::Arc};
+
+use atoll_net::{Client, Origin};
+use atoll_runtime::{Decision, Forwarding};
+use http::StatusCode;
+
+use crate::http::{
+    access::{Format, Log, Sink},
+    clock::Clock,
+    component::Component,
+    memory::{Memory, Tally},
+    peer::Network,
+};
+
+/// The one service that a host without a router may name, where there are several.
+const SITE: &str = "site";
+
+pub struct Roster {
+    /// Without one, every name goes to the one service that there is, or to `site`.
+    pub router: Option<Arc<dyn Component>>,
+    pub upstreams: Vec<(Arc<str>, Upstream)>,
+    /// Proxies whose `X-Forwarded-*` are believed.
+    pub trusted: Vec<Network>,
+    /// Whether a plain request is sent to https, rather than answered.
+    pub redirect: bool,
+    /// Where https is served, for that.
+    pub https_port: u16,
+    /// None where no access log is wanted.
+    pub access: Option<Format>,
+}
+
+/// What a decision may forward to.
+pub enum Upstream {
+    Component(Arc<dyn Component>),
+    Url(UrlUpstream),
+}
+
+/// An `[upstream.NAME]`.
+pub struct UrlUpstream {
+    pub client: Client,
+    /// The next is tried where one can't be reached. At least one.
+    pub origins: Vec<Origin>,
+    /// The path goes out as the client sent it.
+    pub raw_path: bool,
+    /// How long it may pause within a body.
+    pub patience: std::time::Duration,
+}
+
+/// A roster as requests use it.
+pub(super) struct Table {
+    pub(super) router: Option<Arc<dyn Component>>,
+    pub(super) upstreams: HashMap<Arc<str>, Member>,
+    /// What is decided where nobody decides.
+    pub(super) fallback: Arc<Decision>,
+    pub(super) trusted: Vec<Network>,
+    pub(super) redirect: bool,
+    pub(super) https_port: u16,
+    pub(super) access: Option<Arc<Log>>,
+}
+
+pub(super) enum Member {
+    Component(Arc<Service>),
+    Url(Arc<Named>),
+}
+
+pub(super) struct Service {
+    pub(super) component: Arc<dyn Component>,
+    pub(super) tally: Arc<Tally>,
+}
+
+pub(super) struct Named {
+    pub(super) name: Arc<str>,
+    pub(super) upstream: UrlUpstream,
+}
+
+impl Table {
+    pub(super) fn new(roster: Roster, memory: &Memory, sink: &Arc<dyn Sink>, clock: &Arc<dyn Clock>) -> Self {
+        let log = |format| Arc::new(Log { format, sink: sink.clone(), clock: clock.clone() });
+        let fallback = Arc::new(fallback(&roster.upstreams));
+        let member = |(name, upstream): (Arc<str>, Upstream)| {
+            let member = match upstream {
+                Upstream::Component(component) => {
+                    let tally = memory.tally(component.name());
+                    Member::Component(Arc::new(Service { component, tally }))
+                }
+                Upstream::Url(upstream) => Member::Url(Arc::new(Named { name: name.clone(), upstream })),
+            };
+            (name, member)
+        };
+        Self {
+            router: roster.router,
+            upstreams: roster.upstreams.into_iter().map(member).collect(),
+            fallback,
+            trusted: roster.trusted,
+            redirect: roster.redirect,
+            https_port: roster.https_port,
+            access: roster.access.map(log),
+        }
+    }
+}
+
+fn fallback(upstreams: &[(Arc<str>, Upstream)]) -> Decision {
+    let services = || upstreams.iter().filter(|(_, upstream)| matches!(upstream, Upstream::Component(_)));
+    let sole = match services().count() {
+        1 => services().next(),
+        _ => services().find(|(name, _)| &**name == SITE),
+    };
+    match sole {
+        Some((name, _)) => Decision::Forward(Forwarding {
+            upstream: name.to_string(),
+            strip: None,
+            add: None,
+            request_fields: Vec::new(),
+            response_fields: Vec::new(),
+        }),
+        None => {
+            Decision::Refuse { status: StatusCode::NOT_FOUND, reason: "there is no router, and no one service".into() }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Lines on their way to a slow place: kept in memory up to a bound, written by a thread of their own. Beyond the bound
+//! they are dropped and counted, so that a stuck terminal never stops a request.
+
+use std::{
+    io::Write,
+    sync::{Arc, Condvar, Mutex, PoisonError},
+    thread::JoinHandle,
+};
+
+use crate::http::access::Sink;
+
+/// Some 4,000 lines.
+const MOST: usize = 1 << 20;
+
+/// Takes lines, and writes them in order. Dropped, it writes what is left first.
+pub struct Spool {
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    lines: Vec<u8>,
+    dropped: u64,
+    closed: bool,
+}
+
+impl Spool {
+    pub fn new(out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let writer = std::thread::Builder::new().name("access log".into()).spawn({
+            let shared = shared.clone();
+            move || run(&shared, out)
+        })?;
+        Ok(Self { shared, writer: Some(writer) })
+    }
+
+    /// Lines that nobody will see.
+    pub fn dropped(&self) -> u64 {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).dropped
+    }
+}
+
+impl Sink for Spool {
+    fn write(&self, line: &[u8]) {
+        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.lines.len() + line.len() > MOST {
+            state.dropped += 1;
+            return;
+        }
+        let idle = state.lines.is_empty();
+        state.lines.extend_from_slice(line);
+        drop(state);
+        if idle {
+            self.shared.changed.notify_one();
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.shared.changed.notify_one();
+        if let Some(writer) = self.writer.take() {
+            let _ = writer.join();
+        }
+    }
+}
+
+fn run(shared: &Shared, mut out: impl Write) {
+    let mut lines = Vec::new();
+    loop {
+        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        while state.lines.is_empty() {
+            if state.closed {
+                return;
+            }
+            state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        std::mem::swap(&mut lines, &mut state.lines);
+        drop(state);
+        // Where standard output is gone, so is whoever would read of it.
+        let _ = out.write_all(&lines).and_then(|()| out.flush());
+        lines.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        sync::{Arc, Mutex, mpsc},
+    };
+
+    use super::{MOST, Spool};
+    use crate::http::access::Sink;
+
+    /// Writes into memory, each time after it was let.
+    struct Gated(mpsc::Receiver<()>, Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Gated {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stuck_place_costs_lines_and_no_time() {
+        let (gate, gated) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let spool = Spool::new(Gated(gated, written.clone())).unwrap();
+        spool.write(b"first\n");
+        while !spool.shared.state.lock().unwrap().lines.is_empty() {
+            std::thread::yield_now();
+        }
+        let long = vec![b'x'; MOST];
+        spool.write(&long);
+        spool.write(b"lost\n");
+        assert_eq!(spool.dropped(), 1);
+        drop(gate);
+        drop(spool);
+        assert_eq!(*written.lock().unwrap(), [b"first\n", &long[..]].concat());
+    }
+}

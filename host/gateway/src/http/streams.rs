@@ -1,0 +1,130 @@
+//! The streams of one HTTP/2 connection, polled by the connection's own task: no task a stream, no wake-up of another
+//! thread a response, and many responses ready at once.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+
+type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where hyper leaves a stream that has begun.
+#[derive(Clone, Default)]
+pub(super) struct Newcomers(Arc<Mutex<Vec<Stream>>>);
+
+impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Newcomers {
+    fn execute(&self, stream: F) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
+    }
+}
+
+/// The streams that have begun and not ended.
+#[derive(Default)]
+pub(super) struct Streams {
+    newcomers: Newcomers,
+    running: FuturesUnordered<Stream>,
+    /// An empty list in place of the one that is gone through.
+    spare: Vec<Stream>,
+}
+
+impl Streams {
+    pub(super) fn newcomers(&self) -> Newcomers {
+        self.newcomers.clone()
+    }
+
+    /// Polls those that have something to do; says whether any has ended. Most end at their first poll, and never get to
+    /// be waited for.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut ended = false;
+        let spare = std::mem::take(&mut self.spare);
+        let mut begun = self.exchange(spare);
+        for mut stream in begun.drain(..) {
+            match stream.as_mut().poll(cx) {
+                Poll::Ready(()) => ended = true,
+                Poll::Pending => self.running.push(stream),
+            }
+        }
+        self.spare = begun;
+        while let Poll::Ready(Some(())) = self.running.poll_next_unpin(cx) {
+            ended = true;
+        }
+        ended
+    }
+
+    fn exchange(&self, list: Vec<Stream>) -> Vec<Stream> {
+        std::mem::replace(&mut *self.newcomers.0.lock().unwrap_or_else(PoisonError::into_inner), list)
+    }
+}
+
+impl Drop for Streams {
+    fn drop(&mut self) {
+        // A stream holds the list that it would be left on: nobody else would ever end that.
+        drop(self.exchange(Vec::new()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+        task::{Context, Waker},
+    };
+
+    use hyper::rt::Executor as _;
+    use tokio::sync::oneshot;
+
+    use super::Streams;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn streams_end_at_once_or_later() {
+        let mut streams = Streams::default();
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert!(!streams.poll(cx));
+        streams.newcomers().execute(ready(()));
+        assert!(streams.poll(cx));
+        let (end, ended) = oneshot::channel::<()>();
+        streams.newcomers().execute(async {
+            let _ = ended.await;
+        });
+        assert!(!streams.poll(cx));
+        assert_eq!(streams.running.len(), 1);
+        end.send(()).unwrap();
+        assert!(streams.poll(cx));
+        assert!(streams.running.is_empty());
+    }
+
+    #[test]
+    fn no_stream_outlives_its_connection() {
+        let dropped = Arc::new(AtomicUsize::new(0));
+        let mut streams = Streams::default();
+        let stream = || {
+            let (newcomers, counted) = (streams.newcomers(), Counted(dropped.clone()));
+            async move {
+                let _held = (newcomers, counted);
+                pending::<()>().await;
+            }
+        };
+        let (running, new) = (stream(), stream());
+        streams.newcomers().execute(running);
+        streams.poll(&mut Context::from_waker(Waker::noop()));
+        streams.newcomers().execute(new);
+        drop(streams);
+        assert_eq!(dropped.load(Ordering::Relaxed), 2);
+    }
+}

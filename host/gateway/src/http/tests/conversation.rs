@@ -1,0 +1,227 @@
+//! Connections: many requests on one, how they end, and what is no request at all.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt as _, future::join_all};
+use http_body_util::BodyExt as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Semaphore,
+};
+
+use super::{Client, Guest, Setup, World, get, reply, secure};
+use crate::tls::Protocol;
+
+fn path() -> Arc<Guest> {
+    Guest::service(1, |request| reply(200, &[("cache-control", "public")], request.uri().path().to_owned()))
+}
+
+/// Answers when it is let, or at once at `/now`.
+fn held(gate: &Arc<Semaphore>) -> Arc<Guest> {
+    let gate = gate.clone();
+    Guest::asked(1, move |request, _| {
+        let gate = gate.clone();
+        async move {
+            if request.uri().path() != "/now" {
+                gate.acquire().await.unwrap().forget();
+            }
+            Ok(reply(200, &[], request.uri().path().to_owned()))
+        }
+        .boxed()
+    })
+}
+
+#[tokio::test]
+async fn requests_in_a_pipeline_are_answered_in_order() {
+    let world = Setup::only(&path());
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let last = "GET /c HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+    for _ in 0..2 {
+        let answers = world.raw(secure(Protocol::Http1), &(ask("/a") + &ask("/b") + last)).await;
+        let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|rest| &rest[..2]).collect();
+        assert_eq!(bodies, ["/a", "/b", "/c"], "{answers}");
+    }
+}
+
+#[tokio::test]
+async fn http_1_0_is_answered_and_closed() {
+    let world = Setup::only(&path());
+    let answer = world.raw(secure(Protocol::Http1), "GET /a HTTP/1.0\r\nhost: a.test\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.0 200 OK\r\n") && answer.ends_with("\r\n\r\n/a"), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_no_request() {
+    let world = Setup::only(&path());
+    let long = format!("GET /{} HTTP/1.1\r\nhost: a.test\r\n\r\n", "x".repeat(70_000));
+    let fields = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{}\r\n", "x-y: z\r\n".repeat(101));
+    let large = format!("GET / HTTP/1.1\r\nhost: a.test\r\nx: {}\r\n\r\n", "x".repeat(40_000));
+    for (request, status) in [
+        ("nonsense\r\n\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost: a.test\r\nx y: z\r\n\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost : a.test\r\n\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", "400 Bad Request"),
+        ("GET / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: gzip\r\n\r\n", "400 Bad Request"),
+        (&long, "431 Request Header Fields Too Large"),
+        (&fields, "431 Request Header Fields Too Large"),
+        (&large, "431 Request Header Fields Too Large"),
+    ] {
+        let seen = world.raw(secure(Protocol::Http1), request).await;
+        assert!(seen.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{}: {seen}", &request[..40]);
+    }
+    // A neighbour doesn't feel it.
+    assert_eq!(world.get("/a", &[]).await.text(), "/a");
+}
+
+#[tokio::test]
+async fn a_body_is_asked_for_when_somebody_reads_it() {
+    let guest = Guest::asked(1, |request, _| {
+        async move {
+            if request.uri().path() == "/refused" {
+                return Ok(reply(403, &[], ""));
+            }
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            Ok(reply(200, &[], body))
+        }
+        .boxed()
+    });
+    let world = Setup::only(&guest);
+    let mut far = world.connect(secure(Protocol::Http1));
+    let head =
+        "POST / HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 3\r\nconnection: close\r\n\r\n";
+    far.write_all(head.as_bytes()).await.unwrap();
+    let mut interim = [0; 25];
+    far.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n");
+    far.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    far.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nabc"), "{answer}");
+    let refused = world.raw(secure(Protocol::Http1), &head.replace("POST /", "POST /refused")).await;
+    assert!(refused.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{refused}");
+}
+
+#[tokio::test]
+async fn streams_do_not_wait_for_one_another() {
+    let gate = Arc::new(Semaphore::new(0));
+    let world = Setup::only(&held(&gate));
+    let Client::Http2(client) = world.client(Protocol::Http2).await else { unreachable!() };
+    let asking = |path: String| {
+        let mut client = Client::Http2(client.clone());
+        async move { client.get(&path, &[]).await.text().to_owned() }
+    };
+    let slow = tokio::spawn(join_all((0..100).map(|at| asking(format!("/{at}")))));
+    let quick = tokio::time::timeout(Duration::from_secs(5), asking("/now".into())).await.unwrap();
+    assert_eq!(quick, "/now");
+    gate.add_permits(100);
+    assert_eq!(slow.await.unwrap(), (0..100).map(|at| format!("/{at}")).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_stream_that_its_client_resets_is_given_up() {
+    let gate = Arc::new(Semaphore::new(0));
+    let world = Setup::only(&held(&gate));
+    let mut client = world.client(Protocol::Http2).await;
+    let cut = tokio::time::timeout(Duration::from_millis(50), client.get("/a", &[])).await;
+    assert!(cut.is_err());
+    let line = &world.log(1).await[0];
+    assert_eq!(
+        (super::logged(line, "status"), super::logged(line, "error")),
+        (Some("499"), Some("\"the client left\""))
+    );
+    assert_eq!(client.get("/now", &[]).await.text(), "/now");
+}
+
+async fn drained(world: &World) -> usize {
+    tokio::time::timeout(Duration::from_secs(5), world.gateway.drain(Duration::from_mins(1))).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_was_begun_is_finished() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let gate = Arc::new(Semaphore::new(0));
+        let world = Arc::new(Setup::only(&held(&gate)));
+        let mut idle = world.client(protocol).await;
+        assert_eq!(idle.get("/now", &[]).await.status, 200);
+        let mut busy = world.client(protocol).await;
+        let asking = tokio::spawn(async move { (busy.get("/a", &[]).await, busy) });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.gateway.connections(), 2);
+        let draining = tokio::spawn({
+            let world = world.clone();
+            async move { drained(&world).await }
+        });
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(world.gateway.connections(), 1, "the idle one is closed");
+        assert!(idle.send(get("/now", &[])).await.is_err());
+        gate.add_permits(1);
+        let (seen, mut busy) = asking.await.unwrap();
+        assert_eq!(seen.text(), "/a");
+        if protocol == Protocol::Http1 {
+            assert_eq!(seen.field("connection"), Some("close"));
+        }
+        assert_eq!(draining.await.unwrap(), 0);
+        assert!(busy.send(get("/now", &[])).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn who_has_just_come_gets_one_answer() {
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let world = Arc::new(Setup::only(&path()));
+        let mut early = world.client(protocol).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let draining = tokio::spawn({
+            let world = world.clone();
+            async move { drained(&world).await }
+        });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut late = world.client(protocol).await;
+        assert_eq!(early.get("/early", &[]).await.text(), "/early");
+        assert_eq!(late.get("/late", &[]).await.text(), "/late");
+        assert_eq!(draining.await.unwrap(), 0);
+        assert!(late.send(get("/later", &[])).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_finish_is_cut_off() {
+    let gate = Arc::new(Semaphore::new(0));
+    let world = Setup::only(&held(&gate));
+    let mut clients = [world.client(Protocol::Http1).await, world.client(Protocol::Http2).await];
+    let [one, two] = &mut clients;
+    let asking = async { (one.send(get("/a", &[])).await.is_err(), two.send(get("/a", &[])).await.is_err()) };
+    let draining = async {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        world.gateway.drain(Duration::from_millis(20)).await
+    };
+    assert_eq!(tokio::join!(asking, draining), ((true, true), 2));
+    assert_eq!(world.gateway.connections(), 0);
+}
+
+#[tokio::test]
+async fn a_closed_connection_is_let_go() {
+    let world = Setup::only(&path());
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut client = world.client(protocol).await;
+        client.get("/", &[]).await;
+        assert_eq!(world.gateway.connections(), 1);
+        drop(client);
+        while world.gateway.connections() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_holds_what_it_holds() {
+    let guest = Guest::service(1, |_| reply(200, &[], vec![b'x'; 1 << 20]));
+    let world = Setup::only(&guest);
+    let mut slow = world.connect(secure(Protocol::Http1));
+    slow.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n").await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(world.get("/", &[]).await.body.unwrap().len(), 1 << 20, "a neighbour");
+    let mut answer = Vec::new();
+    slow.read_to_end(&mut answer).await.unwrap();
+    assert!(answer.len() > 1 << 20);
+}

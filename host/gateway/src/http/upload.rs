@@ -1,0 +1,105 @@
+//! The body of a request on its way behind us. It streams; a client that stops sending ends it, and where nobody has
+//! touched it yet it can be had back, for the next that may be asked.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use atoll_runtime::{Body, BodyError};
+use bytes::Bytes;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use crate::http::limits::BODY_PAUSE;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the client stopped sending")]
+struct Stopped;
+
+/// A body that is being sent on.
+pub(super) struct Upload {
+    /// None once it was given back.
+    body: Option<Incoming>,
+    touched: bool,
+    pause: Option<Pin<Box<Sleep>>>,
+    fate: Fate,
+}
+
+/// What becomes of a body, for whoever gave it away.
+#[derive(Clone, Default)]
+pub(super) struct Fate(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    stalled: AtomicBool,
+    returned: Mutex<Option<Incoming>>,
+}
+
+impl Fate {
+    /// Whether its client is why it ended.
+    pub(super) fn stalled(&self) -> bool {
+        self.0.stalled.load(Ordering::Relaxed)
+    }
+
+    /// The body, where it was dropped untouched.
+    pub(super) fn returned(&self) -> Option<Incoming> {
+        self.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Upload {
+    pub(super) fn new(body: Incoming) -> (Self, Fate) {
+        let fate = Fate::default();
+        (Self { body: Some(body), touched: false, pause: None, fate: fate.clone() }, fate)
+    }
+
+    /// For a guest.
+    pub(super) fn boxed(self) -> Body {
+        if self.is_end_stream() {
+            return Empty::new().map_err(|never| match never {}).boxed_unsync();
+        }
+        self.boxed_unsync()
+    }
+}
+
+impl http_body::Body for Upload {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let polled = Pin::new(body).poll_frame(cx);
+        self.touched = true;
+        if let Poll::Ready(frame) = polled {
+            self.pause = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_PAUSE)));
+        ready!(pause.as_mut().poll(cx));
+        self.fate.0.stalled.store(true, Ordering::Relaxed);
+        Poll::Ready(Some(Err(Stopped.into())))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(http_body::Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), http_body::Body::size_hint)
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.touched {
+            *self.fate.0.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        }
+    }
+}
