@@ -109,7 +109,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_component_instance_size(1 << 20)
         .max_core_instance_size(1 << 20)
         // Kept mapped between two instances of a slot: zeroing a little is cheaper than giving it back.
-        .linear_memory_keep_resident(64 << 10)
+        .linear_memory_keep_resident(256 << 10)
         .table_keep_resident(8 << 10)
         .async_stack_keep_resident(16 << 10);
     pool

@@ -134,8 +134,8 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
                 }
             }
             Event::Recovered | Event::Unborn => failing(None),
-            Event::Gone => {
-                let words = "its branch was deleted; the last head is served".to_owned();
+            Event::Gone(why) => {
+                let words = format!("{why}; the last head is served");
                 log.host(Level::Warning, format!("binding {name}: {words}"));
                 failing(Some(words));
             }
@@ -145,8 +145,8 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
                 failing(Some(words));
             }
             Event::Watching => {}
+            Event::Untidy(why) => log.host(Level::Warning, format!("binding {name}: {why}")),
             Event::Polling(why) => log.host(Level::Warning, format!("binding {name}: polled, not watched: {why}")),
-            Event::Unsettled(why) => log.host(Level::Warning, format!("binding {name}: not yet on the disk: {why}")),
         }
     }
 }

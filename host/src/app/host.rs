@@ -1,10 +1,7 @@
 //! The running host: its bindings, its components, and the ways in which they change. Everything that serves is reached
 //! from here; nothing here listens.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::{Arc, PoisonError},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -201,6 +198,13 @@ impl Host {
         let loader = self.loader.clone();
         let code = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await??;
         let digest = code.digest();
+        // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
+        let (now, then) = (code.surface().role, running.role);
+        if let (Some(now), Some(then)) = (now, then)
+            && std::mem::discriminant(&now) != std::mem::discriminant(&then)
+        {
+            anyhow::bail!("it is a {now}, and {name} is a {then}");
+        }
         running.slot.change(vec![Change::Code(code)]).await?;
         self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
         Ok(digest)
