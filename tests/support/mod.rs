@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "the tests that use all of it come with the program")]
 
+pub(crate) mod broken;
 pub(crate) mod browser;
 pub(crate) mod ca;
 pub(crate) mod client;
@@ -10,8 +11,10 @@ pub(crate) mod curl;
 pub(crate) mod git;
 pub(crate) mod guests;
 pub(crate) mod host;
+pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod raw;
 pub(crate) mod skip;
+pub(crate) mod tables;
 pub(crate) mod upstream;
 pub(crate) mod wait;
