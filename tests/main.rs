@@ -4,5 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "the whole crate is tests")]
 
 mod code_rules;
+mod commands;
+mod egress;
+mod faults;
+mod first_run;
+mod manifest;
+mod memory;
+mod push;
+mod routing;
 mod scripts;
+mod shutdown;
+mod site;
 mod support;
+mod swap;
+mod tls;
+mod upstreams;

@@ -1,8 +1,6 @@
 //! What the tests stand on: the program, repositories, clients and servers, each a process or a socket of the test's own,
 //! on loopback, with a time limit on every wait. It knows nothing of the program but what a user of it sees.
 
-#![allow(dead_code, reason = "the tests that use all of it come with the program")]
-
 pub(crate) mod broken;
 pub(crate) mod browser;
 pub(crate) mod ca;
