@@ -1,6 +1,21 @@
 //! The end-to-end tests: the real program, driven over real sockets, real TLS and real Git, with real components under
 //! wasmtime. One file a subject; what they stand on is in `support`. Nothing here reads the program's insides.
 
+#![allow(clippy::unwrap_used, reason = "the whole crate is tests")]
+
 mod code_rules;
+mod commands;
+mod egress;
+mod faults;
+mod first_run;
+mod manifest;
+mod memory;
+mod push;
+mod routing;
 mod scripts;
+mod shutdown;
+mod site;
 mod support;
+mod swap;
+mod tls;
+mod upstreams;

@@ -1,7 +1,12 @@
 //! A client over HTTPS: hyper on rustls, HTTP/1.1 or HTTP/2, at one address whatever the name. It takes no redirect, keeps
 //! nothing and undoes no encoding: what is seen is what came.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
@@ -12,7 +17,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{
-    ClientConfig, RootCertStore,
+    ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
 use tokio::{net::TcpSocket, time::timeout};
@@ -33,6 +38,8 @@ pub(crate) const BOTH: [Protocol; 2] = [Protocol::Http1, Protocol::Http2];
 pub(crate) struct Client {
     address: SocketAddr,
     roots: Arc<RootCertStore>,
+    source: Option<IpAddr>,
+    versions: Vec<&'static SupportedProtocolVersion>,
     receive_buffer: Option<u32>,
 }
 
@@ -86,7 +93,25 @@ impl Client {
         for certificate in CertificateDer::pem_slice_iter(ca.as_bytes()) {
             roots.add(certificate.expect("PEM")).expect("a certificate");
         }
-        Self { address, roots: Arc::new(roots), receive_buffer: None }
+        Self {
+            address,
+            roots: Arc::new(roots),
+            source: None,
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            receive_buffer: None,
+        }
+    }
+
+    /// Connects from an address of this machine's.
+    pub(crate) fn connecting_from(mut self, source: IpAddr) -> Self {
+        self.source = Some(source);
+        self
+    }
+
+    /// Speaks this version of TLS alone.
+    pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
+        self.versions.retain(|each| each.version == version);
+        self
     }
 
     /// Takes little at a time, so that the sender feels it when nothing is read.
@@ -136,7 +161,9 @@ impl Client {
         name: Option<&str>,
         alpn: &[&[u8]],
     ) -> io::Result<TlsStream<tokio::net::TcpStream>> {
-        let mut config = ClientConfig::builder().with_root_certificates(Arc::clone(&self.roots)).with_no_client_auth();
+        let mut config = ClientConfig::builder_with_protocol_versions(&self.versions)
+            .with_root_certificates(Arc::clone(&self.roots))
+            .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let name = match name {
             Some(name) => ServerName::try_from(name.to_owned()).expect("the tests' names are names"),
@@ -146,6 +173,9 @@ impl Client {
             let socket = if self.address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             if let Some(size) = self.receive_buffer {
                 socket.set_recv_buffer_size(size)?;
+            }
+            if let Some(source) = self.source {
+                socket.bind(SocketAddr::new(source, 0))?;
             }
             let stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;

@@ -1,0 +1,117 @@
+//! The commands beside `run`: what a user, or a component's author, reads and relies on.
+
+use std::fs;
+
+use sha2::{Digest, Sha256};
+
+use crate::support::{
+    guests::{component, root},
+    host::Setup,
+    tables,
+    wait::{SOON, until, within},
+};
+
+#[tokio::test]
+async fn ps_shows_what_runs() {
+    let setup = Setup::new(&[tables::site("site"), tables::router()].concat());
+    let revision = setup.repository("site").commit("main", &[("index.html", "home")]);
+    let routes = setup.repository("routes").commit("main", &[("_.toml", "upstream = \"site\"\n")]);
+    let host = setup.start().await;
+    host.client().get("https://a.test/").await;
+    host.client().get("https://a.test/").await;
+    let site = host.component("site").await;
+    let digest = format!("{:x}", Sha256::digest(fs::read(component("site")).unwrap()));
+    assert_eq!((&site["role"], &site["digest"]), (&"service".into(), &digest.into()), "{site}");
+    assert_eq!(site["revisions"]["pages"], revision);
+    assert_eq!((&site["requests"], &site["traps"]), (&1.into(), &0.into()), "{site}");
+    assert_eq!((&site["answers"]["hits"], &site["answers"]["misses"]), (&1.into(), &1.into()), "{site}");
+    assert!(site["uptime"].is_number() && site["memory"].is_number() && site["instances"].is_number(), "{site}");
+    let decides = host.component("router").await;
+    assert_eq!((&decides["role"], &decides["revisions"]["routes"]), (&"router".into(), &routes.into()), "{decides}");
+    let table = host.command("ps", &[]).await.done();
+    for word in ["site", "service", "router", &revision[..7]] {
+        assert!(table.contains(word), "{word} in {table}");
+    }
+}
+
+#[tokio::test]
+async fn logs_are_told_by_component_and_followed() {
+    let manifest = [tables::guest("logs", "logs", ""), tables::guest("hello", "hello", "")].concat();
+    let host = Setup::new(&manifest).start().await;
+    let state = host.setup().state();
+    let mut follow = tokio::process::Command::new(env!("CARGO_BIN_EXE_host"));
+    let file = host.setup().path("followed");
+    follow.args(["logs", "--follow", "--state", state.to_str().unwrap(), "logs"]).kill_on_drop(true);
+    let mut follow = follow.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
+    host.client().get("https://localhost/").await;
+    let followed =
+        until(SOON, "a line", async || Some(fs::read_to_string(&file).unwrap()).filter(|said| !said.is_empty()));
+    let followed = followed.await;
+    assert!(followed.lines().all(|line| line.contains("logs: ")), "{followed}");
+    assert!(!host.command("logs", &["logs"]).await.done().is_empty());
+    assert_eq!(host.command("logs", &["hello"]).await.done(), "");
+    assert!(host.command("logs", &["nobody"]).await.failed().contains("there is no component `nobody`"));
+    host.terminate().await;
+    let status = within(SOON, "the end of what is followed", follow.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn inspect_tells_what_a_component_asks_for() {
+    let setup = Setup::without_manifest();
+    let file = component("site");
+    let said = setup.command(&["inspect", file.to_str().unwrap(), "--json"]).await.done();
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["role"], "service", "{said}");
+    let has = |list: &str, name: &str| said[list].as_array().unwrap().iter().any(|each| each == name);
+    assert!(has("imports", "atoll:host/repository@0.1.0") && has("exports", "wasi:http/handler@0.3.0"), "{said}");
+    assert!(has("exports", "atoll:host/validation@0.1.0"), "{said}");
+    let said = setup.command(&["inspect", component("router").to_str().unwrap()]).await.done();
+    assert!(said.contains("router") && said.contains("git = {"), "{said}");
+    let text = setup.write("text.wasm", "hello");
+    let said = setup.command(&["inspect", text.to_str().unwrap()]).await.failed();
+    assert!(said.contains("text.wasm: is not a component"), "{said}");
+}
+
+/// What a component's author gets is what the host was built with.
+#[tokio::test]
+async fn wit_writes_the_interfaces() {
+    let setup = Setup::without_manifest();
+    let folder = setup.path("wit");
+    setup.command(&["wit", folder.to_str().unwrap()]).await.done();
+    let root = root().join("wit");
+    for file in ["worlds.wit", "repository.wit", "routing.wit", "deps/http.wit"] {
+        assert_eq!(fs::read(folder.join(file)).unwrap(), fs::read(root.join(file)).unwrap(), "{file}");
+    }
+}
+
+#[tokio::test]
+async fn test_runs_the_cases_of_any_author() {
+    let setup = Setup::without_manifest();
+    let cases = setup.write(
+        "site.toml",
+        "[repository.pages]\n\"index.html\" = \"<h1>x</h1>\"\n\
+         [[case]]\nname = \"the index\"\nrequest = { path = \"/\" }\n\
+         expect = { status = 200, fields = { content-type = \"text/html; charset=utf-8\" }, body = \"<h1>x</h1>\" }\n\
+         [[case]]\nname = \"nothing there\"\nrequest = { path = \"/x\" }\nexpect = { status = 404 }\n",
+    );
+    let site = component("site");
+    let said = setup.command(&["test", site.to_str().unwrap(), cases.to_str().unwrap()]).await.done();
+    for name in ["the index", "nothing there"] {
+        assert!(said.lines().any(|line| line.contains(name) && line.contains("ms")), "{name} and its time: {said}");
+    }
+    let cases = setup.write(
+        "router.toml",
+        "[repository.routes]\n\"a.test.toml\" = \"upstream = \\\"app\\\"\\n\"\n\
+         [[case]]\nname = \"to the application\"\nrequest = { authority = \"a.test\", path = \"/x\" }\n\
+         expect = { forward = \"other\" }\n",
+    );
+    let router = component("router");
+    let outcome = setup.command(&["test", router.to_str().unwrap(), cases.to_str().unwrap()]).await;
+    assert_eq!(outcome.code, Some(1));
+    let said = outcome.stdout + &outcome.stderr;
+    assert!(
+        said.contains("to the application") && said.contains("forward = \"other\"") && said.contains("\"app\""),
+        "{said}"
+    );
+}

@@ -1,0 +1,359 @@
+//! A branch that moves: it is live, or it is held back and why is told; and what was proved outlives everything that is
+//! done to the host and to the remote.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::support::{
+    client::{BOTH, Client, Protocol, ask},
+    git::{Item, Repository},
+    guests::fixture,
+    host::{Host, Setup},
+    tables,
+    wait::{SOON, until},
+};
+
+const PUSHES: usize = 2_000;
+const BROKEN: &str = "/*\n  no colon here\n";
+
+async fn site(page: &str) -> (Host, Repository) {
+    let setup = Setup::new(&tables::site("site"));
+    let site = setup.repository("site");
+    site.commit("main", &[("index.html", page)]);
+    (setup.start().await, site)
+}
+
+async fn shows(client: &Client, url: &str, page: &str) {
+    until(SOON, page, async || (client.get(url).await.brief() == (200, page)).then_some(())).await;
+}
+
+/// The error that stands on a component, once there is one with these words.
+async fn held_back(host: &Host, component: &str, words: &str) -> String {
+    until(SOON, words, async || {
+        let error = host.component(component).await["error"].as_str().map(str::to_owned);
+        error.filter(|error| error.contains(words))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_push_is_live_on_every_connection_that_is_open() {
+    let (host, site) = site("one").await;
+    let author = Repository::with_work_tree(host.setup().path("author"));
+    author.git(&["fetch", "--quiet", site.path().to_str().unwrap(), "main:main"]);
+    let mut open = Vec::new();
+    for protocol in BOTH {
+        open.push(host.client().connect("localhost", protocol).await);
+    }
+    let revision = author.commit("main", &[("index.html", "two")]);
+    author.push(site.path(), "main").unwrap();
+    shows(&host.client(), "https://localhost/", "two").await;
+    for connection in &mut open {
+        assert_eq!(connection.send(ask("GET", "https://localhost/")).await.brief(), (200, "two"));
+    }
+    assert_eq!(host.component("site").await["revisions"]["pages"], revision);
+    assert_eq!(host.binding("site-pages").await["revision"], revision);
+}
+
+/// Each is seen within two seconds, and once it is seen, nobody gets an older one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_thousand_pushes() {
+    let (host, site) = site("0").await;
+    let mut connections = Vec::new();
+    for protocol in [Protocol::Http1, Protocol::Http1, Protocol::Http2, Protocol::Http2] {
+        connections.push(host.client().connect("localhost", protocol).await);
+    }
+    let mut newest = 0;
+    for push in 1..=PUSHES {
+        site.commit("main", &[("index.html", &push.to_string())]);
+        let pushed = Instant::now();
+        let turn = connections.len();
+        for asked in 0.. {
+            let reply = connections[asked % turn].send(ask("GET", "https://localhost/")).await;
+            let seen: usize = reply.text().parse().unwrap_or_else(|_| panic!("{reply:?}"));
+            assert!(seen >= newest, "after {newest} there came {seen}");
+            newest = seen;
+            if newest == push {
+                break;
+            }
+            assert!(pushed.elapsed() < Duration::from_secs(2), "push {push} was not seen");
+        }
+    }
+    let objects = fs::read_dir(host.setup().state().join("git/site-pages.git/objects/pack")).unwrap().count();
+    assert!(objects < 100, "{objects} files of packs");
+}
+
+#[tokio::test]
+async fn a_bad_push_is_held_back_and_says_why() {
+    let (host, site) = site("one").await;
+    let before = host.component("site").await["revisions"].clone();
+    let bad = site.commit("main", &[("index.html", "two"), ("_headers", BROKEN)]);
+    let error = held_back(&host, "site", "_headers:2").await;
+    assert!(host.setup().log().contains(&error), "{error}");
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    assert_eq!(host.component("site").await["revisions"], before);
+    assert_eq!(host.binding("site-pages").await["revision"], bad, "what was fetched stands beside what serves");
+    site.commit("main", &[("index.html", "three")]);
+    shows(&host.client(), "https://localhost/", "three").await;
+    assert!(host.component("site").await["error"].is_null());
+}
+
+#[tokio::test]
+async fn a_broken_route_is_told_by_file_and_line() {
+    let manifest = [tables::guest("app", "hello", ""), tables::router()].concat();
+    let setup = Setup::new(&manifest);
+    let routes = setup.repository("routes");
+    routes.commit("main", &[("a.test.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    for (text, words) in [
+        ("upstream = \"app\"\n[[path]\n", "a.test.toml:2"),
+        ("# a comment\nupstream = \"nobody\"\n", "a.test.toml:2: there is no upstream `nobody`"),
+        ("upstream = \"app\"\nupsteam = \"app\"\n", "a.test.toml:2: unknown key `upsteam`"),
+        ("upstream = \"app\"\nredirect = { to = \"/x\", status = 200 }\n", "a.test.toml:"),
+        ("refuse = 200\n", "a.test.toml:1"),
+    ] {
+        routes.commit("main", &[("a.test.toml", text)]);
+        held_back(&host, "router", words).await;
+        assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "hello\n"), "{text}");
+    }
+}
+
+/// `pair` reads two branches, and finds a file `bad` in either wrong.
+#[tokio::test]
+async fn a_bad_branch_holds_up_neither_the_other_nor_a_swap_nor_a_reload() {
+    let table = |word: &str| {
+        let git = "git = { a = \"read\", b = \"read\" }\n";
+        let bindings = "[git.a]\nremote = \"a.git\"\n[git.b]\nremote = \"b.git\"\n";
+        format!("{bindings}{}", tables::guest("pair", "pair", &format!("{git}env = {{ WORD = \"{word}\" }}\n")))
+    };
+    let setup = Setup::new(&table("one"));
+    let (a, b) = (setup.repository("a"), setup.repository("b"));
+    a.commit("main", &[("page", "a1")]);
+    b.commit("main", &[("page", "b1")]);
+    let host = setup.start().await;
+    let client = host.client();
+    shows(&client, "https://localhost/a", "a1").await;
+    a.commit("main", &[("page", "a2"), ("bad", "")]);
+    held_back(&host, "pair", "bad").await;
+    b.commit("main", &[("page", "b2")]);
+    shows(&client, "https://localhost/b", "b2").await;
+    assert_eq!(client.get("https://localhost/a").await.text(), "a1");
+    host.swap("pair", &fixture("pair_again")).await.done();
+    assert_eq!(client.get("https://localhost/version").await.text(), "again");
+    host.setup().manifest(&table("two"));
+    host.reload().await.done();
+    assert_eq!(client.get("https://localhost/WORD").await.text(), "two");
+    assert_eq!(client.get("https://localhost/a").await.text(), "a1");
+    // What failed was kept, and is tried again with what comes.
+    a.commit("main", &[("page", "a3")]);
+    shows(&client, "https://localhost/a", "a3").await;
+}
+
+#[tokio::test]
+async fn a_push_to_one_site_leaves_another_asleep() {
+    let manifest = [tables::site("one"), tables::site("two"), tables::router()].concat();
+    let setup = Setup::new(&manifest);
+    let (one, two) = (setup.repository("one"), setup.repository("two"));
+    one.commit("main", &[("index.html", "one")]);
+    two.commit("main", &[("index.html", "two")]);
+    let routes = [("one.test.toml", "upstream = \"one\"\n"), ("two.test.toml", "upstream = \"two\"\n")];
+    setup.repository("routes").commit("main", &routes);
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://two.test/").await.text(), "two");
+    let before = host.component("two").await;
+    one.commit("main", &[("index.html", "one, mended")]);
+    shows(&host.client(), "https://one.test/", "one, mended").await;
+    assert_eq!(host.client().get("https://two.test/").await.text(), "two");
+    let after = host.component("two").await;
+    assert_eq!(after["generation"], before["generation"]);
+    assert_eq!(after["answers"]["misses"], before["answers"]["misses"], "{after}");
+}
+
+/// Whatever happens to the host and to the remote in between.
+#[tokio::test]
+async fn what_was_proved_serves_after_a_restart() {
+    type Deed = (&'static str, fn(&Setup, &Repository));
+    let deeds: &[Deed] = &[
+        ("nothing", |_, _| ()),
+        ("the remote is gone", |_, site| fs::remove_dir_all(site.path()).unwrap()),
+        ("the remote is empty", |_, site| {
+            fs::remove_dir_all(site.path()).unwrap();
+            Repository::bare(site.path());
+        }),
+        ("a bad head was forced and the old one pruned", |_, site| {
+            site.replace("main", &[("index.html", "two"), ("_headers", BROKEN)]);
+            site.prune();
+        }),
+        ("the kept code was changed", |setup, _| damage(&setup.state().join("compiled"))),
+        ("the kept bytes were changed", |setup, _| damage(&setup.state().join("components"))),
+        ("the record is no record", |setup, _| fs::write(setup.state().join("proved"), "x").unwrap()),
+    ];
+    for (deed, done) in deeds {
+        let (host, site) = site("one").await;
+        shows(&host.client(), "https://localhost/", "one").await;
+        let revisions = host.component("site").await["revisions"].clone();
+        let setup = host.kill().await;
+        done(&setup, &site);
+        let host = setup.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{deed}");
+        assert_eq!(host.component("site").await["revisions"], revisions, "{deed}");
+    }
+}
+
+/// The head that fails was forced while it ran, and its predecessor is nowhere but with us.
+#[tokio::test]
+async fn a_forced_bad_head_does_not_take_the_good_one_with_it() {
+    let (host, site) = site("one").await;
+    site.replace("main", &[("index.html", "two"), ("_headers", BROKEN)]);
+    held_back(&host, "site", "_headers:2").await;
+    site.prune();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    let host = host.kill().await.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    held_back(&host, "site", "_headers:2").await;
+    site.replace("main", &[("index.html", "three")]);
+    shows(&host.client(), "https://localhost/", "three").await;
+}
+
+/// A repository, what is said of it on its binding, and what the site answers.
+#[tokio::test]
+async fn repositories_that_are_not_right() {
+    type Case = (&'static str, fn(&Setup), Option<&'static str>, u16);
+    let cases: &[Case] = &[
+        ("missing", |_| (), Some("site.git: there is no repository"), 503),
+        ("empty", |setup| drop(setup.repository("site")), None, 503),
+        (
+            "a file",
+            |setup| drop(setup.write("site.git", "x")),
+            Some("site.git: is neither a repository nor a directory"),
+            503,
+        ),
+        ("another branch", |setup| drop(setup.repository("site").commit("other", &[("index.html", "x")])), None, 503),
+        (
+            "an object is missing",
+            |setup| {
+                let site = setup.repository("site");
+                site.commit("main", &[("index.html", "x")]);
+                let blob = site.git(&["rev-parse", "main:index.html"]);
+                fs::remove_file(site.path().join("objects").join(&blob[..2]).join(&blob[2..])).unwrap();
+            },
+            Some("is missing"),
+            503,
+        ),
+        (
+            "an object is damaged",
+            |setup| {
+                let site = setup.repository("site");
+                site.commit("main", &[("index.html", "x")]);
+                let blob = site.git(&["rev-parse", "main:index.html"]);
+                let file = site.path().join("objects").join(&blob[..2]).join(&blob[2..]);
+                fs::remove_file(&file).unwrap();
+                fs::write(&file, "damaged").unwrap();
+            },
+            Some("is damaged"),
+            503,
+        ),
+        (
+            "SHA-256",
+            |setup| {
+                let path = setup.path("site.git");
+                let made = std::process::Command::new("git")
+                    .args(["init", "--quiet", "--bare", "--object-format=sha256"])
+                    .arg(&path)
+                    .status();
+                assert!(made.unwrap().success());
+            },
+            Some("SHA-256"),
+            503,
+        ),
+        (
+            "alternates",
+            |setup| {
+                let site = setup.repository("site");
+                site.commit("main", &[("index.html", "x")]);
+                fs::write(site.path().join("objects/info/alternates"), "/elsewhere\n").unwrap();
+            },
+            Some("alternates"),
+            503,
+        ),
+    ];
+    for (name, make, error, status) in cases {
+        let setup = Setup::new(&tables::site("site"));
+        make(&setup);
+        let host = setup.start().await;
+        let reply = host.client().get("https://localhost/").await;
+        assert_eq!(reply.status, *status, "{name}");
+        assert!(reply.field("retry-after").is_some(), "{name}");
+        let binding = host.binding("site-pages").await;
+        match error {
+            None => assert!(binding["error"].is_null(), "{name}: {binding}"),
+            Some(words) => assert!(binding["error"].as_str().is_some_and(|e| e.contains(words)), "{name}: {binding}"),
+        }
+    }
+}
+
+/// A tree with a name in it that could reach outside is not taken in at all.
+#[tokio::test]
+async fn trees_that_git_refuses() {
+    for name in ["..", ".", ".git", ".GIT", "a/b", ""] {
+        let setup = Setup::new(&tables::site("site"));
+        let site = setup.repository("site");
+        let good = site.commit("main", &[("index.html", "good")]);
+        let host = setup.start().await;
+        let blob = site.object("blob", b"bad");
+        site.commit_tree("main", &[("100644", name, &blob), ("100644", "index.html", &blob)]);
+        let error = until(SOON, "an error on the binding", async || {
+            host.binding("site-pages").await["error"].as_str().map(str::to_owned)
+        });
+        let error = error.await;
+        assert!(error.contains(&format!("{name:?}")), "{name:?}: {error}");
+        assert_eq!(host.binding("site-pages").await["revision"], good, "{name:?}");
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "good"), "{name:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_becomes_a_directory_and_back() {
+    let (host, site) = site("one").await;
+    site.commit("main", &[("index.html", "x"), ("a", "file")]);
+    shows(&host.client(), "https://localhost/a", "file").await;
+    site.commit("main", &[("index.html", "x"), ("a/index.html", "folder")]);
+    shows(&host.client(), "https://localhost/a/", "folder").await;
+    assert_eq!(host.client().get("https://localhost/a").await.status, 308);
+    site.commit("main", &[("index.html", "x"), ("a", "file")]);
+    shows(&host.client(), "https://localhost/a", "file").await;
+    assert_eq!(host.client().get("https://localhost/a/").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_large_file_streams_whole() {
+    let (host, site) = site("one").await;
+    // Not the same byte everywhere, so that a hole would show.
+    let large: Vec<u8> =
+        (0..32_u32 << 20).map(|at| u8::try_from(at.wrapping_mul(2_654_435_761) >> 24).unwrap()).collect();
+    site.commit_items("main", &[("large.bin", Item::File(&large))]);
+    until(SOON, "the large file", async || {
+        (host.client().send(ask("HEAD", "https://localhost/large.bin")).await.status == 200).then_some(())
+    })
+    .await;
+    for protocol in BOTH {
+        let reply = host.client().send_over(protocol, ask("GET", "https://localhost/large.bin")).await;
+        assert!(reply.body == large, "{} bytes over {protocol:?}", reply.body.len());
+    }
+}
+
+/// Flips a byte in the middle of each file.
+fn damage(folder: &Path) {
+    let mut damaged = 0;
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file()) {
+        let mut bytes = fs::read(&file).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 0xff;
+        fs::write(&file, bytes).unwrap();
+        damaged += 1;
+    }
+    assert!(damaged > 0, "nothing in {}", folder.display());
+}

@@ -1,0 +1,108 @@
+//! The end: what was accepted is finished, nothing new is taken, and it does not wait for ever.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::support::{
+    client::{BOTH, Protocol, ask},
+    host::{Host, Setup},
+    tables,
+    upstream::mute,
+    wait::{SOON, until, within},
+};
+
+/// A host with a guest that answers at `/slow?wait=MS` after that long.
+async fn slow() -> Host {
+    Setup::new(&tables::guest("counter", "counter", "timeout = \"30s\"\n")).start().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_accepted_is_finished() {
+    let host = slow().await;
+    let mut asked = Vec::new();
+    for protocol in BOTH {
+        let mut connection = host.client().connect("localhost", protocol).await;
+        asked.push(tokio::spawn(async move {
+            let reply = connection.send(ask("GET", "https://localhost/slow?wait=1500&private")).await;
+            (reply, connection)
+        }));
+    }
+    until(SOON, "both under way", async || {
+        (host.component("counter").await["requests"].as_u64() == Some(2)).then_some(())
+    })
+    .await;
+    let address = host.https();
+    host.signal(Signal::TERM);
+    until(SOON, "a refusal", async || TcpStream::connect(address).await.err()).await;
+    for (asked, protocol) in asked.into_iter().zip(BOTH) {
+        let (reply, mut connection) = within(SOON, "the answer", asked).await.unwrap();
+        assert_eq!(reply.status, 200, "{protocol:?}");
+        let close = (protocol == Protocol::Http1).then_some("close");
+        assert_eq!(reply.field("connection"), close, "{protocol:?}");
+        assert!(connection.ends_within(SOON).await, "{protocol:?}");
+    }
+    let (_, status) = host.ended(SOON).await;
+    assert_eq!(status.code(), Some(0));
+}
+
+#[tokio::test]
+async fn idle_connections_are_ended_at_once() {
+    let host = slow().await;
+    let mut open = Vec::new();
+    for protocol in BOTH {
+        let mut connection = host.client().connect("localhost", protocol).await;
+        assert_eq!(connection.send(ask("GET", "https://localhost/")).await.status, 200);
+        open.push(connection);
+    }
+    let silent = TcpStream::connect(host.https()).await.unwrap();
+    host.signal(Signal::TERM);
+    let (_, status) = host.ended(Duration::from_secs(5)).await;
+    assert_eq!(status.code(), Some(0));
+    for connection in &mut open {
+        assert!(connection.ends_within(SOON).await);
+    }
+    drop(silent);
+}
+
+/// A download that was begun is whole, however slow its reader; an upstream's too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_that_was_begun_is_whole() {
+    let setup = Setup::new(&tables::site("site"));
+    setup.repository("site").commit("main", &[("large.bin", &"x".repeat(10 << 20))]);
+    let host = setup.start().await;
+    let mut open = Vec::new();
+    for protocol in BOTH {
+        let mut connection = host.client().narrow().connect("localhost", protocol).await;
+        let response = connection.open(ask("GET", "https://localhost/large.bin")).await.unwrap();
+        open.push((connection, response));
+    }
+    host.signal(Signal::TERM);
+    for (_connection, response) in open {
+        let body = http_body_util::BodyExt::collect(response.into_body());
+        let body = within(SOON, "the body", body).await.expect("it is whole").to_bytes();
+        assert_eq!(body.len(), 10 << 20);
+    }
+    let (_, status) = host.ended(SOON).await;
+    assert_eq!(status.code(), Some(0));
+}
+
+/// A second signal means now.
+#[tokio::test]
+async fn a_second_signal_ends_it_now() {
+    let upstream = mute().await;
+    let manifest = [tables::upstream("app", upstream.0), tables::router()].concat();
+    let setup = Setup::new(&manifest);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    let mut connection = host.client().connect("a.test", Protocol::Http1).await;
+    let asked = tokio::spawn(async move { connection.try_send(ask("GET", "https://a.test/")).await });
+    within(SOON, "the upstream's connection", upstream.1.accept()).await.unwrap();
+    host.signal(Signal::TERM);
+    host.logged("ending").await;
+    host.signal(Signal::TERM);
+    let (_, status) = host.ended(Duration::from_secs(5)).await;
+    assert_ne!(status.code(), Some(0));
+    assert!(within(SOON, "its end", asked).await.unwrap().is_err());
+}

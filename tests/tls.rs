@@ -1,0 +1,189 @@
+//! The listening side: which certificate a name gets, what is refused before anybody decides, and the plain side.
+
+use rustls::ProtocolVersion;
+
+use crate::support::{
+    ca::Ca,
+    client::{BOTH, Client, Protocol, ask, with_fields},
+    host::{Host, Setup},
+    raw,
+    skip::missing,
+    tables,
+    wait::{SOON, until, within},
+};
+
+const UNRECOGNIZED_NAME: &str = "UnrecognizedName";
+
+/// A host with pairs of its own for `a.test` and `*.b.test`, and a router that refuses every other name.
+async fn with_pairs() -> (Host, Client) {
+    let ca = Ca::new("test");
+    let manifest = [
+        "[[certificate]]\nchain = \"a.pem\"\nkey = \"a.key\"\n[[certificate]]\nchain = \"b.pem\"\nkey = \"b.key\"\n",
+        &tables::guest("hello", "hello", ""),
+        &tables::router(),
+    ];
+    let setup = Setup::new(&manifest.concat());
+    ca.issue(&["a.test"]).write(&setup.path(""), "a");
+    ca.issue(&["*.b.test", "b.test"]).write(&setup.path(""), "b");
+    let to_hello = "upstream = \"hello\"\n";
+    let routes = [
+        ("a.test.toml", to_hello),
+        ("b.test.toml", to_hello),
+        ("*.b.test.toml", to_hello),
+        ("localhost.toml", to_hello),
+        ("_.toml", "refuse = 404\n"),
+    ];
+    setup.repository("routes").commit("main", &routes);
+    let host = setup.start().await;
+    let client = Client::new(host.https(), ca.pem());
+    (host, client)
+}
+
+#[tokio::test]
+async fn each_name_gets_its_own_certificate() {
+    let (host, client) = with_pairs().await;
+    for name in ["a.test", "b.test", "x.b.test"] {
+        for protocol in BOTH {
+            let reply = client.send_over(protocol, ask("GET", &format!("https://{name}/"))).await;
+            assert_eq!(reply.brief(), (200, "hello\n"), "{name} over {protocol:?}");
+        }
+    }
+    assert_eq!(host.client().get("https://localhost/").await.status, 200, "from the local CA");
+}
+
+#[tokio::test]
+async fn an_unknown_name_gets_an_alert_and_no_certificate() {
+    let (_host, client) = with_pairs().await;
+    for name in ["c.test", "x.y.b.test", "aa.test", "test"] {
+        let error = client.handshake(Some(name), &[]).await.expect_err(name);
+        assert!(error.to_string().contains(UNRECOGNIZED_NAME), "{name}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_name_the_address_counts() {
+    let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;
+    let stream = host.client().handshake(None, &[b"h2"]).await.expect("localhost's covers 127.0.0.1");
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+    // A router that refuses `localhost` leaves nothing that covers the address.
+    let manifest = [tables::guest("hello", "hello", ""), tables::router()].concat();
+    let setup = Setup::new(&manifest);
+    setup.repository("routes").commit("main", &[("_.toml", "refuse = 404\n")]);
+    let host = setup.start().await;
+    let error = host.client().handshake(None, &[]).await.expect_err("no certificate");
+    assert!(error.to_string().contains(UNRECOGNIZED_NAME), "{error}");
+}
+
+#[tokio::test]
+async fn both_versions_of_tls_are_spoken() {
+    let (_host, client) = with_pairs().await;
+    for version in [ProtocolVersion::TLSv1_2, ProtocolVersion::TLSv1_3] {
+        let stream = client.clone().version(version).handshake(Some("a.test"), &[b"http/1.1"]).await.unwrap();
+        assert_eq!(stream.get_ref().1.protocol_version(), Some(version));
+    }
+}
+
+#[tokio::test]
+async fn openssl_sees_the_same() {
+    if missing(&["openssl"]) {
+        return;
+    }
+    let (host, _) = with_pairs().await;
+    let address = host.https().to_string();
+    for (arguments, expected) in [
+        (&["-servername", "a.test", "-alpn", "h2,http/1.1"][..], "ALPN protocol: h2"),
+        (&["-servername", "a.test", "-alpn", "http/1.1"], "ALPN protocol: http/1.1"),
+        (&["-servername", "a.test", "-tls1_2"], "Protocol  : TLSv1.2"),
+        (&["-servername", "a.test", "-tls1_1"], "alert protocol version"),
+        (&["-servername", "nobody.test"], "unrecognized name"),
+    ] {
+        let mut openssl = tokio::process::Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address]).args(arguments).stdin(std::process::Stdio::null());
+        let output = within(SOON, "openssl", openssl.kill_on_drop(true).output()).await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+/// A request on a connection whose certificate does not cover its authority.
+#[tokio::test]
+async fn an_authority_that_the_certificate_does_not_cover_is_misdirected() {
+    let (_host, client) = with_pairs().await;
+    for protocol in BOTH {
+        let mut connection = client.connect("a.test", protocol).await;
+        for (url, status) in [("https://b.test/", 421), ("https://nobody.test/", 421), ("https://a.test/", 200)] {
+            assert_eq!(connection.send(ask("GET", url)).await.status, status, "{url} over {protocol:?}");
+        }
+        let mut connection = client.connect("x.b.test", protocol).await;
+        assert_eq!(connection.send(ask("GET", "https://y.b.test/")).await.status, 200, "the wildcard covers it");
+    }
+}
+
+#[tokio::test]
+async fn a_request_must_say_whom_it_is_for() {
+    let (host, client) = with_pairs().await;
+    for (head, plain, tls) in [
+        ("GET / HTTP/1.1\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost:\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\nHost: a.test\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost: a b\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost: a.test/x\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost: u@a.test\r\n", 400, 400),
+        ("GET / HTTP/1.0\r\n", 400, 400),
+        ("GET / HTTP/1.1\r\nHost: a.test\r\n", 308, 200),
+        // The target's authority wins, RFC 9112 section 3.2.2.
+        ("GET https://a.test/ HTTP/1.1\r\nHost: nobody.test\r\n", 308, 200),
+        ("CONNECT a.test:443 HTTP/1.1\r\nHost: a.test:443\r\n", 405, 405),
+    ] {
+        let request = format!("{head}Connection: close\r\n\r\n");
+        assert_eq!(raw::status(&raw::plain(host.http(), request.as_bytes()).await), plain, "{head:?}");
+        assert_eq!(raw::status(&raw::tls(&client, "a.test", request.as_bytes()).await), tls, "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_plain_side_redirects_and_keeps_a_place_for_challenges() {
+    let (host, _) = with_pairs().await;
+    let port = host.https().port();
+    for (target, name, status, location) in [
+        ("/", "a.test", 308, Some(format!("https://a.test:{port}/"))),
+        ("/x?y=z", "a.test:80", 308, Some(format!("https://a.test:{port}/x?y=z"))),
+        ("//evil.test/", "a.test", 308, Some(format!("https://a.test:{port}/evil.test/"))),
+        ("/.well-known/acme-challenge/none", "a.test", 404, None),
+    ] {
+        let request = format!("GET {target} HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+        let response = String::from_utf8(raw::plain(host.http(), request.as_bytes()).await).unwrap();
+        assert_eq!(raw::status(response.as_bytes()), status, "{target}");
+        let found = response.lines().find_map(|line| line.strip_prefix("location: "));
+        assert_eq!(found, location.as_deref(), "{target}: {response}");
+    }
+}
+
+/// One line a request: enough to answer what happened, and nothing of a client's that a terminal would obey.
+#[tokio::test]
+async fn the_access_log_has_a_line_a_request() {
+    let (host, client) = with_pairs().await;
+    let fields = [("user-agent", "a\u{9b}b"), ("x", "y")];
+    client.send_over(Protocol::Http2, with_fields("GET", "https://a.test/x?y", &fields)).await;
+    client.get("https://a.test/").await;
+    let log =
+        until(SOON, "two lines", async || Some(host.setup().access_log()).filter(|log| log.lines().count() == 2)).await;
+    let line: serde_json::Value = serde_json::from_str(log.lines().next().unwrap()).unwrap();
+    for (key, value) in [
+        ("method", "GET"),
+        ("authority", "a.test"),
+        ("target", "/x?y"),
+        ("protocol", "HTTP/2"),
+        ("client", "127.0.0.1"),
+        ("component", "hello"),
+    ] {
+        assert_eq!(line[key], value, "{line}");
+    }
+    assert_eq!(
+        (&line["status"], &line["bytes"], &line["remembered"]),
+        (&200.into(), &6.into(), &false.into()),
+        "{line}"
+    );
+    assert!(line["duration"].is_number() && line["error"].is_null(), "{line}");
+}
