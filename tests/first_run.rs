@@ -46,9 +46,9 @@ async fn it_serves_a_site_that_explains_itself() {
 #[tokio::test]
 async fn plain_http_is_sent_to_https() {
     let host = first_run().await;
-    let port = host.https().port();
-    let request = b"GET /a/b?c=d HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    let response = raw::plain(host.http(), request).await;
+    let (plain, port) = (host.http().port(), host.https().port());
+    let request = format!("GET /a/b?c=d HTTP/1.1\r\nHost: localhost:{plain}\r\nConnection: close\r\n\r\n");
+    let response = raw::plain(host.http(), request.as_bytes()).await;
     assert_eq!(raw::status(&response), 308);
     let response = String::from_utf8(response).unwrap().to_lowercase();
     assert!(response.contains(&format!("\r\nlocation: https://localhost:{port}/a/b?c=d\r\n")), "{response}");
@@ -59,7 +59,7 @@ async fn a_push_is_live() {
     let host = first_run().await;
     let remote = host.setup().state().join("remotes/pages.git");
     let author = Repository::with_work_tree(host.setup().path("author"));
-    author.git(&["fetch", "--quiet", remote.to_str().unwrap(), "main:main"]);
+    author.fetch(&remote, "main");
     for page in ["<h1>mine</h1>", "<h1>mine, mended</h1>"] {
         let revision = author.commit("main", &[("index.html", page)]);
         author.push(&remote, "main").unwrap();
@@ -89,9 +89,16 @@ async fn without_a_router_every_name_goes_to_the_site() {
 
 #[tokio::test]
 async fn any_service_is_served() {
-    let host = Setup::without_manifest().argument(fixture("hello")).start().await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "hello\n"));
-    assert_eq!(host.client().get("https://other.test/x").await.brief(), (200, "hello\n"));
+    for (name, greeting) in
+        [("hello", "Hello from a component\n"), ("hello_p2", "Hello from a component of WASI 0.2\n")]
+    {
+        let host = Setup::without_manifest().argument(fixture(name)).start().await;
+        for url in ["https://localhost/", "https://other.test/x"] {
+            for protocol in BOTH {
+                assert_eq!(host.client().send_over(protocol, ask("GET", url)).await.brief(), (200, greeting), "{url}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
@@ -113,12 +120,12 @@ async fn the_state_directory_is_private_and_for_one_host() {
     assert_eq!(mode(&state), 0o700);
     assert_eq!(mode(&state.join("control.sock")), 0o600);
     let said = host.setup().refuses().await.failed();
-    assert!(said.contains("another host runs in this state directory"), "{said}");
+    assert!(said.contains("another host runs with the state directory"), "{said}");
 
     fs::set_permissions(&state, fs::Permissions::from_mode(0o755)).unwrap();
     let setup = host.terminate().await;
     let said = setup.refuses().await.failed();
-    assert!(said.contains("others can read it: chmod 700"), "{said}");
+    assert!(said.contains("may be entered by others (mode 0755): chmod 700 it"), "{said}");
 }
 
 #[tokio::test]
@@ -159,7 +166,7 @@ async fn commands_say_what_a_user_can_do_next() {
     assert_eq!(host.command("swap", &[]).await.code, Some(2));
     let setup = host.terminate().await;
     let said = setup.command(&["ps", "--state", setup.state().to_str().unwrap()]).await.failed();
-    assert!(said.contains("no host runs"), "{said}");
+    assert!(said.contains("no host answers at"), "{said}");
     for name in ["run", "check", "ps", "swap", "logs", "inspect", "test", "wit", "reload"] {
         let help = setup.command(&[name, "--help"]).await.done();
         assert!(help.contains(&format!("host {name}")), "an example in {help}");

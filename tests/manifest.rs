@@ -4,7 +4,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     client::{Protocol, ask},
-    guests::{component, fixture},
+    guests::{HELLO, component, fixture},
     host::{Host, Setup},
     tables,
     wait::{SOON, until},
@@ -33,14 +33,14 @@ async fn run_and_check_say_the_same_and_start_nothing() {
     for (lines, expected) in MISTAKES {
         let setup = Setup::new(&format!("{lines}{}", tables::guest("hello", "hello", "")));
         for outcome in [setup.refuses().await, setup.command(&["check"]).await] {
-            let said = outcome.failed();
+            let said = setup.shown(&outcome.failed());
             assert!(said.contains(expected), "{lines}{said}");
             assert!(!said.contains("listening on"), "{said}");
         }
         assert!(!setup.state().exists(), "{lines}");
     }
     let setup = Setup::new(&tables::guest("hello", "hello", ""));
-    assert_eq!(setup.command(&["check"]).await.done(), "");
+    assert_eq!(setup.command(&["check"]).await.done(), "1 component: nothing is wrong\n");
     assert!(!setup.state().exists());
 }
 
@@ -49,50 +49,64 @@ async fn a_reload_that_is_wrong_changes_nothing() {
     let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;
     for (lines, expected) in MISTAKES {
         host.setup().manifest(&format!("{lines}{}", tables::guest("hello", "hello", "")));
-        let said = host.reload().await.failed();
+        let said = host.setup().shown(&host.reload().await.failed());
         assert!(said.contains(expected), "{lines}{said}");
-        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "hello\n"));
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
     }
     host.setup().manifest("[gti.pages]\n");
     host.signal(Signal::HUP);
     host.logged("unknown key `gti`").await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "hello\n"));
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
 
 #[tokio::test]
 async fn a_reload_takes_effect_and_loses_nothing() {
-    let env = |word: &str| tables::guest("env", "env", &format!("env = {{ WORD = \"{word}\" }}\n"));
+    let env = |word: &str| tables::mischief("app", &format!("env = {{ WORD = \"{word}\" }}\n"));
     let host = Setup::new(&env("one")).start().await;
     let mut connection = host.client().connect("localhost", Protocol::Http1).await;
     let mut said = async || {
-        let reply = connection.send(ask("GET", "https://localhost/WORD")).await;
+        let reply = connection.send(ask("GET", "https://localhost/env")).await;
         (reply.status.as_u16(), reply.text().to_owned())
     };
-    assert_eq!(said().await, (200, "one".to_owned()));
+    assert_eq!(said().await, (200, "WORD=one\n".to_owned()));
     host.setup().manifest(&env("two"));
     host.reload().await.done();
-    assert_eq!(said().await, (200, "two".to_owned()));
+    assert_eq!(said().await, (200, "WORD=two\n".to_owned()));
     host.setup().manifest(&env("three"));
     host.signal(Signal::HUP);
-    until(SOON, "the third word", async || (said().await.1 == "three").then_some(())).await;
+    until(SOON, "the third word", async || (said().await.1 == "WORD=three\n").then_some(())).await;
+}
+
+/// What a component may use is read anew, too.
+#[tokio::test]
+async fn a_reload_changes_limits() {
+    let table = |memory: &str| tables::mischief("app", &format!("memory = \"{memory}\"\n"));
+    let host = Setup::new(&table("16MiB")).start().await;
+    assert_eq!(host.client().get("https://localhost/memory?mb=32").await.status, 502);
+    host.setup().manifest(&table("64MiB"));
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/memory?mb=32").await.brief(), (200, "32 MiB\n"));
 }
 
 /// One transaction: a listener that can't be bound, or one generation that is not proved, and nothing has changed.
 #[tokio::test]
 async fn a_reload_is_all_or_nothing() {
-    let host = Setup::new(&tables::guest("env", "env", "env = { WORD = \"one\" }\n")).start().await;
-    let changed = tables::guest("env", "env", "env = { WORD = \"two\" }\n");
+    let host = Setup::new(&tables::mischief("app", "env = { WORD = \"one\" }\n")).start().await;
+    let changed = tables::mischief("app", "env = { WORD = \"two\" }\n");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
     for (lines, expected) in [
-        (format!("[listen]\nhttps = [\"{}\", \"{address}\"]\n{changed}", host.https()), format!("{address}: ")),
-        (format!("{changed}{}", tables::guest("bad", "invalid", "")), "bad: a.toml:3: it is never right".to_owned()),
-        (format!("{changed}{}", tables::guest("bad", "starts_with_a_trap", "")), "bad: trapped: ".to_owned()),
+        (
+            format!("[listen]\nhttps = [\"127.0.0.1:0\", \"{address}\"]\n{changed}"),
+            format!("can't listen on {address}: Address already in use"),
+        ),
+        (format!("{changed}{}", tables::guest("bad", "invalid", "")), "index.html:3: the first problem".to_owned()),
+        (format!("{changed}{}", tables::guest("bad", "trap_at_start", "")), "trapped at its start: ".to_owned()),
     ] {
         host.setup().manifest(&lines);
         let said = host.reload().await.failed();
         assert!(said.contains(&expected), "{said}");
-        assert_eq!(host.client().get("https://localhost/WORD").await.brief(), (200, "one"));
+        assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
     }
 }
 
@@ -108,7 +122,7 @@ async fn a_component_can_come_and_go() {
     host.setup().manifest(&both);
     host.reload().await.done();
     assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "home"));
-    assert_eq!(host.client().get("https://b.test/").await.brief(), (200, "hello\n"));
+    assert_eq!(host.client().get("https://b.test/").await.brief(), (200, HELLO));
     host.setup().manifest(&tables::site("site"));
     host.reload().await.done();
     assert_eq!(names(&host).await, ["site"]);
@@ -121,7 +135,7 @@ async fn what_is_not_granted_is_refused_with_the_line_that_grants_it() {
     let setup = Setup::new(&format!("[component.site]\npath = \"{}\"\n", site.display()));
     let said = setup.refuses().await.failed();
     let expected =
-        "[component.site] imports atoll:host/repository@0.1.0, which is not granted; add to [component.site]: git = {";
+        "[component.site]: imports atoll:host/repository@0.1.0, which is not granted; add to [component.site]: git = {";
     assert!(said.contains(expected), "{said}");
     let said = setup.command(&["check"]).await.failed();
     assert!(said.contains(expected), "{said}");
@@ -131,8 +145,8 @@ async fn what_is_not_granted_is_refused_with_the_line_that_grants_it() {
 async fn an_argument_without_a_table_is_left_out_with_the_table_to_add() {
     let setup = Setup::new(&tables::guest("hello", "hello", ""));
     let host = setup.argument(component("site")).start().await;
-    let warning = host.logged("[component.site]").await;
-    assert!(warning.contains("site.wasm"), "{warning}");
+    host.logged("component `site` has no table and is left out").await;
+    host.logged("[component.site]").await;
     assert_eq!(names(&host).await, ["hello"]);
 }
 
@@ -140,7 +154,7 @@ async fn an_argument_without_a_table_is_left_out_with_the_table_to_add() {
 async fn an_argument_stands_for_the_path_of_its_table() {
     let setup = Setup::new("[component.hello]\n");
     let host = setup.argument(fixture("hello")).start().await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "hello\n"));
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
 
 async fn names(host: &Host) -> Vec<String> {

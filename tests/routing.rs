@@ -177,7 +177,7 @@ async fn a_name_that_is_refused_has_no_certificate() {
     let Island { host, app: _app, .. } = started().await;
     for name in ["nobody.test", "wild.test", "a.b.wild.test", "one.wild.test"] {
         let error = host.client().handshake(Some(name), &[]).await.expect_err(name);
-        assert!(error.to_string().contains("UnrecognizedName"), "{name}: {error}");
+        assert!(error.to_string().contains("UnrecognisedName"), "{name}: {error}");
     }
 }
 

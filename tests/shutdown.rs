@@ -13,9 +13,9 @@ use crate::support::{
     wait::{SOON, until, within},
 };
 
-/// A host with a guest that answers at `/slow?wait=MS` after that long.
+/// A host with a guest that answers at `/sleep?ms=MS` after that long.
 async fn slow() -> Host {
-    Setup::new(&tables::guest("counter", "counter", "timeout = \"30s\"\n")).start().await
+    Setup::new(&tables::mischief("mischief", "timeout = \"30s\"\n")).start().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -25,12 +25,13 @@ async fn what_was_accepted_is_finished() {
     for protocol in BOTH {
         let mut connection = host.client().connect("localhost", protocol).await;
         asked.push(tokio::spawn(async move {
-            let reply = connection.send(ask("GET", "https://localhost/slow?wait=1500&private")).await;
+            let url = format!("https://localhost/sleep?ms=2000&{protocol:?}");
+            let reply = connection.send(ask("GET", &url)).await;
             (reply, connection)
         }));
     }
     until(SOON, "both under way", async || {
-        (host.component("counter").await["requests"].as_u64() == Some(2)).then_some(())
+        (host.component("mischief").await["instances"].as_u64() == Some(2)).then_some(())
     })
     .await;
     let address = host.https();
@@ -98,11 +99,12 @@ async fn a_second_signal_ends_it_now() {
     let host = setup.start().await;
     let mut connection = host.client().connect("a.test", Protocol::Http1).await;
     let asked = tokio::spawn(async move { connection.try_send(ask("GET", "https://a.test/")).await });
-    within(SOON, "the upstream's connection", upstream.1.accept()).await.unwrap();
+    let _accepted = within(SOON, "the upstream's connection", upstream.1.accept()).await.unwrap();
     host.signal(Signal::TERM);
-    host.logged("ending").await;
+    host.logged("stopping").await;
     host.signal(Signal::TERM);
     let (_, status) = host.ended(Duration::from_secs(5)).await;
-    assert_ne!(status.code(), Some(0));
-    assert!(within(SOON, "its end", asked).await.unwrap().is_err());
+    assert_eq!(status.code(), Some(0));
+    let cut = within(SOON, "its end", asked).await.unwrap();
+    assert!(cut.is_err(), "{cut:?}");
 }

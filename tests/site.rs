@@ -109,12 +109,12 @@ async fn the_fields_of_a_file() {
         ("/", "text/html; charset=utf-8"),
         ("/a.css", "text/css; charset=utf-8"),
         ("/a.js", "text/javascript; charset=utf-8"),
-        ("/a.json", "application/json"),
+        ("/a.json", "application/json; charset=utf-8"),
         ("/a.png", "image/png"),
-        ("/a.svg", "image/svg+xml"),
+        ("/a.svg", "image/svg+xml; charset=utf-8"),
         ("/a.txt", "text/plain; charset=utf-8"),
         ("/a.wasm", "application/wasm"),
-        ("/a.xml", "application/xml"),
+        ("/a.xml", "application/xml; charset=utf-8"),
         ("/nothing-known", "application/octet-stream"),
     ] {
         let reply = host.client().get(&format!("https://localhost{path}")).await;

@@ -23,7 +23,7 @@ use rustls::{
 use tokio::{net::TcpSocket, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::wait::{SOON, within};
+use super::wait::{BUILT, SOON, within};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Protocol {
@@ -39,6 +39,7 @@ pub(crate) struct Client {
     address: SocketAddr,
     roots: Arc<RootCertStore>,
     source: Option<IpAddr>,
+    patience: Duration,
     versions: Vec<&'static SupportedProtocolVersion>,
     receive_buffer: Option<u32>,
 }
@@ -47,6 +48,7 @@ pub(crate) struct Client {
 pub(crate) struct Connection {
     name: String,
     sender: Sender,
+    patience: Duration,
     /// What the server showed, leaf first.
     pub(crate) certificates: Vec<CertificateDer<'static>>,
 }
@@ -97,6 +99,7 @@ impl Client {
             address,
             roots: Arc::new(roots),
             source: None,
+            patience: SOON,
             versions: rustls::ALL_VERSIONS.to_vec(),
             receive_buffer: None,
         }
@@ -105,6 +108,12 @@ impl Client {
     /// Connects from an address of this machine's.
     pub(crate) fn connecting_from(mut self, source: IpAddr) -> Self {
         self.source = Some(source);
+        self
+    }
+
+    /// Waits longer for a response's head.
+    pub(crate) fn patient(mut self) -> Self {
+        self.patience = BUILT;
         self
     }
 
@@ -152,7 +161,7 @@ impl Client {
             tokio::spawn(driver);
             Sender::Http1(sender)
         };
-        Connection { name: name.to_owned(), sender, certificates }
+        Connection { name: name.to_owned(), sender, certificates, patience: self.patience }
     }
 
     /// TLS and no more. Without a name, none is sent: the certificate must then cover the address.
@@ -215,14 +224,14 @@ impl Connection {
                 }
             }
         };
-        within(SOON, "the response's head", response).await
+        within(self.patience, "the response's head", response).await
     }
 
     /// On HTTP/2, many at a time: a sender of its own for one more stream.
     pub(crate) fn stream(&self) -> Connection {
         let Sender::Http2(sender) = &self.sender else { panic!("HTTP/1.1 has no streams") };
         let sender = Sender::Http2(sender.clone());
-        Connection { name: self.name.clone(), sender, certificates: self.certificates.clone() }
+        Connection { name: self.name.clone(), sender, certificates: self.certificates.clone(), patience: self.patience }
     }
 
     /// Whether the server has ended the connection, or does within `limit`.

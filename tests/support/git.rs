@@ -89,6 +89,12 @@ impl Repository {
         text(run(&self.git, &arguments, bytes).stdout)
     }
 
+    /// Takes a remote's branch over as it is.
+    pub(crate) fn fetch(&self, remote: &Path, branch: &str) {
+        let refspec = format!("+refs/heads/{branch}:refs/heads/{branch}");
+        self.git(&["fetch", "--quiet", "--update-head-ok", path_text(remote), &refspec]);
+    }
+
     /// Pushes as a user does; whether it was taken, and what was said.
     pub(crate) fn push(&self, remote: &Path, branch: &str) -> Result<(), String> {
         self.pushed(&["push", "--quiet", path_text(remote), branch])
@@ -236,6 +242,9 @@ fn what_was_pushed_over_is_pruned() {
     let author = Repository::with_work_tree(folder.path().join("author"));
     let first = author.commit("main", &[("x", "1")]);
     author.push(remote.path(), "main").unwrap();
+    let other = Repository::with_work_tree(folder.path().join("other"));
+    other.fetch(remote.path(), "main");
+    assert_eq!(other.head("main"), remote.head("main"));
     assert_eq!(remote.head("main").as_deref(), Some(&*first));
     author.replace("main", &[("x", "2")]);
     author.push(remote.path(), "main").expect_err("not a fast-forward");

@@ -2,7 +2,7 @@
 //!
 //! What is relied on: on standard error a line `listening on https://ADDRESS` or `listening on http://ADDRESS` for each
 //! listener, then one that begins with `ready`; the log there too, the access log on standard output; the local CA's
-//! certificate in `ca.pem` of the state directory.
+//! certificate in `local-ca/root.pem` of the state directory.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -18,6 +18,7 @@ use tokio::process::{Child, Command};
 
 use super::{
     client::Client,
+    tables::EMPTY,
     wait::{BUILT, SOON, until, within},
 };
 
@@ -58,6 +59,7 @@ impl Setup {
     /// On the built-in default.
     pub(crate) fn without_manifest() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        fs::create_dir(folder.path().join(EMPTY)).expect("the folder is the test's");
         Self { folder, program: env!("CARGO_BIN_EXE_host").into(), arguments: Vec::new() }
     }
 
@@ -118,6 +120,11 @@ impl Setup {
         let output = within(BUILT, &format!("host {arguments:?}"), output).await.expect("the program runs");
         let text = |bytes| String::from_utf8(bytes).expect("the program says text");
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// What was said, with the names of files as they are in this folder.
+    pub(crate) fn shown(&self, said: &str) -> String {
+        said.replace(&format!("{}/", self.folder.path().display()), "")
     }
 
     /// All that hosts in this folder have logged.
@@ -186,7 +193,7 @@ impl Host {
     }
 
     pub(crate) fn ca_file(&self) -> PathBuf {
-        self.setup.state().join("ca.pem")
+        self.setup.state().join("local-ca/root.pem")
     }
 
     /// A client command: `host NAME --state DIR ARGUMENTS`.
@@ -229,6 +236,13 @@ impl Host {
         .await
     }
 
+    /// Waits until the access log has this many lines; each parsed.
+    pub(crate) async fn accessed(&self, lines: usize) -> Vec<serde_json::Value> {
+        let what = format!("{lines} requests in the access log");
+        let log = until(SOON, &what, async || Some(self.setup.access_log()).filter(|log| log.lines().count() >= lines));
+        log.await.lines().map(|line| serde_json::from_str(line).expect("the access log is JSON")).collect()
+    }
+
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it runs")
@@ -257,6 +271,15 @@ impl Host {
     pub(crate) async fn kill(self) -> Setup {
         self.signal(Signal::KILL);
         self.ended(SOON).await.0
+    }
+}
+
+/// A test that fails shows what the host had to say.
+impl Drop for Setup {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the host's log:\n{}\nits access log:\n{}", self.log(), self.access_log());
+        }
     }
 }
 

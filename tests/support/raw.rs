@@ -28,7 +28,7 @@ pub(crate) async fn tls(client: &Client, name: &str, request: &[u8]) -> Vec<u8> 
 
 /// The status of an HTTP/1.1 response.
 pub(crate) fn status(response: &[u8]) -> u16 {
-    let digits = response.strip_prefix(b"HTTP/1.1 ").and_then(|rest| rest.get(..3));
+    let digits = response.strip_prefix(b"HTTP/1.").and_then(|rest| rest.get(2..5));
     let status = digits.and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
     status.unwrap_or_else(|| panic!("no response: {:?}", String::from_utf8_lossy(response)))
 }

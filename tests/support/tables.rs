@@ -7,6 +7,9 @@ use super::{
     host::Setup,
 };
 
+/// A folder beside each manifest.
+pub(crate) const EMPTY: &str = "empty";
+
 /// A site called `name` that serves `main` of `NAME.git`, as its binding `pages`.
 pub(crate) fn site(name: &str) -> String {
     let path = component("site");
@@ -30,6 +33,13 @@ pub(crate) fn router() -> String {
 /// A fixture under a name of its own; further `lines` end its table.
 pub(crate) fn guest(name: &str, fixture_name: &str, lines: &str) -> String {
     format!("[component.{name}]\npath = \"{}\"\n{lines}\n", fixture(fixture_name).display())
+}
+
+/// The fixture that does as its path says; it may read a folder that is empty. Further `lines` end its table.
+pub(crate) fn mischief(name: &str, lines: &str) -> String {
+    let git = format!("git = {{ pages = {{ from = \"{name}-empty\", mode = \"read\" }} }}\n");
+    let table = guest(name, "mischief", &format!("{git}{lines}"));
+    format!("[git.{name}-empty]\nremote = \"{EMPTY}/\"\n{table}")
 }
 
 /// A URL to forward to.
