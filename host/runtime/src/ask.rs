@@ -18,7 +18,8 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    Failure, body::Origin, capability::stdio::printable, ctx::Ctx, failure::trap, limits::GATHER, upload::Upload,
+    Failure, body::Origin, capability::stdio::printable, ctx::Ctx, failure::trap, limits::GATHER, streamed::broken,
+    upload::Upload,
 };
 
 /// What was taken off an instance at once.
@@ -62,46 +63,80 @@ pub(crate) async fn ask(
         })
         .map_err(|error| Failure::BadAnswer(format!("{error:#}")))?;
 
-    let (head, mut body) = response.into_parts();
-    let mut frames = VecDeque::new();
-    let rest = std::future::poll_fn(|cx| Poll::Ready(gather(&mut body, &mut frames, origin, cx))).await;
-    let idle = std::future::poll_fn(|cx| Poll::Ready(accessor.poll_no_interesting_tasks(cx).is_ready())).await;
-    let rest = match rest {
-        Gathered::Whole => Rest::Nothing,
-        Gathered::HostsOwn => Rest::Host(body),
-        Gathered::Guests => Rest::Guest(body),
-        Gathered::Broken(error) => return Err(Failure::BadAnswer(error.to_string())),
+    let (head, body) = response.into_parts();
+    let mut gathering = Gathering { body, frames: VecDeque::new(), bytes: 0, state: State::Guests };
+    let mut looks = LOOKS;
+    let idle = std::future::poll_fn(|cx| {
+        let more = gathering.poll(origin, cx);
+        let idle = accessor.poll_no_interesting_tasks(cx).is_ready();
+        looks = if more { LOOKS } else { looks - 1 };
+        if looks == 0 || gathering.is_over(idle) {
+            return Poll::Ready(idle);
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+    let Gathering { body, frames, state, .. } = gathering;
+    let rest = match state {
+        State::Whole => Rest::Nothing,
+        State::HostsOwn => Rest::Host(body),
+        State::Guests => Rest::Guest(body),
+        State::Broken(error) => return Err(Failure::BadAnswer(broken(error).to_string())),
     };
     Ok(Taken { head, frames, rest, idle })
 }
 
-enum Gathered {
-    Whole,
-    HostsOwn,
+/// How often to look, with nothing new, whether a guest writes more of its body or comes to rest: between two looks wasmtime
+/// lets it go on. A guest that waits for something else is not waited for.
+const LOOKS: u32 = 8;
+
+/// What is taken of a body before anybody reads it, so that a slow reader of a small one holds no instance.
+struct Gathering {
+    body: WasiBody,
+    frames: VecDeque<Frame<Bytes>>,
+    bytes: usize,
+    state: State,
+}
+
+enum State {
+    /// There may be more, and the guest has to write it.
     Guests,
+    /// There may be more, and the host has it.
+    HostsOwn,
+    Whole,
     Broken(Error),
 }
 
-/// Takes what is there of a body, up to `GATHER`.
-fn gather(body: &mut WasiBody, frames: &mut VecDeque<Frame<Bytes>>, origin: &Origin, cx: &mut Context<'_>) -> Gathered {
-    let (mut bytes, mut hosts_own) = (0, false);
-    loop {
-        let (frame, from_host) = origin.poll_frame(Pin::new(body), cx);
-        hosts_own |= from_host;
-        match frame {
-            Poll::Ready(None) => return Gathered::Whole,
-            Poll::Ready(Some(Err(error))) => return Gathered::Broken(error),
-            Poll::Ready(Some(Ok(frame))) => {
-                bytes += frame.data_ref().map_or(0, Bytes::len);
-                frames.push_back(frame);
+impl Gathering {
+    /// Takes what is there, up to `GATHER`. Whether there was any.
+    fn poll(&mut self, origin: &Origin, cx: &mut Context<'_>) -> bool {
+        let before = self.frames.len();
+        while matches!(self.state, State::Guests | State::HostsOwn) && self.bytes <= GATHER {
+            let (frame, hosts_own) = origin.poll_frame(Pin::new(&mut self.body), cx);
+            if hosts_own {
+                self.state = State::HostsOwn;
             }
-            Poll::Pending => break,
+            match frame {
+                Poll::Ready(None) => self.state = State::Whole,
+                Poll::Ready(Some(Err(error))) => self.state = State::Broken(error),
+                Poll::Ready(Some(Ok(frame))) => {
+                    self.bytes += frame.data_ref().map_or(0, Bytes::len);
+                    self.frames.push_back(frame);
+                }
+                Poll::Pending => break,
+            }
         }
-        if bytes > GATHER {
-            break;
+        self.frames.len() > before
+    }
+
+    fn is_over(&self, idle: bool) -> bool {
+        match self.state {
+            State::Guests => self.bytes > GATHER,
+            State::HostsOwn | State::Whole => idle,
+            State::Broken(_) => true,
         }
     }
-    if hosts_own { Gathered::HostsOwn } else { Gathered::Guests }
 }
 
 fn code_words(code: &ErrorCode) -> String {

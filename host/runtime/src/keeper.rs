@@ -224,8 +224,9 @@ impl Keeper {
             self.retry = Some(Instant::now() + RETRY[self.failures.min(RETRY.len() - 1)]);
             self.failures += 1;
         }
+        // Before anybody is told, so that who looks then finds it.
+        self.failed(disproof.clone());
         self.answer(|_| Some(Err(disproof.clone())));
-        self.failed(disproof);
     }
 
     /// The base with these of the waiting changes.

@@ -25,7 +25,7 @@ use crate::{
     ctx::{Ctx, Given},
     failure::trap,
     pool::{Instance, Pool},
-    streamed::{Fate, Streamed},
+    streamed::{BrokenOff, Fate, Streamed},
     upload::{Progress, Upload},
 };
 
@@ -306,11 +306,9 @@ fn length(method: &Method, status: StatusCode, fields: &HeaderMap) -> Option<u64
 /// A body that is here already, and has the length that it should have.
 fn whole(frames: VecDeque<Frame<Bytes>>, length: Option<u64>) -> Result<Streamed, Failure> {
     let body = Streamed::whole(frames);
-    let bytes = http_body::Body::size_hint(&body).exact().unwrap_or_default();
+    let bytes = http_body::Body::size_hint(&body).exact();
     match length {
-        Some(length) if length != bytes => {
-            Err(Failure::BadAnswer(format!("its content-length says {length}, and its body has {bytes} bytes")))
-        }
+        Some(length) if Some(length) != bytes => Err(Failure::BadAnswer(BrokenOff::WrongLength.to_string())),
         _ => Ok(body),
     }
 }

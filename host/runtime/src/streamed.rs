@@ -208,7 +208,8 @@ impl Streamed {
     }
 }
 
-fn broken(error: Error) -> BodyError {
+/// What wasi-http says, in words of ours where its own mislead.
+pub(crate) fn broken(error: Error) -> BodyError {
     match error {
         Error::HttpResponseBodySize(_) => BrokenOff::WrongLength.into(),
         error => error.into(),

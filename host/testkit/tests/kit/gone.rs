@@ -65,6 +65,38 @@ async fn a_slow_reader_of_a_file_holds_no_instance() {
     }
 }
 
+/// What a guest writes is taken off it as far as it does so without waiting: a slow reader of it holds no instance either.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_reader_of_a_small_body_holds_no_instance() {
+    let bed = Bed::new();
+    let guest = bed.service("examples/mischief.wasm", atoll_testkit::Limits { instances: 1, ..short() });
+    let body = "x".repeat(50_000);
+    let mut slow = Vec::new();
+    for _ in 0..10 {
+        let answer = ask(&guest, &format!("/respond?body={body}")).await.unwrap();
+        assert_eq!(http_body::Body::size_hint(answer.response.body()).exact(), Some(50_000));
+        slow.push(answer);
+    }
+    for answer in slow {
+        assert_eq!(text(Ok(answer)).await.unwrap(), body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_does_not_wait_for_a_slow_body() {
+    let bed = Bed::new();
+    let guest = bed.service("examples/mischief.wasm", atoll_testkit::Limits::default());
+    let start = tokio::time::Instant::now();
+    let mut body = ask(&guest, "/slow-body?ms=300&n=2").await.unwrap().response.into_body();
+    assert!(start.elapsed() < Duration::from_millis(250), "{:?}", start.elapsed());
+    for line in ["line 0\n", "line 1\n"] {
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(frame.data_ref().map(|data| &data[..]), Some(line.as_bytes()));
+    }
+    assert!(start.elapsed() > Duration::from_millis(590), "{:?}", start.elapsed());
+    assert!(body.frame().await.is_none());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn where_all_instances_are_busy_one_waits_and_is_told() {
     let bed = Bed::new();
