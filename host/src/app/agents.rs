@@ -20,7 +20,7 @@ const RETRY: [Duration; 5] = [
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
 /// Looks after `slot` for as long as it is an agent's; does nothing while it is another's.
-pub async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
+pub(super) async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
     let mut switches = slot.switches();
     // Seconds since the Unix epoch.
     let mut due: Option<u64> = None;
@@ -43,17 +43,14 @@ pub async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
             continue;
         }
         let started = seconds(now());
-        due = match generation.tick(started).await {
-            Ok(next) => {
-                failures = 0;
-                // Not at once again, whatever it asks: an agent in a hurry must not eat a processor.
-                next.map(|next| next.max(started + 1))
-            }
-            Err(_) => {
-                let delay = RETRY[failures.min(RETRY.len() - 1)];
-                failures += 1;
-                Some(seconds(now()) + delay.as_secs())
-            }
+        due = if let Ok(next) = generation.tick(started).await {
+            failures = 0;
+            // Not at once again, whatever it asks: an agent in a hurry must not eat a processor.
+            next.map(|next| next.max(started + 1))
+        } else {
+            let delay = RETRY[failures.min(RETRY.len() - 1)];
+            failures += 1;
+            Some(seconds(now()) + delay.as_secs())
         };
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 const FIRST: Duration = Duration::from_secs(10);
 
 /// One binding, followed until it is dropped.
-pub struct Binding {
+pub(super) struct Binding {
     said: manifest::Binding,
     repository: Repository,
     follower: Follower,
@@ -33,11 +33,11 @@ pub struct Binding {
 }
 
 /// Told that the head of a binding moved; waited for, so that a newer head never overtakes.
-pub type Moved = Arc<dyn Fn(Name, Arc<dyn Branch>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type Moved = Arc<dyn Fn(Name, Arc<dyn Branch>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Binding {
     /// Follows `said`; `moved` is told of each new head.
-    pub fn follow(
+    pub(super) fn follow(
         store: &Store,
         watcher: &Watcher,
         said: &manifest::Binding,
@@ -64,37 +64,37 @@ impl Binding {
         Ok(Self { said: said.clone(), repository, follower, error, heads })
     }
 
-    pub fn said(&self) -> &manifest::Binding {
+    pub(super) fn said(&self) -> &manifest::Binding {
         &self.said
     }
 
-    pub fn repository(&self) -> &Repository {
+    pub(super) fn repository(&self) -> &Repository {
         &self.repository
     }
 
     /// What was fetched last.
-    pub fn revision(&self) -> Option<String> {
+    pub(super) fn revision(&self) -> Option<String> {
         self.repository.head().map(|head| head.id.to_string())
     }
 
-    pub fn error(&self) -> Option<String> {
+    pub(super) fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits until something is here, where nothing was ever fetched.
-    pub async fn first(&self) {
+    pub(super) async fn first(&self) {
         if self.repository.head().is_none() {
             let _ = tokio::time::timeout(FIRST, self.follower.fetch()).await;
         }
     }
 
     /// Its head, or an empty tree.
-    pub fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
+    pub(super) fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
         self.at(self.repository.head().map(|head| head.id))
     }
 
     /// A revision that is here; of none, an empty tree.
-    pub fn at(&self, id: Option<atoll_git::ObjectId>) -> anyhow::Result<Arc<dyn Branch>> {
+    pub(super) fn at(&self, id: Option<atoll_git::ObjectId>) -> anyhow::Result<Arc<dyn Branch>> {
         let snapshot = self.repository.snapshot(id).with_context(|| format!("binding {}", self.said.name))?;
         Ok(Arc::new(GitBranch::new(snapshot)))
     }
@@ -152,7 +152,7 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
 }
 
 /// An error and what is behind it, in one line.
-pub fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -163,4 +163,4 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 }
 
 /// By name.
-pub type Bindings = BTreeMap<Name, Arc<Binding>>;
+pub(super) type Bindings = BTreeMap<Name, Arc<Binding>>;

@@ -17,10 +17,10 @@ use tokio::task::JoinHandle;
 const CHUNK: usize = 64 << 10;
 
 /// One revision of a binding.
-pub struct GitBranch(Snapshot);
+pub(super) struct GitBranch(Snapshot);
 
 impl GitBranch {
-    pub fn new(snapshot: Snapshot) -> Self {
+    pub(super) fn new(snapshot: Snapshot) -> Self {
         Self(snapshot)
     }
 
@@ -48,7 +48,7 @@ impl Branch for GitBranch {
         Box::pin(async move {
             match self.0.cached_entry(path) {
                 Some(found) => found.map(entry).map_err(error),
-                None => self.off(path, |snapshot, path| snapshot.entry(path)).await.map(entry),
+                None => self.off(path, atoll_git::Snapshot::entry).await.map(entry),
             }
         })
     }
@@ -57,7 +57,7 @@ impl Branch for GitBranch {
         Box::pin(async move {
             let children = match self.0.cached_children(path) {
                 Some(found) => found.map_err(error)?,
-                None => self.off(path, |snapshot, path| snapshot.children(path)).await?,
+                None => self.off(path, atoll_git::Snapshot::children).await?,
             };
             Ok(children.into_iter().map(entry).collect())
         })
@@ -67,7 +67,7 @@ impl Branch for GitBranch {
         Box::pin(async move {
             match self.0.cached_size(path) {
                 Some(found) => found.map_err(error),
-                None => self.off(path, |snapshot, path| snapshot.size(path)).await,
+                None => self.off(path, atoll_git::Snapshot::size).await,
             }
         })
     }
@@ -85,7 +85,7 @@ impl Branch for GitBranch {
         Box::pin(async move {
             let reader = match self.0.cached_read(path) {
                 Some(found) => found.map_err(error)?,
-                None => self.off(path, |snapshot, path| snapshot.read(path)).await?,
+                None => self.off(path, atoll_git::Snapshot::read).await?,
             };
             let size = reader.size();
             let body: Body = BlobBody { left: size, reading: Reading::Idle(Box::new(reader)) }.boxed_unsync();

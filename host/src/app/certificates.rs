@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// All of them, and what should be said about them.
-pub fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Certificate>>, Vec<String>)> {
+pub(super) fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Certificate>>, Vec<String>)> {
     let (mut certificates, mut warnings) = (Vec::new(), Vec::new());
     for said in &manifest.certificates {
         let (certificate, warning) = read(said, now).map_err(|error| anyhow::anyhow!("{}", problem(said, &error)))?;
@@ -22,7 +22,7 @@ pub fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Cer
 }
 
 /// What is wrong with them.
-pub fn check(manifest: &Manifest) -> Vec<Problem> {
+pub(super) fn check(manifest: &Manifest) -> Vec<Problem> {
     let wrong = |said: &Pair| read(said, SystemTime::now()).err().map(|error| problem(said, &error));
     manifest.certificates.iter().filter_map(wrong).collect()
 }

@@ -13,7 +13,7 @@ use super::{bindings::Bindings, ledger::Proved, outbound::Origins};
 use crate::manifest::{self, Manifest};
 
 /// What loads components.
-pub struct Loader {
+pub(super) struct Loader {
     pub engine: Engine,
     pub compiler: Compiler,
     /// What guests' requests go through.
@@ -23,17 +23,17 @@ pub struct Loader {
 
 impl Loader {
     /// Reads and compiles a file. Blocks.
-    pub fn file(&self, path: &Path) -> anyhow::Result<Arc<Code>> {
+    pub(super) fn file(&self, path: &Path) -> anyhow::Result<Arc<Code>> {
         let bytes = fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
         self.bytes(bytes).with_context(|| path.display().to_string())
     }
 
     /// Compiles bytes. Blocks.
-    pub fn bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Arc<Code>> {
+    pub(super) fn bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Arc<Code>> {
         Ok(Arc::new(self.compiler.load(&self.engine, bytes)?))
     }
 
-    pub fn table(&self, said: &manifest::Component) -> anyhow::Result<Arc<Table>> {
+    pub(super) fn table(&self, said: &manifest::Component) -> anyhow::Result<Arc<Table>> {
         let granted = |grant: &manifest::Grant| GrantedBranch {
             binding: grant.from.to_string(),
             mode: match grant.mode {
@@ -64,7 +64,7 @@ impl Loader {
 }
 
 /// The branches of a table, where they stand.
-pub fn branches(table: &Table, bindings: &Bindings) -> anyhow::Result<BTreeMap<String, Arc<dyn Branch>>> {
+pub(super) fn branches(table: &Table, bindings: &Bindings) -> anyhow::Result<BTreeMap<String, Arc<dyn Branch>>> {
     let branch = |(known, grant): (&String, &GrantedBranch)| {
         let binding = bindings.iter().find(|(name, _)| ***name == *grant.binding).map(|(_, binding)| binding);
         let binding = binding.with_context(|| format!("there is no [git.{}]", grant.binding))?;
@@ -74,7 +74,7 @@ pub fn branches(table: &Table, bindings: &Bindings) -> anyhow::Result<BTreeMap<S
 }
 
 /// What a router may name: service components and upstreams, whether they serve yet or not.
-pub fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) -> bool) -> Arc<[Upstream]> {
+pub(super) fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) -> bool) -> Arc<[Upstream]> {
     let components = manifest.components.keys().filter(|name| services(name));
     let mut upstreams: Vec<Upstream> = components
         .map(|name| Upstream { name: name.to_string(), component: true })
@@ -85,7 +85,7 @@ pub fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) -> bool
 }
 
 /// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.
-pub fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name: &str, current: Draft) -> Start {
+pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name: &str, current: Draft) -> Start {
     let none = |current| Start { proved: None, unchanged: false, current };
     let Some(entry) = proved.entry(name) else { return none(current) };
     let code = match &current.code {

@@ -35,7 +35,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 /// How long an upstream may pause within a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
-pub struct Front {
+pub(super) struct Front {
     gateway: Arc<Gateway>,
     certificates: Arc<Resolver>,
     /// For names that no certificate of the manifest covers, on loopback listeners.
@@ -61,7 +61,7 @@ struct Listening {
 }
 
 /// What a reload has bound and read, and has not switched to yet.
-pub struct Prepared {
+pub(super) struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
     certificates: Vec<Arc<tls::Certificate>>,
     upstreams: Vec<(Arc<str>, Upstream)>,
@@ -69,7 +69,7 @@ pub struct Prepared {
 
 impl Front {
     /// Binds the listeners of a manifest and begins to serve.
-    pub async fn open(host: &Arc<Host>, manifest: &Manifest) -> anyhow::Result<Arc<Self>> {
+    pub(super) async fn open(host: &Arc<Host>, manifest: &Manifest) -> anyhow::Result<Arc<Self>> {
         let log = host.log.clone();
         let challenges = Arc::new(Challenges::default());
         let capabilities = Capabilities {
@@ -113,7 +113,7 @@ impl Front {
     }
 
     /// Binds what is new in a manifest, and reads what it names; changes nothing.
-    pub fn prepare(&self, manifest: &Manifest) -> anyhow::Result<Prepared> {
+    pub(super) fn prepare(&self, manifest: &Manifest) -> anyhow::Result<Prepared> {
         self.bind(manifest, &mut Inherited::default())
     }
 
@@ -141,7 +141,7 @@ impl Front {
     }
 
     /// Serves by what was prepared.
-    pub fn switch(self: &Arc<Self>, host: &Host, prepared: Prepared, manifest: &Manifest) {
+    pub(super) fn switch(self: &Arc<Self>, host: &Host, prepared: Prepared, manifest: &Manifest) {
         let Prepared { sockets, certificates, mut upstreams } = prepared;
         self.certificates.replace(&certificates);
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
@@ -244,7 +244,7 @@ impl Front {
     }
 
     /// Stops accepting, and waits until what was accepted has ended, or for so long.
-    pub async fn drain(&self, grace: Duration) {
+    pub(super) async fn drain(&self, grace: Duration) {
         let listening: Vec<Listening> = self.listening().drain(..).collect();
         for listening in &listening {
             listening.stop.cancel();
@@ -260,7 +260,7 @@ impl Front {
     }
 
     /// As URLs.
-    pub fn addresses(&self) -> Vec<String> {
+    pub(super) fn addresses(&self) -> Vec<String> {
         let url = |listening: &Listening| {
             format!("{}://{}", if listening.secure { "https" } else { "http" }, listening.bound)
         };
@@ -268,14 +268,14 @@ impl Front {
     }
 
     /// What to open in a browser, where that can be told.
-    pub fn to_open(&self) -> Option<String> {
+    pub(super) fn to_open(&self) -> Option<String> {
         let listening = self.listening();
         let first = listening.iter().find(|listening| listening.secure && listening.bound.ip().is_loopback())?;
         Some(format!("https://localhost:{}/", first.bound.port()))
     }
 
     /// Requests of a component that were answered out of memory, and those that might have been.
-    pub fn remembered(&self, component: &Arc<str>) -> (u64, u64) {
+    pub(super) fn remembered(&self, component: &Arc<str>) -> (u64, u64) {
         let remembering = self.gateway.remembering(component);
         (remembering.hits, remembering.misses)
     }

@@ -27,7 +27,7 @@ use crate::{
 const TREES: usize = 64 << 20;
 
 /// A component of the manifest, and what is known of it.
-pub struct Running {
+pub(super) struct Running {
     pub said: manifest::Component,
     pub slot: Arc<Slot>,
     /// Of the manifest's file when it was last read; none where it is no component.
@@ -43,9 +43,9 @@ impl Drop for Running {
     }
 }
 
-pub type Components = BTreeMap<Name, Arc<Running>>;
+pub(super) type Components = BTreeMap<Name, Arc<Running>>;
 
-pub struct Host {
+pub(super) struct Host {
     pub options: Options,
     pub log: Arc<Log>,
     pub state: State,
@@ -63,7 +63,7 @@ pub struct Host {
 impl Host {
     /// Brings up bindings and components. Returns when each component of which something was proved serves it, and the
     /// proofs of the others have begun.
-    pub async fn start(options: Options, log: Arc<Log>, state: State, manifest: Manifest) -> anyhow::Result<Arc<Self>> {
+    pub(super) async fn start(options: Options, log: Arc<Log>, state: State, manifest: Manifest) -> anyhow::Result<Arc<Self>> {
         let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
         let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
@@ -92,7 +92,7 @@ impl Host {
     }
 
     /// The bindings of a manifest; those that say the same as before go on.
-    pub fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<Bindings> {
+    pub(super) fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<Bindings> {
         let components = self.components.clone();
         let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
         let mut bindings = Bindings::new();
@@ -108,7 +108,7 @@ impl Host {
     }
 
     /// Reads and compiles the files of components, all at once.
-    pub async fn load<'a>(
+    pub(super) async fn load<'a>(
         &self,
         said: impl Iterator<Item = &'a manifest::Component>,
     ) -> BTreeMap<Name, anyhow::Result<Arc<Code>>> {
@@ -132,7 +132,7 @@ impl Host {
                 Ok(code) => drop(loaded.insert(name, code)),
                 // What was proved serves, though its file is broken now.
                 Err(error) if self.ledger.entry(&name).is_some() => {
-                    self.about(&name, Level::Error, format!("{error:#}"))
+                    self.about(&name, Level::Error, format!("{error:#}"));
                 }
                 Err(error) => return Err(error),
             }
@@ -148,7 +148,7 @@ impl Host {
     }
 
     /// One component into a new slot.
-    pub async fn put(
+    pub(super) async fn put(
         &self,
         said: &manifest::Component,
         code: Option<Arc<Code>>,
@@ -178,7 +178,7 @@ impl Host {
     }
 
     /// What routers of a manifest may name.
-    pub fn upstreams(&self, manifest: &Manifest, codes: &BTreeMap<Name, Arc<Code>>) -> Arc<[Upstream]> {
+    pub(super) fn upstreams(&self, manifest: &Manifest, codes: &BTreeMap<Name, Arc<Code>>) -> Arc<[Upstream]> {
         let running = self.components.load();
         components::upstreams(manifest, |name| {
             let role = match codes.get(name) {
@@ -191,7 +191,7 @@ impl Host {
     }
 
     /// Replaces one component by other bytes, until the host stops.
-    pub async fn swap(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<Digest> {
+    pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<Digest> {
         let components = self.components.load_full();
         let running = components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running);
         let running = running.with_context(|| format!("there is no component {name:?}"))?;
@@ -210,12 +210,12 @@ impl Host {
         Ok(digest)
     }
 
-    pub fn about(&self, component: &Name, level: Level, text: String) {
+    pub(super) fn about(&self, component: &Name, level: Level, text: String) {
         let log: &dyn Journal = &*self.log;
         log.about(&Arc::from(&**component), level, text);
     }
 
-    pub fn say(&self, level: Level, text: impl Into<String>) {
+    pub(super) fn say(&self, level: Level, text: impl Into<String>) {
         let log: &dyn Journal = &*self.log;
         log.host(level, text);
     }
@@ -223,17 +223,17 @@ impl Host {
 
 impl Running {
     /// Another file for the same slot.
-    pub fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
+    pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
         let agent = tokio::spawn(agents::wake(self.slot.clone(), std::time::SystemTime::now)).abort_handle();
         Self { said, slot: self.slot.clone(), file, role, agent }
     }
 
-    pub fn file(&self) -> Option<Digest> {
+    pub(super) fn file(&self) -> Option<Digest> {
         self.file
     }
 
     /// Whether what serves is not what a restart would serve.
-    pub fn swapped(&self) -> bool {
+    pub(super) fn swapped(&self) -> bool {
         self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file)
     }
 }

@@ -17,7 +17,7 @@ use super::{bindings::Bindings, state};
 
 /// What is known of a component's last proof.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Of its bytes.
     pub digest: String,
     /// Of its table.
@@ -26,7 +26,7 @@ pub struct Entry {
     pub revisions: BTreeMap<String, String>,
 }
 
-pub struct Proved {
+pub(super) struct Proved {
     file: PathBuf,
     components: PathBuf,
     entries: Mutex<BTreeMap<String, Entry>>,
@@ -35,7 +35,7 @@ pub struct Proved {
 
 impl Proved {
     /// What a former run wrote; nothing where it can't be read, which is then proved again.
-    pub fn open(file: PathBuf, components: PathBuf, bindings: Arc<ArcSwap<Bindings>>) -> io::Result<Self> {
+    pub(super) fn open(file: PathBuf, components: PathBuf, bindings: Arc<ArcSwap<Bindings>>) -> io::Result<Self> {
         fs::create_dir_all(&components)?;
         let entries = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
         let proved = Self { file, components, entries: Mutex::new(entries), bindings };
@@ -43,12 +43,12 @@ impl Proved {
         Ok(proved)
     }
 
-    pub fn entry(&self, component: &str) -> Option<Entry> {
+    pub(super) fn entry(&self, component: &str) -> Option<Entry> {
         self.entries().get(component).cloned()
     }
 
     /// The bytes with this digest, if they are here and whole.
-    pub fn bytes(&self, digest: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(&self, digest: &str) -> Option<Vec<u8>> {
         let digest = Digest::parse(digest)?;
         let bytes = fs::read(self.path(&digest.to_string())).ok()?;
         (Digest::of(&bytes) == digest).then_some(bytes)

@@ -12,7 +12,7 @@ use http_body_util::BodyExt as _;
 use crate::manifest;
 
 /// What one component may send to.
-pub struct Origins {
+pub(super) struct Origins {
     client: Client,
     /// By scheme, host in lower case, port.
     allowed: HashMap<(bool, String, u16), atoll_net::Origin>,
@@ -21,7 +21,7 @@ pub struct Origins {
 impl Origins {
     /// # Errors
     /// An origin that can't be dialled, in words.
-    pub fn new<'a>(
+    pub(super) fn new<'a>(
         client: &Client,
         tls: &Tls,
         origins: impl IntoIterator<Item = &'a manifest::Origin>,

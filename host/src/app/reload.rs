@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Reads the manifest again; answers with the components that have a new generation.
-pub async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
+pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
     let mut current = host.manifest.lock().await;
     let loaded = manifest::load(&host.options).map_err(mistakes)?;
     for warning in &loaded.warnings {

@@ -8,13 +8,13 @@ use std::{
 };
 
 /// The state of a running host; the lock goes with it.
-pub struct State {
+pub(super) struct State {
     directory: PathBuf,
     _lock: File,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum StateError {
+pub(super) enum StateError {
     #[error("the state directory {} can't be used: {source}", directory.display())]
     Unusable { directory: PathBuf, source: io::Error },
     #[error("the state directory {} belongs to another user (uid {owner}): give one of your own with --state", directory.display())]
@@ -27,7 +27,7 @@ pub enum StateError {
 
 impl State {
     /// Makes the directory where it is missing, and takes it.
-    pub fn open(directory: &Path) -> Result<Self, StateError> {
+    pub(super) fn open(directory: &Path) -> Result<Self, StateError> {
         let unusable = |source| StateError::Unusable { directory: directory.to_owned(), source };
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
         let metadata = fs::metadata(directory).map_err(unusable)?;
@@ -50,38 +50,38 @@ impl State {
         Ok(Self { directory: directory.to_owned(), _lock: lock })
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// Bare repositories of ours, one a binding.
-    pub fn git(&self) -> PathBuf {
+    pub(super) fn git(&self) -> PathBuf {
         self.directory.join("git")
     }
 
     /// Compiled code.
-    pub fn compiled(&self) -> PathBuf {
+    pub(super) fn compiled(&self) -> PathBuf {
         self.directory.join("compiled")
     }
 
     /// Proved components, by digest.
-    pub fn components(&self) -> PathBuf {
+    pub(super) fn components(&self) -> PathBuf {
         self.directory.join("components")
     }
 
     /// What was proved last, of each component.
-    pub fn proved(&self) -> PathBuf {
+    pub(super) fn proved(&self) -> PathBuf {
         self.directory.join("proved")
     }
 
     /// The local CA's certificate and key.
-    pub fn local_ca(&self) -> PathBuf {
+    pub(super) fn local_ca(&self) -> PathBuf {
         self.directory.join("local-ca")
     }
 }
 
 /// Puts `contents` in place of what is at `path`, whole or not at all, and so that a power cut does not lose it.
-pub fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = folder.join(format!(".{name}.new"));

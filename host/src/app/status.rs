@@ -3,7 +3,7 @@
 use super::{front::Front, host::Host};
 use crate::control::messages::{BindingStatus, ComponentStatus, Status};
 
-pub fn status(host: &Host, front: &Front) -> Status {
+pub(super) fn status(host: &Host, front: &Front) -> Status {
     let components = host.components.load();
     let components = components.iter().map(|(name, running)| {
         let serving = running.slot.serving();

@@ -16,7 +16,7 @@ use super::host::Host;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Swaps until `stop`. A file is taken when it has not changed between two looks: a linker writes in pieces.
-pub async fn components(host: Arc<Host>, stop: CancellationToken) {
+pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
     let mut seen: BTreeMap<PathBuf, Option<(SystemTime, u64)>> = BTreeMap::new();
     let mut changing: BTreeMap<PathBuf, Option<(SystemTime, u64)>> = BTreeMap::new();
     loop {
