@@ -138,14 +138,15 @@ async fn what_should_not_serve_does_not() {
         (written("nothing.wasm", b"\0asm\x0d\0\x01\0"), "exports nothing that this host calls"),
         (written("truncated.wasm", &whole[..whole.len() / 2]), "can't be compiled: "),
         (written("components.wasm", &nested_components(20_000)), "can't be compiled"),
-        (written("types.wasm", &nested_types(2_000)), "can't be compiled: it is nested too deep"),
-        (component("router"), "router"),
+        (written("types.wasm", &nested_types(2_000)), "exports nothing that this host calls"),
+        (written("deeper.wasm", &nested_types(1_000_000)), "can't be compiled: it is nested too deep"),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
-        (fixture("trap_at_start"), "trapped: "),
+        (fixture("trap_at_start"), "trapped at its start: "),
         (fixture("invalid"), "index.html:3: the first problem\nthe second problem"),
         (fixture("mischief"), "/healthz"),
     ];
     let before = host.component("app").await["digest"].clone();
+    let mut untold = Vec::new();
     for (file, reason) in cases {
         let swap = host.swap("app", &file);
         let neighbour = async { host.client().get("https://b.test/").await };
@@ -159,13 +160,31 @@ async fn what_should_not_serve_does_not() {
         assert_eq!(component["digest"], before, "{name}");
         if !["none.wasm", "empty.wasm"].contains(&name) {
             let reason = reason.lines().next().unwrap();
-            assert!(component["error"].as_str().is_some_and(|error| error.contains(reason)), "{name}: {component}");
-            host.logged(reason).await;
+            if !component["error"].as_str().is_some_and(|error| error.contains(reason)) {
+                untold.push(format!("{name}: ps says {}", component["error"]));
+            }
+            if !host.setup().log().contains(reason) {
+                untold.push(format!("{name}: nothing in the log"));
+            }
         }
     }
+    assert!(untold.is_empty(), "{}", untold.join("\n"));
     host.swap("app", &changed("hello", "Hello from a", "Hello from b")).await.done();
     assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "Hello from b component\n"));
     assert!(host.component("app").await["error"].is_null());
+}
+
+/// What routes name must stay a service, and what decides a router.
+#[tokio::test]
+async fn a_component_of_another_role_does_not_take_the_place() {
+    let setup = Setup::new(&[tables::guest("hello", "hello", ""), tables::router()].concat());
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
+    let host = setup.start().await;
+    for (name, file) in [("hello", "router_one"), ("hello", "agent_tick"), ("router", "hello")] {
+        let outcome = host.swap(name, &fixture(file)).await;
+        assert_eq!(outcome.code, Some(1), "{name} by {file}: {}{}", outcome.stdout, outcome.stderr);
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO), "{name} by {file}");
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl Guest for Mischief {
         match path {
             // To look with.
             "/" => ok("mischief\n"),
-            "/head" => ok(head(&request)),
+            "/head" => query.respond(head(&request)),
             "/count" => query.respond(format!("{seen}\n")),
             "/respond" => query.respond(query.text("body").unwrap_or_default()),
             "/echo" => echo(request),
@@ -46,9 +46,10 @@ impl Guest for Mischief {
             "/read" => read(&query),
 
             // What marks an instance.
-            "/clock" => ok(format!("{}\n", system_clock::now().seconds)),
+            "/large" => large(query.number("mb", 10)),
+            "/clock" => query.respond(format!("{} {seen}\n", system_clock::now().seconds)),
             "/clock-p2" => ok(format!("{:?}\n", std::time::SystemTime::now())),
-            "/random" => ok(format!("{}\n", random::get_random_u64())),
+            "/random" => query.respond(format!("{}\n", random::get_random_u64())),
             "/outbound" => outbound(&query).await,
 
             // Time.
@@ -59,7 +60,7 @@ impl Guest for Mischief {
             }
             "/sleep" => {
                 monotonic_clock::wait_for(query.number("ms", 1000) * 1_000_000).await;
-                ok("slept\n")
+                query.respond(format!("{seen}\n"))
             }
             "/slow-body" => slow_body(query.number("ms", 100), query.number("n", 10)),
             "/stuck-body" => stuck_body(),
@@ -235,6 +236,21 @@ fn slow_body(ms: u64, n: u64) -> Result<Response, ErrorCode> {
         for line in 0..n {
             monotonic_clock::wait_for(ms * 1_000_000).await;
             if !writer.write_all(format!("line {line}\n").into_bytes()).await.is_empty() {
+                break;
+            }
+        }
+    });
+    respond(200, &[], Some(reader))
+}
+
+/// So many mebibytes of one letter. Tests make a second version by changing the letter in the built file.
+fn large(mb: u64) -> Result<Response, ErrorCode> {
+    const LETTER: &str = "the letter is a";
+    let letter = *std::hint::black_box(LETTER).as_bytes().last().expect("it ends with a letter");
+    let (mut writer, reader) = wit_stream::new();
+    wit_bindgen::spawn_local(async move {
+        for _ in 0..mb * 16 {
+            if !writer.write_all(vec![letter; 64 * 1024]).await.is_empty() {
                 break;
             }
         }

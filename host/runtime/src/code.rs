@@ -331,7 +331,7 @@ mod tests {
         let damages: [fn(&mut Vec<u8>); 5] = [
             |kept| kept.clear(),
             |kept| kept.truncate(31),
-            |kept| drop(kept.pop()),
+            |kept| kept.truncate(kept.len() - 1),
             |kept| kept[0] ^= 1,
             |kept| {
                 let middle = kept.len() / 2;

@@ -176,6 +176,11 @@ impl Slot {
         self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes that a candidate was none: its file is no component, or one for something else.
+    pub fn refuse(&self, why: impl Into<String>) {
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(Disproof::of(why, false));
+    }
+
     /// What it has done since the host started, whatever generation did it, and what it holds now.
     pub fn usage(&self) -> Usage {
         let past = *self.shared.past.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,7 +1,7 @@
 //! The running host: its bindings, its components, and the ways in which they change. Everything that serves is reached
 //! from here; nothing here listens.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -25,6 +25,9 @@ use crate::{
 
 /// Bytes of trees and small files that are remembered, all bindings together.
 const TREES: usize = 64 << 20;
+
+/// How long a start waits for the first proofs.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// A component of the manifest, and what is known of it.
 pub(super) struct Running {
@@ -63,7 +66,12 @@ pub(super) struct Host {
 impl Host {
     /// Brings up bindings and components. Returns when each component of which something was proved serves it, and the
     /// proofs of the others have begun.
-    pub(super) async fn start(options: Options, log: Arc<Log>, state: State, manifest: Manifest) -> anyhow::Result<Arc<Self>> {
+    pub(super) async fn start(
+        options: Options,
+        log: Arc<Log>,
+        state: State,
+        manifest: Manifest,
+    ) -> anyhow::Result<Arc<Self>> {
         let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
         let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
@@ -87,6 +95,9 @@ impl Host {
         host.bindings.store(Arc::new(bindings));
         let codes = host.load(manifest.components.values()).await;
         let components = host.place(&manifest, codes).await?;
+        // Whether they pass or not: a client that comes first shall find what there is.
+        let settled = future::join_all(components.values().map(|running| running.slot.change(Vec::new())));
+        let _ = tokio::time::timeout(SETTLE, settled).await;
         host.components.store(Arc::new(components));
         Ok(Arc::new(host))
     }
@@ -196,14 +207,17 @@ impl Host {
         let running = components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running);
         let running = running.with_context(|| format!("there is no component {name:?}"))?;
         let loader = self.loader.clone();
-        let code = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await??;
+        let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
+        let code = loaded.inspect_err(|error| running.slot.refuse(format!("{error:#}")))?;
         let digest = code.digest();
         // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
         let (now, then) = (code.surface().role, running.role);
         if let (Some(now), Some(then)) = (now, then)
             && std::mem::discriminant(&now) != std::mem::discriminant(&then)
         {
-            anyhow::bail!("it is a {now}, and {name} is a {then}");
+            let words = format!("it is a {now}, and {name} is a {then}");
+            running.slot.refuse(words.clone());
+            anyhow::bail!(words);
         }
         running.slot.change(vec![Change::Code(code)]).await?;
         self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));

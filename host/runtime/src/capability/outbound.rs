@@ -1,6 +1,6 @@
 //! `wasi:http`: which fields a guest may see and set, and the way out through `Outbound`.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use http::HeaderName;
 use http_body_util::BodyExt;
@@ -9,14 +9,15 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    Outbound, OutboundError,
+    Level, OutboundError,
     body::{HostBody, Origin},
+    capability::stdio::printable,
     ctx::{Answering, Given},
 };
 
 /// What the host needs to know to send requests of one instance.
 pub(crate) struct Hooks {
-    outbound: Arc<dyn Outbound>,
+    given: Arc<Given>,
     answering: Answering,
     origin: Origin,
 }
@@ -24,8 +25,8 @@ pub(crate) struct Hooks {
 type Sent = Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>), Error>;
 
 impl Hooks {
-    pub(crate) fn new(given: &Given, answering: &Answering, origin: &Origin) -> Self {
-        Self { outbound: given.outbound.clone(), answering: answering.clone(), origin: origin.clone() }
+    pub(crate) fn new(given: &Arc<Given>, answering: &Answering, origin: &Origin) -> Self {
+        Self { given: given.clone(), answering: answering.clone(), origin: origin.clone() }
     }
 }
 
@@ -43,15 +44,34 @@ impl WasiHttpHooks for Hooks {
         self.answering.uses_the_world();
         drop(done);
         let request = request.map(|body| body.map_err(Into::into).boxed_unsync());
-        let sent = self.outbound.send(request);
+        let wanted = request.uri().clone();
+        let sent = self.given.outbound.send(request);
+        let given = self.given.clone();
         let origin = self.origin.clone();
         Box::new(async move {
-            let response = sent.await.map_err(|error| error_code(&error))?;
+            let response =
+                sent.await.inspect_err(|error| told(&given, &wanted, error)).map_err(|error| error_code(&error))?;
             let response = response.map(|body| HostBody::new(body, origin).boxed_unsync());
             let nothing_more: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(std::future::ready(Ok(())));
             Ok((response, nothing_more))
         })
     }
+}
+
+/// Says what would have allowed it; as seldom as a guest may speak, since it is the guest who asks.
+fn told(given: &Given, wanted: &http::Uri, error: &OutboundError) {
+    if !matches!(error, OutboundError::Denied) || given.allowance.take(Instant::now()).is_none() {
+        return;
+    }
+    let origin = match (wanted.scheme_str(), wanted.authority()) {
+        (Some(scheme), Some(authority)) => printable(format!("{scheme}://{authority}").as_bytes()),
+        _ => return,
+    };
+    let words = format!(
+        "asked for {origin}, which is not granted; add to [component.{}]: http = [\"{origin}\"]",
+        given.component
+    );
+    given.journal.about(&given.component, Level::Warning, words);
 }
 
 fn error_code(error: &OutboundError) -> Error {

@@ -40,7 +40,7 @@ impl Allowance {
     }
 
     /// Whether a line may be written, and how many were not since the last that was.
-    fn take(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn take(&self, now: Instant) -> Option<u64> {
         let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let earned = now.saturating_duration_since(bucket.since).as_millis() * u128::from(PER_SECOND) / 1000;
         if let Ok(earned @ 1..) = u32::try_from(earned.min(u128::from(BURST))) {
