@@ -32,6 +32,7 @@ use super::{
     Capabilities, Certificate, Component, Format, Gateway, Live, Network, Peer, Reply, Roster, Sink, SystemClock,
     Upstream, UrlUpstream,
 };
+use crate::tls::{Challenges, Protocol};
 
 type Handler = Box<dyn Fn(Request<Body>, Isolation) -> BoxFuture<'static, Result<Reply, Failure>> + Send + Sync>;
 type Router = Box<dyn Fn(&Head<'_>) -> Result<Decision, Failure> + Send + Sync>;
