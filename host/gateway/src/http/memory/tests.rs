@@ -1,3 +1,5 @@
+//! What is kept, by which key, and for how long.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

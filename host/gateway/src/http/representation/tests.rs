@@ -1,3 +1,5 @@
+//! One page, and what requests get of it.
+
 use std::time::SystemTime;
 
 use bytes::Bytes;

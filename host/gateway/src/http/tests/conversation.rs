@@ -9,7 +9,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use super::{Client, Guest, Setup, World, get, reply, secure};
+use super::{Client, Guest, Setup, World, get, reply, secure, until};
 use crate::tls::Protocol;
 
 fn path() -> Arc<Guest> {
@@ -120,16 +120,19 @@ async fn streams_do_not_wait_for_one_another() {
 #[tokio::test]
 async fn a_stream_that_its_client_resets_is_given_up() {
     let gate = Arc::new(Semaphore::new(0));
-    let world = Setup::only(&held(&gate));
-    let mut client = world.client(Protocol::Http2).await;
-    let cut = tokio::time::timeout(Duration::from_millis(50), client.get("/a", &[])).await;
-    assert!(cut.is_err());
+    let guest = held(&gate);
+    let world = Setup::only(&guest);
+    let Client::Http2(client) = world.client(Protocol::Http2).await else { unreachable!() };
+    let mut resetting = Client::Http2(client.clone());
+    let asking = tokio::spawn(async move { resetting.get("/a", &[]).await });
+    until(|| guest.calls() == 1).await;
+    asking.abort();
     let line = &world.log(1).await[0];
     assert_eq!(
         (super::logged(line, "status"), super::logged(line, "error")),
         (Some("499"), Some("\"the client left\""))
     );
-    assert_eq!(client.get("/now", &[]).await.text(), "/now");
+    assert_eq!(Client::Http2(client).get("/now", &[]).await.text(), "/now");
 }
 
 async fn drained(world: &World) -> usize {
@@ -140,19 +143,20 @@ async fn drained(world: &World) -> usize {
 async fn what_was_begun_is_finished() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let gate = Arc::new(Semaphore::new(0));
-        let world = Arc::new(Setup::only(&held(&gate)));
+        let guest = held(&gate);
+        let world = Arc::new(Setup::only(&guest));
         let mut idle = world.client(protocol).await;
         assert_eq!(idle.get("/now", &[]).await.status, 200);
         let mut busy = world.client(protocol).await;
         let asking = tokio::spawn(async move { (busy.get("/a", &[]).await, busy) });
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(world.gateway.connections(), 2);
+        until(|| guest.calls() == 2).await;
+        world.open(2).await;
         let draining = tokio::spawn({
             let world = world.clone();
             async move { drained(&world).await }
         });
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        assert_eq!(world.gateway.connections(), 1, "the idle one is closed");
+        // The idle one is closed at once.
+        world.open(1).await;
         assert!(idle.send(get("/now", &[])).await.is_err());
         gate.add_permits(1);
         let (seen, mut busy) = asking.await.unwrap();
@@ -170,12 +174,13 @@ async fn who_has_just_come_gets_one_answer() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let world = Arc::new(Setup::only(&path()));
         let mut early = world.client(protocol).await;
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        world.open(1).await;
         let draining = tokio::spawn({
             let world = world.clone();
             async move { drained(&world).await }
         });
         tokio::time::sleep(Duration::from_millis(10)).await;
+        assert!(!draining.is_finished());
         let mut late = world.client(protocol).await;
         assert_eq!(early.get("/early", &[]).await.text(), "/early");
         assert_eq!(late.get("/late", &[]).await.text(), "/late");
@@ -187,15 +192,16 @@ async fn who_has_just_come_gets_one_answer() {
 #[tokio::test]
 async fn what_does_not_finish_is_cut_off() {
     let gate = Arc::new(Semaphore::new(0));
-    let world = Setup::only(&held(&gate));
+    let guest = held(&gate);
+    let world = Setup::only(&guest);
     let mut clients = [world.client(Protocol::Http1).await, world.client(Protocol::Http2).await];
     let [one, two] = &mut clients;
-    let asking = async { (one.send(get("/a", &[])).await.is_err(), two.send(get("/a", &[])).await.is_err()) };
     let draining = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        until(|| guest.calls() == 2).await;
         world.gateway.drain(Duration::from_millis(20)).await
     };
-    assert_eq!(tokio::join!(asking, draining), ((true, true), 2));
+    let (one, two, cut) = tokio::join!(one.send(get("/a", &[])), two.send(get("/b", &[])), draining);
+    assert_eq!((one.is_err(), two.is_err(), cut), (true, true, 2));
     assert_eq!(world.gateway.connections(), 0);
 }
 
@@ -205,11 +211,9 @@ async fn a_closed_connection_is_let_go() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let mut client = world.client(protocol).await;
         client.get("/", &[]).await;
-        assert_eq!(world.gateway.connections(), 1);
+        world.open(1).await;
         drop(client);
-        while world.gateway.connections() > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        world.open(0).await;
     }
 }
 

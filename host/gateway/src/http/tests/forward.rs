@@ -28,17 +28,26 @@ use super::{Guest, Place, Setup, World, fields, forward, get, logged, request};
 use crate::{http::UrlUpstream, tls::Protocol};
 
 fn upstream(ports: &[u16], protocol: atoll_net::Protocol) -> UrlUpstream {
+    within(Duration::from_secs(10), ports, protocol)
+}
+
+/// Of a URL that is not waited for.
+fn hasty(port: u16) -> UrlUpstream {
+    within(Duration::from_millis(300), &[port], atoll_net::Protocol::Http1)
+}
+
+fn within(patience: Duration, ports: &[u16], protocol: atoll_net::Protocol) -> UrlUpstream {
     let tls = Tls::system(&SystemRoots::default(), HTTP);
     let origin = |port: &u16| {
         let uri = format!("http://127.0.0.1:{port}").parse().unwrap();
         Origin::new(&uri, protocol, &tls, Egress::Any).unwrap()
     };
-    let options = Options { head: Duration::from_millis(300), ..Options::default() };
+    let options = Options { head: patience, ..Options::default() };
     UrlUpstream {
         client: Client::new(Dialler::system(), options),
         origins: ports.iter().map(origin).collect(),
         raw_path: false,
-        patience: Duration::from_millis(300),
+        patience,
     }
 }
 
@@ -238,7 +247,8 @@ async fn upstreams_that_misbehave() {
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", 200),
         ("HTTP/1.1 204 No Content\r\n\r\n", 204),
     ] {
-        let world = only(upstream(&[raw(answer).await], atoll_net::Protocol::Http1));
+        let port = raw(answer).await;
+        let world = only(if answer.is_empty() { hasty(port) } else { upstream(&[port], atoll_net::Protocol::Http1) });
         let seen = world.get("/", &[]).await;
         assert_eq!(seen.status, status, "{answer}");
         assert_eq!(logged(&world.log(1).await[0], "error").is_some(), status > 500, "{answer}");
@@ -268,7 +278,7 @@ async fn an_upstream_that_stops_sending_is_cut_off() {
         Response::new(body)
     })
     .await;
-    let world = only(upstream(&[port], atoll_net::Protocol::Http1));
+    let world = only(hasty(port));
     let seen = world.get("/", &[]).await;
     assert_eq!((seen.status, seen.body), (200, None));
     assert_eq!(logged(&world.log(1).await[0], "error"), Some("\"the upstream stopped sending\""));

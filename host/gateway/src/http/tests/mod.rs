@@ -307,18 +307,31 @@ impl World {
         text.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
     }
 
+    /// Waits until as many connections are open.
+    async fn open(&self, count: usize) {
+        until(|| self.gateway.connections() == count).await;
+    }
+
     /// The log, when as many lines as that have been written.
     async fn log(&self, count: usize) -> Vec<String> {
-        for _ in 0..500 {
+        let lines = || -> Vec<String> {
             let text = String::from_utf8(self.lines.0.lock().unwrap().clone()).unwrap();
-            let lines: Vec<_> = text.lines().map(Into::into).collect();
-            if lines.len() >= count {
-                return lines;
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        panic!("fewer than {count} lines");
+            text.lines().map(Into::into).collect()
+        };
+        until(|| lines().len() >= count).await;
+        lines()
     }
+}
+
+/// Waits for what is to come.
+async fn until(mut there: impl FnMut() -> bool) {
+    for _ in 0..2500 {
+        if there() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    panic!("it does not come");
 }
 
 /// What a line says under a name, as it stands there.
