@@ -302,6 +302,8 @@ async fn one_file_serves_two_tables() {
     let host = setup.start().await;
     assert_eq!(host.client().get("https://a.test/").await.text(), "one");
     assert_eq!(host.client().get("https://a.test/two/").await.text(), "two");
+    let log = host.setup().log();
+    assert!(!log.contains("will not after a restart"), "{log}");
     let ps = host.ps().await;
     let digests: Vec<_> =
         ps["components"].as_array().unwrap().iter().filter(|each| each["role"] == "service").collect();

@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use crate::support::{guests::root, skip::missing};
 
-const PAGE: usize = 60;
+const PAGE: usize = 80;
 
 #[test]
 fn each_script_is_a_readable_page() {

@@ -143,7 +143,6 @@ async fn what_should_not_serve_does_not() {
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
         (fixture("trap_at_start"), "trapped at its start: "),
         (fixture("invalid"), "index.html:3: the first problem\nthe second problem"),
-        (fixture("mischief"), "/healthz"),
     ];
     let before = host.component("app").await["digest"].clone();
     let mut untold = Vec::new();
@@ -171,6 +170,19 @@ async fn what_should_not_serve_does_not() {
     assert!(untold.is_empty(), "{}", untold.join("\n"));
     host.swap("app", &changed("hello", "Hello from a", "Hello from b")).await.done();
     assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "Hello from b component\n"));
+    assert!(host.component("app").await["error"].is_null());
+}
+
+/// The other version tries to set a field that is none, and has no answer.
+#[tokio::test]
+async fn a_version_that_fails_its_probe_does_not_serve() {
+    let host = Setup::new(&tables::guest("app", "hello", "probe = \"/healthz\"\n")).start().await;
+    let said = host.swap("app", &changed("hello", "text/plain", "text\nplain")).await.failed();
+    assert!(said.contains("probe /healthz: no response: "), "{said}");
+    let error = host.component("app").await["error"].clone();
+    assert!(error.as_str().is_some_and(|error| error.contains("probe /healthz: ")), "{error}");
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    host.swap("app", &changed("hello", "Hello from a", "Hello from b")).await.done();
     assert!(host.component("app").await["error"].is_null());
 }
 

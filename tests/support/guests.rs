@@ -37,7 +37,7 @@ pub(crate) fn changed(name: &str, from: &str, to: &str) -> PathBuf {
     }
     // By rename: other tests want the same one.
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let file = folder.join(format!("{name}-{}.wasm", to.replace([' ', '/'], "-")));
+    let file = folder.join(format!("{name}-{}.wasm", to.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")));
     let fresh = tempfile::NamedTempFile::new_in(folder).expect("cargo's folder for us");
     fs::write(&fresh, bytes).expect("cargo's folder for us");
     fresh.persist(&file).expect("cargo's folder for us");
