@@ -153,8 +153,9 @@ async fn watch(places: &Places, ping: &mpsc::Sender<oneshot::Sender<()>>, timeou
         if was_empty && empty() {
             return Ok(());
         }
-        let (pong, heard) = oneshot::channel();
-        let answered = ping.try_send(pong).is_ok() && matches!(tokio::time::timeout(timeout, heard).await, Ok(Ok(())));
+        let (answer, heard) = oneshot::channel();
+        let answered =
+            ping.try_send(answer).is_ok() && matches!(tokio::time::timeout(timeout, heard).await, Ok(Ok(())));
         if !answered {
             return Err(Failure::TimedOut);
         }

@@ -3,10 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Instant,
 };
 
@@ -73,8 +70,7 @@ pub struct Usage {
 }
 
 impl Generation {
-    pub(crate) fn new(inputs: Inputs, kind: Kind, given: Arc<Given>, reset: CancellationToken) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
+    pub(crate) fn new(id: u64, inputs: Inputs, kind: Kind, given: Arc<Given>, reset: CancellationToken) -> Self {
         let revisions = inputs.branches.iter().map(|(name, branch)| (name.clone(), branch.revision().to_owned()));
         let counts = match &kind {
             Kind::Service(service) => service.counts().clone(),
@@ -85,7 +81,6 @@ impl Generation {
             1 => revisions.values().cloned().collect::<String>(),
             _ => revisions.iter().map(|(name, revision)| format!("{name}={revision}")).collect::<Vec<_>>().join(" "),
         };
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
         Self { id, inputs, kind, given, revisions, label: label.into(), since: Instant::now(), reset, counts }
     }
 

@@ -183,7 +183,7 @@ impl Keeper {
         'candidates: loop {
             let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();
             let Some(candidate) = self.candidate(&everything) else {
-                return self.nothing_passes(Disproof::of("there is no component file yet", false));
+                return self.nothing_passes(&Disproof::of("there is no component file yet", false));
             };
             if self.serves() && self.base.complete().is_some_and(|base| base.same(&candidate)) {
                 self.waiting.clear();
@@ -215,11 +215,11 @@ impl Keeper {
                     }
                 }
             }
-            return self.nothing_passes(disproof);
+            return self.nothing_passes(&disproof);
         }
     }
 
-    fn nothing_passes(&mut self, disproof: Disproof) {
+    fn nothing_passes(&mut self, disproof: &Disproof) {
         if disproof.passing {
             self.retry = Some(Instant::now() + RETRY[self.failures.min(RETRY.len() - 1)]);
             self.failures += 1;
@@ -361,15 +361,12 @@ impl Keeper {
     }
 
     fn failed(&self, disproof: Disproof) {
-        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
-        if error.as_ref() != Some(&disproof) {
-            let words = match self.serves() {
-                true => format!("not proved, the former goes on serving: {disproof}"),
-                false => format!("not proved, nothing serves: {disproof}"),
-            };
-            self.runtime.journal().about(&self.shared.name, Level::Error, words);
-        }
-        *error = Some(disproof);
+        let words = match self.serves() {
+            true => format!("not proved, the former goes on serving: {disproof}"),
+            false => format!("not proved, nothing serves: {disproof}"),
+        };
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(disproof);
+        self.runtime.journal().about(&self.shared.name, Level::Error, words);
     }
 }
 

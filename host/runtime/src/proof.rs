@@ -3,7 +3,10 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Instant, SystemTime},
 };
 
@@ -40,6 +43,8 @@ pub struct Runtime {
     linker: Linker<Ctx>,
     journal: Arc<dyn Journal>,
     wall_clock: WallClock,
+    /// How many were made so far.
+    generations: AtomicU64,
 }
 
 /// Something that keeps a candidate from serving.
@@ -91,7 +96,7 @@ impl std::error::Error for Disproof {}
 impl Runtime {
     pub fn new(engine: Engine, journal: Arc<dyn Journal>) -> Result<Self, EngineError> {
         let linker = capability::linker(engine.wasm())?;
-        Ok(Self { engine, linker, journal, wall_clock: Arc::new(SystemTime::now) })
+        Ok(Self { engine, linker, journal, wall_clock: Arc::new(SystemTime::now), generations: AtomicU64::new(0) })
     }
 
     /// With another time of day for services and agents.
@@ -135,7 +140,8 @@ impl Runtime {
                 ));
             }
         };
-        Ok(Generation::new(inputs, kind, given, reset))
+        let id = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(Generation::new(id, inputs, kind, given, reset))
     }
 
     /// Proves a candidate.

@@ -30,7 +30,7 @@ impl Change {
     pub(crate) fn replaces(&self, earlier: &Self) -> bool {
         match (self, earlier) {
             (Self::Code(_), Self::Code(_)) | (Self::Upstreams(_), Self::Upstreams(_)) => true,
-            (Self::Table(..), Self::Table(..) | Self::Branch(..)) => true,
+            (Self::Table(..), Self::Table(..)) => true,
             (Self::Branch(name, _), Self::Branch(earlier, _)) => name == earlier,
             _ => false,
         }
@@ -40,8 +40,19 @@ impl Change {
         match self {
             Self::Code(code) => draft.code = Some(code.clone()),
             Self::Table(table, branches) => {
+                let mut branches = branches.clone();
+                // What is bound as before stays where it was proved: a head that moved is a change of its own, and if it
+                // is bad it must not hold up the table.
+                for (name, branch) in &mut branches {
+                    let same = |table: &Table| table.git.get(name).map(|grant| grant.binding.clone());
+                    if let Some(proved) = draft.branches.get(name)
+                        && same(&draft.table) == same(table)
+                    {
+                        *branch = proved.clone();
+                    }
+                }
+                draft.branches = branches;
                 draft.table = table.clone();
-                draft.branches = branches.clone();
             }
             Self::Branch(name, branch) => {
                 if let Some(granted) = draft.branches.get_mut(name) {

@@ -89,15 +89,11 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
         tokio::spawn(watch::components(host.clone(), stop.clone()));
     }
 
-    loop {
-        match signals.next().await {
-            Told::Reload => {
-                if let Err(refusal) = running.reload().await {
-                    let problems = refusal.problems.iter().map(|problem| format!("\n{problem}")).collect::<String>();
-                    host.say(Level::Error, format!("reload: {}{problems}", refusal.message));
-                }
-            }
-            Told::Stop => break,
+    while let Told::Reload = signals.next().await {
+        if let Err(refusal) = running.reload().await {
+            let problems = refusal.problems.iter().map(ToString::to_string);
+            let lines: Vec<String> = std::iter::once(format!("reload: {}", refusal.message)).chain(problems).collect();
+            host.say(Level::Error, lines.join("\n"));
         }
     }
     host.say(Level::Info, "stopping: what was accepted is finished");

@@ -3,15 +3,23 @@
 //! while something is in it.
 
 use std::{
+    future::poll_fn,
     io::{self, IoSlice},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::http::{connections::Watch, limits::CORK};
+use crate::http::{
+    connections::Watch,
+    limits::{CORK, LEAVE},
+};
+
+/// What HTTP/2 says when it leaves: two GOAWAY and a PING, with their frames.
+const FAREWELL: usize = 128;
 
 /// The side that HTTP writes to.
 pub(super) struct Corked<I>(Arc<Mutex<Cork<I>>>);
@@ -28,10 +36,12 @@ struct Cork<I> {
     /// Whether anything was written since the last flush.
     dirty: bool,
     failure: Option<io::Error>,
+    /// Bytes written since the client was last heard.
+    unheard: usize,
 }
 
 pub(super) fn cork<I>(io: I, watch: Arc<Watch>) -> (Corked<I>, Opener<I>) {
-    let cork = Cork { io, watch, gathered: Vec::new(), left: 0, dirty: false, failure: None };
+    let cork = Cork { io, watch, gathered: Vec::new(), left: 0, dirty: false, failure: None, unheard: 0 };
     let cork = Arc::new(Mutex::new(cork));
     (Corked(cork.clone()), Opener(cork))
 }
@@ -51,6 +61,28 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
                 cork.failure = Some(error);
                 // Nobody writes to a connection that waits for its client: let it find out.
                 cx.waker().wake_by_ref();
+            }
+        }
+    }
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
+    /// After the end: takes what the client still sends until it closes too, since closing with unread bytes makes the
+    /// kernel take back what was just sent (RFC 9112 section 9.6). Not where there was no more to send than a farewell.
+    pub(super) async fn linger(&self) {
+        let last_words = lock(&self.0).unheard > FAREWELL;
+        if last_words {
+            let _ = tokio::time::timeout(Duration::from_secs(LEAVE.into()), poll_fn(|cx| self.discard(cx))).await;
+        }
+    }
+
+    fn discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut lock(&self.0).io).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(());
             }
         }
     }
@@ -84,6 +116,7 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             return Poll::Ready(Err(failure));
         }
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
+        self.unheard = self.unheard.saturating_add(length);
         self.dirty |= length > 0;
         if self.gathered.len() + length > CORK {
             ready!(self.send(cx))?;
@@ -110,7 +143,12 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         if let Some(failure) = cork.failure.take() {
             return Poll::Ready(Err(failure));
         }
-        Pin::new(&mut cork.io).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut cork.io).poll_read(cx, buffer))?;
+        if buffer.filled().len() > before {
+            cork.unheard = 0;
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

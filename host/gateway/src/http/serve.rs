@@ -77,6 +77,12 @@ where
             .await;
         }
     }
+    let mut lingering = pin!(opener.linger());
+    poll_fn(|cx| match watch.order(cx.waker()) {
+        Order::Abort => Poll::Ready(()),
+        Order::Leave | Order::Serve => lingering.as_mut().poll(cx),
+    })
+    .await;
 }
 
 enum Step {
