@@ -208,7 +208,7 @@ impl Host {
         let running = running.with_context(|| format!("there is no component {name:?}"))?;
         let loader = self.loader.clone();
         let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
-        let code = loaded.inspect_err(|error| running.slot.refuse(format!("{error:#}")))?;
+        let code = loaded.inspect_err(|error| self.refuse(running, format!("{error:#}")))?;
         let digest = code.digest();
         // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
         let (now, then) = (code.surface().role, running.role);
@@ -216,12 +216,18 @@ impl Host {
             && std::mem::discriminant(&now) != std::mem::discriminant(&then)
         {
             let words = format!("it is a {now}, and {name} is a {then}");
-            running.slot.refuse(words.clone());
+            self.refuse(running, words.clone());
             anyhow::bail!(words);
         }
         running.slot.change(vec![Change::Code(code)]).await?;
         self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
         Ok(digest)
+    }
+
+    /// What was given is no candidate at all.
+    fn refuse(&self, running: &Running, words: String) {
+        self.about(&running.said.name, Level::Error, format!("not swapped: {words}"));
+        running.slot.refuse(words);
     }
 
     pub(super) fn about(&self, component: &Name, level: Level, text: String) {

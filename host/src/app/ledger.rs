@@ -91,11 +91,12 @@ impl Proved {
         }
         let digest = generation.digest().to_string();
         let path = self.path(&digest);
+        // One at a time: two components may be the same bytes.
+        let mut entries = self.entries();
         if !path.exists() {
             state::replace(&path, inputs.code.bytes()).map_err(|error| error.to_string())?;
         }
         let entry = Entry { digest, table: inputs.table.hash.to_string(), revisions };
-        let mut entries = self.entries();
         entries.insert(component.to_owned(), entry);
         write(&self.file, &entries).map_err(|error| error.to_string())?;
         self.prune(&entries);

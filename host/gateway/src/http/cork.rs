@@ -72,8 +72,19 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
     pub(super) async fn linger(&self) {
         let last_words = lock(&self.0).unheard > FAREWELL;
         if last_words {
-            let _ = tokio::time::timeout(Duration::from_secs(LEAVE.into()), poll_fn(|cx| self.discard(cx))).await;
+            let ending = async {
+                // HTTP may have ended without a word to the wire: a head that could not be read.
+                let _ = poll_fn(|cx| self.close(cx)).await;
+                poll_fn(|cx| self.discard(cx)).await;
+            };
+            let _ = tokio::time::timeout(Duration::from_secs(LEAVE.into()), ending).await;
         }
+    }
+
+    fn close(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut cork = lock(&self.0);
+        ready!(cork.flush(cx))?;
+        Pin::new(&mut cork.io).poll_shutdown(cx)
     }
 
     fn discard(&self, cx: &mut Context<'_>) -> Poll<()> {

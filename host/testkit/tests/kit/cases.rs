@@ -171,7 +171,7 @@ fn misdeeds_and_the_world_are_tested() {
             expect  = { body = "THEME=dark\n" }
             [[case]]
             request = { path = "/clock" }
-            expect  = { body = "1234567890\n", marked = true }
+            expect  = { body = "1234567890 1\n", marked = true }
             [[case]]
             request = { path = "/outbound?url=https://api.example.org/v1" }
             expect  = { body = "201\n{}", sent = "GET https://api.example.org/v1" }

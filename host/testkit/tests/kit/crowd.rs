@@ -27,9 +27,12 @@ async fn one_instance_carries_as_many_as_it_may() {
     assert_eq!(text(ask(&guest, "/count").await).await.as_deref(), Ok("1\n"));
     let start = Instant::now();
     let slept: Vec<_> = (0..4).map(|_| asking(&guest, "/sleep?ms=100")).collect();
+    let mut places = Vec::new();
     for one in slept {
-        assert_eq!(one.await.unwrap().as_deref(), Ok("slept\n"));
+        places.push(one.await.unwrap().unwrap());
     }
+    places.sort();
+    assert_eq!(places, ["2\n", "3\n", "4\n", "5\n"]);
     assert!(start.elapsed() < Duration::from_millis(300), "one after the other: {:?}", start.elapsed());
     assert_eq!(text(ask(&guest, "/count").await).await.as_deref(), Ok("6\n"));
 
@@ -37,7 +40,7 @@ async fn one_instance_carries_as_many_as_it_may() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(guest.usage().instances, 2, "the fifth has an instance of its own");
     for one in slept {
-        assert_eq!(one.await.unwrap().as_deref(), Ok("slept\n"));
+        assert!(one.await.unwrap().is_ok());
     }
 }
 
@@ -96,6 +99,6 @@ async fn others_end_in_time_where_one_does_not() {
     let stuck = asking(&guest, "/sleep?ms=60000");
     tokio::time::sleep(Duration::from_millis(100)).await;
     // Its time is not over when that of the other is.
-    assert_eq!(asking(&guest, "/sleep?ms=150").await.unwrap().as_deref(), Ok("slept\n"));
+    assert_eq!(asking(&guest, "/sleep?ms=150").await.unwrap().as_deref(), Ok("2\n"));
     assert_eq!(stuck.await.unwrap(), Err("timed out".into()));
 }
