@@ -229,22 +229,21 @@ async fn prepared_changes_are_switched_to_together_or_not_at_all() {
     let old = routes("site");
     let place = Place::serving(ROUTER, plain(), &[("routes", &old)]).await;
     let new = Tree::new().file("b.test.toml", "upstream = \"site\"\n");
+    // The branch is bound as before: where it stands is a change of its own.
     let reload = |tree: &Tree| {
-        Change::Table(
-            table(Limits::default(), None, 1),
-            inputs(Bed::code(ROUTER), plain(), &[("routes", tree)]).branches,
-        )
+        let branches = inputs(Bed::code(ROUTER), plain(), &[("routes", tree)]).branches;
+        vec![Change::Table(table(Limits::default(), None, 1), branches), branch("routes", tree)]
     };
 
-    let prepared = place.slot.prepare(vec![reload(&new)]).await.unwrap();
+    let prepared = place.slot.prepare(reload(&new)).await.unwrap();
     assert_eq!(place.serves("routes"), revision(&old), "proved, and not switched to");
     drop(prepared);
-    let refused: Result<Prepared, Disproof> = place.slot.prepare(vec![reload(&routes("sight"))]).await;
+    let refused: Result<Prepared, Disproof> = place.slot.prepare(reload(&routes("sight"))).await;
     let refused = refused.err().unwrap().to_string();
     assert!(refused.starts_with(BROKEN), "{refused}");
     assert_eq!((place.serves("routes"), place.error()), (revision(&old), None), "a reload that fails leaves no trace");
 
-    place.slot.prepare(vec![reload(&new)]).await.unwrap().switch().await;
+    place.slot.prepare(reload(&new)).await.unwrap().switch().await;
     assert_eq!((place.serves("routes"), place.error()), (revision(&new), None));
 }
 
