@@ -77,12 +77,9 @@ async fn two_thousand_pushes() {
             assert!(seen >= newest, "after {newest} there came {seen}");
             newest = seen;
             if newest == push {
-                if pushed.elapsed() > Duration::from_secs(1) {
-                    eprintln!("push {push} took {:?}", pushed.elapsed());
-                }
                 break;
             }
-            assert!(pushed.elapsed() < Duration::from_secs(80), "push {push} was not seen");
+            assert!(pushed.elapsed() < Duration::from_secs(2), "push {push} was not seen");
         }
     }
     let objects = fs::read_dir(host.setup().state().join("git/site-pages.git/objects/pack")).unwrap().count();
