@@ -19,6 +19,7 @@ use crate::http::{
     recent::Recent,
     representation::Representation,
     shelf::Shelf,
+    vary::MOST_NAMES,
 };
 
 /// Longer keys are nobody's second request.
@@ -275,6 +276,10 @@ impl Memory {
         }
         let mut names: Vec<HeaderName> = known.map(|(_, names)| names.to_vec()).unwrap_or_default();
         names.extend(varies.iter().filter(|name| !names.contains(name)).cloned().collect::<Vec<_>>());
+        if names.len() > 2 * MOST_NAMES {
+            // Answers that agree on nothing: begin anew, rather than ask each request about all of it.
+            names = varies.to_vec();
+        }
         let (epoch, names) = (self.epochs.fetch_add(1, Ordering::Relaxed), Arc::<[HeaderName]>::from(names));
         let weight = names.iter().map(|name| name.as_str().len() + size_of::<HeaderName>()).sum();
         self.shelf.insert(key.bytes(), Held::Names { epoch, names: names.clone() }, weight);

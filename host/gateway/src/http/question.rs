@@ -179,6 +179,8 @@ impl Question {
         } else {
             Fresh::WhileGeneration
         };
+        // A buffer of its own size: a piece of a larger one would keep all of that.
+        let bytes = Bytes::from(Box::<[u8]>::from(&bytes[..]));
         let representation = Representation::new(head.status, head.headers, bytes, true);
         let (remembered, kept) =
             self.memory().remember(&self.handed(), &terms.varies, representation, fresh, self.upstream(), touches);

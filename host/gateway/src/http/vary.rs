@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderName, header::VARY};
 
 /// Names beyond this are as good as all: a key made of so much is never asked for twice.
-const MOST_NAMES: usize = 16;
+pub(super) const MOST_NAMES: usize = 16;
 
 /// The fields that an answer depends on, each once, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ACCEPT};
 
-use super::{Fresh, Memory, Remembered, Representation, Tally};
+use super::{Fresh, Held, Memory, Remembered, Representation, Tally};
 use crate::http::{access::Upstream, encoding::Coding, key::Handed, peer::Scheme};
 
 fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -106,6 +106,22 @@ fn answers_that_vary() {
     remember(&memory, &handed("/x", &both), "4444", &by_both);
     assert_eq!(recalled(&memory, &handed("/x", &both)), Some(4));
     assert_eq!(recalled(&memory, &handed("/x", &html)), None);
+}
+
+#[test]
+fn names_do_not_pile_up() {
+    let memory = Memory::new(1 << 20);
+    let none = HeaderMap::new();
+    for at in 0..100 {
+        let varies = [HeaderName::try_from(format!("x-{at}")).unwrap()];
+        let representation = Representation::new(StatusCode::OK, fields(&[]), Bytes::from_static(b"1"), true);
+        memory.remember(&handed("/x", &none), &varies, representation, Fresh::WhileGeneration, upstream(), 1);
+        assert_eq!(recalled(&memory, &handed("/x", &none)), Some(1));
+    }
+    let key = memory.key(&handed("/x", &none)).0;
+    let Some(Held::Names { names, .. }) = memory.shelf.peek(key.bytes()) else { panic!("it varies") };
+    // 33 begin anew, and so do 66 and 99.
+    assert_eq!(names.iter().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-96", "x-97", "x-98", "x-99"]);
 }
 
 #[test]

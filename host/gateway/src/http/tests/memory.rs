@@ -139,6 +139,13 @@ async fn a_query_that_does_not_count_is_not_asked_about() {
 }
 
 #[tokio::test]
+async fn what_is_not_remembered_is_not_encoded() {
+    let guest = Guest::service(1, |_| reply(200, &[("content-type", "text/html")], "x".repeat(5000)));
+    let seen = Setup::only(&guest).get("/", &[("accept-encoding", "br, gzip")]).await;
+    assert_eq!(seen.head, ["accept-ranges: bytes", "content-length: 5000", "content-type: text/html"]);
+}
+
+#[tokio::test]
 async fn other_statuses_are_remembered_too() {
     let guest = Guest::service(1, |_| reply(404, &[PUBLIC, ("etag", "\"a\"")], "nothing here"));
     let world = Setup::only(&guest);
