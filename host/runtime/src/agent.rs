@@ -28,8 +28,12 @@ impl Agent {
     pub(crate) async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
         let _one = self.ticking.lock().await;
         let _running = self.engine.running();
-        let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);
-        let agent = self.pre.instantiate_async(&mut store).await.map_err(|error| trap(&error))?;
+        let started = self.engine.start(|| async {
+            let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);
+            let agent = self.pre.instantiate_async(&mut store).await?;
+            Ok((store, agent))
+        });
+        let (mut store, agent) = started.await?;
         store.data().answering.begin();
         let ticked = store.run_concurrent(async |accessor| agent.atoll_host_agent().call_tick(accessor, now).await);
         let next = tokio::time::timeout(self.given.limits.tick, ticked).await.map_err(|_| Failure::TimedOut)?;

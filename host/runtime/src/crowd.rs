@@ -13,7 +13,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::handler::Proxy;
 
@@ -31,6 +31,7 @@ use crate::{
 pub(crate) struct Crowd {
     jobs: mpsc::UnboundedSender<Job>,
     places: Arc<Places>,
+    left: Arc<Notify>,
     fate: Fate,
     effects: Arc<Effects>,
 }
@@ -45,6 +46,8 @@ struct Places {
     taken: AtomicUsize,
     /// In all its life.
     entered: AtomicUsize,
+    /// The same when it was last looked whether it is idle.
+    entered_before: AtomicUsize,
     /// It takes no more.
     closed: AtomicBool,
 }
@@ -52,28 +55,31 @@ struct Places {
 /// One request's place in a crowd, until its body has ended.
 pub(crate) struct Place {
     places: Arc<Places>,
-    _permit: OwnedSemaphorePermit,
+    left: Arc<Notify>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.taken.fetch_sub(1, Ordering::Release);
+        self.left.notify_one();
     }
 }
 
 impl Crowd {
-    /// Runs `instance` until it is closed and empty, then tells `done` what became of it.
+    /// Runs `instance` until it is closed and empty, then tells `done` what became of it. Tells `left` of each place that
+    /// is free again.
     pub(crate) fn start(
         instance: Instance,
         timeout: Duration,
         reset: CancellationToken,
+        left: Arc<Notify>,
         done: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) -> Self {
         let answering = &instance.store.data().answering;
         answering.begin();
         let effects = answering.effects();
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let crowd = Self { jobs, places: Arc::default(), fate: Fate::default(), effects };
+        let crowd = Self { jobs, places: Arc::default(), left, fate: Fate::default(), effects };
         let (fate, places) = (crowd.fate.clone(), crowd.places.clone());
         tokio::spawn(async move {
             let (ping, pings) = mpsc::channel(1);
@@ -99,21 +105,24 @@ impl Crowd {
         crowd
     }
 
-    /// A place, if there is one of `most`; else the permit back. The last of `reuses` closes it.
-    pub(crate) fn enter(
-        &self,
-        most: usize,
-        reuses: usize,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Place, OwnedSemaphorePermit> {
+    /// A place, if there is one of `most`. The last of `reuses` closes it.
+    pub(crate) fn enter(&self, most: usize, reuses: usize) -> Option<Place> {
         let one_more = |taken| (taken < most && !self.closed()).then_some(taken + 1);
-        if self.places.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_err() {
-            return Err(permit);
-        }
+        self.places.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).ok()?;
         if self.places.entered.fetch_add(1, Ordering::Relaxed) + 1 >= reuses {
             self.close();
         }
-        Ok(Place { places: self.places.clone(), _permit: permit })
+        Some(Place { places: self.places.clone(), left: self.left.clone() })
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.taken.load(Ordering::Acquire) == 0
+    }
+
+    /// Whether it is empty, and nobody has entered since this was last asked.
+    pub(crate) fn was_idle(&self) -> bool {
+        let entered = self.places.entered.load(Ordering::Relaxed);
+        self.places.entered_before.swap(entered, Ordering::Relaxed) == entered && self.is_empty()
     }
 
     pub(crate) fn effects(&self) -> Arc<Effects> {

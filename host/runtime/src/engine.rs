@@ -2,22 +2,30 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
     thread::{self, Thread},
     time::Duration,
 };
 
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig};
+use wasmtime::{Config, InstanceAllocationStrategy, PoolConcurrencyLimitError, PoolingAllocationConfig};
 
-use crate::limits::{CORE_INSTANCES, MAX_MEMORY, WASM_STACK};
+use crate::{
+    Failure,
+    failure::trap,
+    limits::{CORE_INSTANCES, MAX_MEMORY, WASM_STACK},
+    pool::Pool,
+};
 
 /// A guest that computes gives its thread back this often.
 const TICK: Duration = Duration::from_millis(5);
 /// The clock goes on this many ticks after the last guest has stopped, so that a steady stream of requests doesn't start
 /// and stop it each time.
 const LINGER: usize = 200;
+
+/// How often, and how many times, to look whether an instance may start where all that there may be are at work.
+const ROOM: (Duration, usize) = (Duration::from_millis(10), 100);
 
 /// wasmtime can't be had on this machine, or not as we want it.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +52,8 @@ struct Inner {
     wasm: wasmtime::Engine,
     running: Arc<AtomicUsize>,
     ticker: Thread,
+    /// Where instances rest.
+    pools: Mutex<Vec<Weak<Pool>>>,
 }
 
 impl Engine {
@@ -53,11 +63,48 @@ impl Engine {
         let wasm = wasmtime::Engine::new(&config())?;
         let running = Arc::new(AtomicUsize::new(0));
         let ticker = tick(wasm.weak(), running.clone())?;
-        Ok(Self(Arc::new(Inner { wasm, running, ticker })))
+        Ok(Self(Arc::new(Inner { wasm, running, ticker, pools: Mutex::default() })))
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.0.wasm
+    }
+
+    /// Starts an instance, in a store of its own each time that `start` is called. Where there are as many as there may be
+    /// in all, idle ones make room; where all of them are at work, it is `Overloaded` after a second.
+    pub(crate) async fn start<T, F>(&self, start: impl Fn() -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = wasmtime::Result<T>>,
+    {
+        let (pause, mut times) = ROOM;
+        loop {
+            match start().await {
+                Err(error) if error.is::<PoolConcurrencyLimitError>() => {
+                    if self.reclaim() {
+                        continue;
+                    }
+                    if times == 0 {
+                        return Err(Failure::Overloaded);
+                    }
+                    times -= 1;
+                    tokio::time::sleep(pause).await;
+                }
+                started => return started.map_err(|error| trap(&error)),
+            }
+        }
+    }
+
+    /// What rests in this pool may be taken where others need the room.
+    pub(crate) fn may_reclaim(&self, pool: Weak<Pool>) {
+        let mut pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.push(pool);
+    }
+
+    /// Drops what is idle; whether there was anything.
+    fn reclaim(&self) -> bool {
+        let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        pools.iter().filter_map(Weak::upgrade).fold(false, |any, pool| pool.clear() || any)
     }
 
     /// To be held while a guest may run: without one the clock stands still, and a loop would never be interrupted.
@@ -97,9 +144,10 @@ fn pool() -> PoolingAllocationConfig {
     let instances = u32::try_from((cores * 128).clamp(256, 2048)).expect("at most 2,048");
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances)
-        .total_core_instances(instances * 2)
+        // The adapters of a guest with a standard library make it three core instances.
+        .total_core_instances(instances * 4)
         .total_memories(instances)
-        .total_tables(instances * 2)
+        .total_tables(instances * 4)
         .total_stacks(instances * 2)
         .max_core_instances_per_component(CORE_INSTANCES)
         .max_memories_per_component(CORE_INSTANCES)

@@ -187,7 +187,7 @@ impl Generation {
     /// Nothing new will come: idle instances go at once.
     pub(crate) fn retire(&self) {
         if let Kind::Service(service) = &self.kind {
-            service.pool().clear();
+            service.pool().close();
         }
     }
 

@@ -43,6 +43,8 @@ pub struct Limits {
     pub concurrency: usize,
     /// Instances at once.
     pub instances: usize,
+    /// How long an instance that has nothing to do is kept.
+    pub idle: Duration,
     /// What may be in flight on an older generation, for how long.
     pub drain: Duration,
 }
@@ -55,6 +57,7 @@ impl Default for Limits {
             tick: Duration::from_mins(10),
             concurrency: 1,
             instances: 32,
+            idle: Duration::from_mins(1),
             drain: Duration::from_mins(5),
         }
     }

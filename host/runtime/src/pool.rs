@@ -7,10 +7,13 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
 use wasmtime::Store;
 use wasmtime_wasi_http::handler::{Proxy, ProxyPre};
 
@@ -19,7 +22,6 @@ use crate::{
     capability::clocks::Clock,
     crowd::{Crowd, Place},
     ctx::{Ctx, Given},
-    failure::trap,
     limits,
     service::Service,
 };
@@ -41,7 +43,7 @@ pub(crate) struct Instance {
     pub(crate) store: Store<Ctx>,
     pub(crate) proxy: Proxy,
     answered: usize,
-    /// Given back when the instance is dropped, or with it when it turns idle.
+    /// Given back when the instance is dropped, or turns idle.
     permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -49,12 +51,23 @@ pub(crate) struct Pool {
     engine: Engine,
     given: Arc<Given>,
     pre: ProxyPre<Ctx>,
-    idle: Mutex<VecDeque<Instance>>,
+    resting: Mutex<Resting>,
     crowds: Mutex<Vec<Crowd>>,
-    /// For requests: an instance to oneself takes as many as its places.
+    /// Who is first here waits for a place in a crowd; the others wait for him.
+    door: tokio::sync::Mutex<()>,
+    left: Arc<Notify>,
+    /// For the instances that are at work, and for crowds.
     permits: Arc<Semaphore>,
     waiting: AtomicUsize,
     starts: Mutex<Starts>,
+}
+
+/// Instances that have nothing to do, the one that had longest nothing first.
+#[derive(Default)]
+struct Resting {
+    instances: VecDeque<(Instance, Instant)>,
+    /// Somebody comes to see how long they have been.
+    watched: bool,
 }
 
 #[derive(Default)]
@@ -64,10 +77,21 @@ struct Starts {
 }
 
 impl Pool {
-    pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: ProxyPre<Ctx>) -> Self {
-        let permits = Arc::new(Semaphore::new(given.limits.instances * given.limits.concurrency));
-        let (idle, crowds, starts) = (Mutex::default(), Mutex::default(), Mutex::default());
-        Self { engine, given, pre, idle, crowds, permits, waiting: AtomicUsize::new(0), starts }
+    pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: ProxyPre<Ctx>) -> Arc<Self> {
+        let pool = Arc::new(Self {
+            permits: Arc::new(Semaphore::new(given.limits.instances)),
+            engine,
+            given,
+            pre,
+            resting: Mutex::default(),
+            crowds: Mutex::default(),
+            door: tokio::sync::Mutex::default(),
+            left: Arc::default(),
+            waiting: AtomicUsize::new(0),
+            starts: Mutex::default(),
+        });
+        pool.engine.may_reclaim(Arc::downgrade(&pool));
+        pool
     }
 
     /// Whether instances carry several requests at once. A 0.2 guest can't: its `handle` blocks its instance.
@@ -76,23 +100,109 @@ impl Pool {
     }
 
     /// A place in an instance that carries several requests at once.
-    pub(crate) async fn enter(&self, service: &Arc<Service>) -> Result<(Crowd, Place), Failure> {
-        let mut permit = self.permit(1).await?;
+    pub(crate) async fn enter(self: &Arc<Self>, service: &Arc<Service>) -> Result<(Crowd, Place), Failure> {
+        let entered = self.in_time(async {
+            let _first = self.door.lock().await;
+            loop {
+                if let Some(entered) = self.place() {
+                    return Ok(entered);
+                }
+                tokio::select! {
+                    biased;
+                    permit = self.permits.clone().acquire_owned() => return self.open(service, permit.ok()).await,
+                    () = self.left.notified() => {}
+                }
+            }
+        });
+        entered.await
+    }
+
+    fn place(&self) -> Option<(Crowd, Place)> {
         let most = self.given.limits.concurrency;
-        for crowd in &*self.open_crowds() {
-            permit = match crowd.enter(most, REUSES, permit) {
-                Ok(place) => return Ok((crowd.clone(), place)),
-                Err(permit) => permit,
-            };
-        }
+        self.open_crowds().iter().find_map(|crowd| Some((crowd.clone(), crowd.enter(most, REUSES)?)))
+    }
+
+    async fn open(
+        self: &Arc<Self>,
+        service: &Arc<Service>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<(Crowd, Place), Failure> {
         let (store, proxy) = self.start().await?;
-        let instance = Instance { store, proxy, answered: 0, permit: None };
+        let instance = Instance { store, proxy, answered: 0, permit };
         let ended = service.clone();
         let (timeout, reset) = (self.given.limits.timeout, service.reset().clone());
-        let crowd = Crowd::start(instance, timeout, reset, move |result| ended.crowd_ended(result));
-        let place = crowd.enter(most, REUSES, permit).map_err(|_| Failure::Overloaded)?;
+        let crowd = Crowd::start(instance, timeout, reset, self.left.clone(), move |result| ended.crowd_ended(result));
+        let place = crowd.enter(self.given.limits.concurrency, REUSES).ok_or(Failure::Overloaded)?;
         self.open_crowds().push(crowd.clone());
+        self.watch(&mut self.resting());
         Ok((crowd, place))
+    }
+
+    /// An instance to oneself: an idle one or, where `fresh` or where there is none, a new one. Waits for one where all
+    /// are busy, at most for the component's timeout.
+    pub(crate) async fn take(&self, fresh: bool) -> Result<Instance, Failure> {
+        let permit = self.permit().await?;
+        let idle = if fresh { None } else { self.resting().instances.pop_back() };
+        if let Some((instance, _)) = idle {
+            return Ok(Instance { permit: Some(permit), ..instance });
+        }
+        self.make_room();
+        let (store, proxy) = self.start().await?;
+        Ok(Instance { store, proxy, answered: 0, permit: Some(permit) })
+    }
+
+    /// What is idle and what is busy are together no more than may be.
+    fn make_room(&self) {
+        let mut resting = self.resting();
+        while resting.instances.len() > self.permits.available_permits() {
+            resting.instances.pop_front();
+        }
+    }
+
+    /// Takes an instance back that has nothing left to do.
+    pub(crate) fn give_back(self: &Arc<Self>, mut instance: Instance) {
+        instance.store.data().end_lines();
+        instance.answered += 1;
+        // It would soon have no room for what the next request needs.
+        let hoards = instance.store.data_mut().table.iter_mut().count() > limits::RESOURCES / 2;
+        if hoards || instance.answered >= REUSES {
+            return;
+        }
+        let permit = instance.permit.take();
+        let mut resting = self.resting();
+        if resting.instances.len() <= self.permits.available_permits() {
+            resting.instances.push_back((instance, Instant::now()));
+            self.watch(&mut resting);
+        }
+        drop(resting);
+        drop(permit);
+    }
+
+    /// Lets go of instances that wait for nothing. Whether there were any.
+    pub(crate) fn clear(&self) -> bool {
+        let idle = std::mem::take(&mut self.resting().instances);
+        let mut crowds = self.open_crowds();
+        let open = crowds.len();
+        crowds.retain(|crowd| !crowd.is_empty());
+        !idle.is_empty() || crowds.len() < open
+    }
+
+    /// The same, and carries what is under way in crowds to its end.
+    pub(crate) fn close(&self) {
+        self.clear();
+        self.open_crowds().drain(..).for_each(|crowd| crowd.close());
+    }
+
+    /// How many live, and the bytes of linear memory of those that are idle.
+    pub(crate) fn live(&self) -> (usize, usize) {
+        let resting = self.resting();
+        let busy = self.given.limits.instances.saturating_sub(self.permits.available_permits());
+        let memory = resting.instances.iter().map(|(instance, _)| instance.store.data().account.memory());
+        (busy + resting.instances.len(), memory.sum())
+    }
+
+    fn resting(&self) -> MutexGuard<'_, Resting> {
+        self.resting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open_crowds(&self) -> MutexGuard<'_, Vec<Crowd>> {
@@ -101,78 +211,74 @@ impl Pool {
         crowds
     }
 
-    /// An instance to oneself: an idle one or, where `fresh` or where there is none, a new one. Waits for one where all
-    /// are busy, at most for the component's timeout.
-    pub(crate) async fn take(&self, fresh: bool) -> Result<Instance, Failure> {
-        let permit = self.permit(self.given.limits.concurrency).await?;
-        if !fresh && let Some(mut instance) = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_back() {
-            instance.permit = Some(permit);
-            return Ok(instance);
-        }
-        let (store, proxy) = self.start().await?;
-        Ok(Instance { store, proxy, answered: 0, permit: Some(permit) })
-    }
-
-    /// Takes an instance back that has nothing left to do.
-    pub(crate) fn give_back(&self, mut instance: Instance) {
-        instance.store.data().end_lines();
-        instance.answered += 1;
-        if instance.answered >= REUSES {
+    /// Sees to it that what is idle does not stay so.
+    fn watch(self: &Arc<Self>, resting: &mut Resting) {
+        if std::mem::replace(&mut resting.watched, true) {
             return;
         }
-        let permit = instance.permit.take();
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is idle and what is busy are never more than may be.
-        if idle.len() < self.given.limits.instances {
-            idle.push_back(instance);
-        }
-        drop(idle);
-        drop(permit);
+        let (pool, pause) = (Arc::downgrade(self), self.given.limits.idle);
+        tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(pause).await;
+                let Some(pool) = pool.upgrade() else { return };
+                if !pool.expire(Instant::now()) {
+                    return;
+                }
+            }
+        });
     }
 
-    /// Lets go of instances that wait for nothing.
-    pub(crate) fn clear(&self) {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.open_crowds().drain(..).for_each(|crowd| crowd.close());
+    /// Lets go of what has been idle for long. Whether to come again.
+    fn expire(&self, now: Instant) -> bool {
+        let mut resting = self.resting();
+        let mut crowds = self.open_crowds();
+        crowds.retain(|crowd| !crowd.was_idle());
+        let old = resting.instances.iter().take_while(|(_, since)| now.duration_since(*since) >= self.given.limits.idle).count();
+        let expired: Vec<_> = resting.instances.drain(..old).collect();
+        resting.watched = !resting.instances.is_empty() || !crowds.is_empty();
+        let watched = resting.watched;
+        drop((resting, crowds));
+        drop(expired);
+        watched
     }
 
-    /// How many live, and the bytes of linear memory of those that are idle.
-    pub(crate) fn live(&self) -> (usize, usize) {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        let limits = &self.given.limits;
-        let places = (limits.instances * limits.concurrency).saturating_sub(self.permits.available_permits());
-        (
-            places.div_ceil(limits.concurrency) + idle.len(),
-            idle.iter().map(|instance| instance.store.data().account.memory()).sum(),
-        )
-    }
-
-    async fn permit(&self, places: usize) -> Result<OwnedSemaphorePermit, Failure> {
-        let places = u32::try_from(places).unwrap_or(u32::MAX);
-        if let Ok(permit) = self.permits.clone().try_acquire_many_owned(places) {
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned() {
             return Ok(permit);
         }
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= limits::WAITING {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
-            return Err(Failure::Overloaded);
+        // A crowd that is empty is in the way of who must be alone.
+        self.close_an_empty_crowd();
+        self.in_time(async { self.permits.clone().acquire_owned().await.map_err(|_| Failure::Overloaded) }).await
+    }
+
+    fn close_an_empty_crowd(&self) {
+        let mut crowds = self.open_crowds();
+        if let Some(empty) = crowds.iter().position(Crowd::is_empty) {
+            crowds.swap_remove(empty);
         }
-        let waiting = Waiting(&self.waiting);
-        let permit =
-            tokio::time::timeout(self.given.limits.timeout, self.permits.clone().acquire_many_owned(places)).await;
-        drop(waiting);
-        permit.map_err(|_| Failure::Overloaded)?.map_err(|_| Failure::Overloaded)
+    }
+
+    /// Waits, at most for the component's timeout, and with no more than may wait.
+    async fn in_time<T>(&self, what: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+        let _waiting = Waiting::new(&self.waiting)?;
+        tokio::time::timeout(self.given.limits.timeout, what).await.unwrap_or(Err(Failure::Overloaded))
     }
 
     async fn start(&self) -> Result<(Store<Ctx>, Proxy), Failure> {
         self.may_start(Instant::now())?;
-        let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);
-        let started = tokio::time::timeout(self.given.limits.timeout, self.pre.instantiate_async(&mut store)).await;
-        let failure = match started {
-            Ok(Ok(proxy)) => {
+        let started = self.engine.start(|| async {
+            let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);
+            let proxy = self.pre.instantiate_async(&mut store).await?;
+            Ok((store, proxy))
+        });
+        let failure = match tokio::time::timeout(self.given.limits.timeout, started).await {
+            Ok(Ok(started)) => {
                 self.starts.lock().unwrap_or_else(PoisonError::into_inner).failed = 0;
-                return Ok((store, proxy));
+                return Ok(started);
             }
-            Ok(Err(error)) => trap(&error),
+            // That is no fault of its own.
+            Ok(Err(Failure::Overloaded)) => return Err(Failure::Overloaded),
+            Ok(Err(failure)) => failure,
             Err(_) => Failure::TimedOut,
         };
         let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -194,6 +300,16 @@ impl Pool {
 }
 
 struct Waiting<'a>(&'a AtomicUsize);
+
+impl<'a> Waiting<'a> {
+    fn new(waiting: &'a AtomicUsize) -> Result<Self, Failure> {
+        let this = Self(waiting);
+        match waiting.fetch_add(1, Ordering::Relaxed) {
+            0..limits::WAITING => Ok(this),
+            _ => Err(Failure::Overloaded),
+        }
+    }
+}
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {

@@ -161,7 +161,7 @@ impl Runtime {
 
     /// Starts an instance of its own for the proof, and asks it where it can be asked.
     async fn start(&self, component: &Arc<str>, pre: InstancePre<Ctx>, inputs: &Inputs) -> Result<(), Disproof> {
-        let trapped = |what: &str, error: &wasmtime::Error| match trap(error) {
+        let trapped = |what: &str, failure: Failure| match failure {
             Failure::Trapped(words) => Disproof::of(format!("{what}: {words}"), true),
             failure => Disproof::of(format!("{what}: {failure}"), true),
         };
@@ -171,16 +171,19 @@ impl Runtime {
         if let Some(given) = Arc::get_mut(&mut given) {
             given.outbound = Arc::new(Nowhere);
         }
-        let mut store = Ctx::store(&self.engine, given, clock(inputs));
-        let instance =
-            pre.instantiate_async(&mut store).await.map_err(|error| trapped("trapped at its start", &error))?;
+        let started = self.engine.start(|| async {
+            let mut store = Ctx::store(&self.engine, given.clone(), clock(inputs));
+            let instance = pre.instantiate_async(&mut store).await?;
+            Ok((store, instance))
+        });
+        let (mut store, instance) = started.await.map_err(|failure| trapped("trapped at its start", failure))?;
         if !inputs.code.surface().validates {
             return Ok(());
         }
         let validated =
             Validated::new(&mut store, &instance).map_err(|error| Disproof::of(format!("{error:#}"), false))?;
         let problems = validated.atoll_host_validation().call_validate(&mut store).await;
-        let problems = problems.map_err(|error| trapped("trapped while it validated", &error))?;
+        let problems = problems.map_err(|error| trapped("trapped while it validated", trap(&error)))?;
         if problems.is_empty() {
             return Ok(());
         }

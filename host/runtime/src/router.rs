@@ -55,8 +55,12 @@ impl Router {
     async fn ask(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
         let Ok(_permit) = self.permits.acquire().await else { return Err(Failure::Overloaded) };
         let _running = self.engine.running();
-        let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::still);
-        let router = self.pre.instantiate_async(&mut store).await.map_err(|error| trap(&error))?;
+        let started = self.engine.start(|| async {
+            let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::still);
+            let router = self.pre.instantiate_async(&mut store).await?;
+            Ok((store, router))
+        });
+        let (mut store, router) = started.await?;
         let request = store.data_mut().table.push(Request(Arc::new(head.owned())));
         let request = request.map_err(|error| Failure::NoResponse(error.to_string()))?;
         let borrowed = wasmtime::component::Resource::new_borrow(request.rep());

@@ -41,7 +41,7 @@ pub enum Isolation {
 pub(crate) struct Service {
     engine: Engine,
     given: Arc<Given>,
-    pool: Pool,
+    pool: Arc<Pool>,
     counts: Arc<Counts>,
     /// Ends what is in flight: the generation is reset.
     reset: CancellationToken,
@@ -57,7 +57,7 @@ impl Service {
         &self.reset
     }
 
-    pub(crate) fn pool(&self) -> &Pool {
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
 

@@ -53,6 +53,7 @@ impl Loader {
                 tick: said.limits.tick(),
                 concurrency: usize::try_from(said.limits.concurrency)?,
                 instances: usize::try_from(said.limits.instances)?,
+                idle: said.limits.idle,
                 drain: said.limits.drain,
             },
             env: said.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),

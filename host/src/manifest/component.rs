@@ -24,6 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_mins(10);
 /// For what is in flight on an older generation.
 const DRAIN: Duration = Duration::from_mins(5);
+const IDLE: Duration = Duration::from_mins(1);
 /// A fresh instance carries one request: nothing of one request is seen by another at the same time.
 const CONCURRENCY: u32 = 1;
 /// Enough that a slow few do not hold up the others, few enough that all of them fit: 2 GiB by the default memory.
@@ -73,6 +74,8 @@ pub struct Limits {
     pub concurrency: u32,
     /// Instances at once.
     pub instances: u32,
+    /// How long an instance that has nothing to do is kept.
+    pub idle: Duration,
     /// For what is in flight on an older generation.
     pub drain: Duration,
 }
@@ -91,7 +94,7 @@ impl Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: MEMORY, timeout: None, concurrency: CONCURRENCY, instances: INSTANCES, drain: DRAIN }
+        Self { memory: MEMORY, timeout: None, concurrency: CONCURRENCY, instances: INSTANCES, idle: IDLE, drain: DRAIN }
     }
 }
 
@@ -134,6 +137,7 @@ pub(super) fn read(name: Name, mut table: Table<'_>, argument: Option<&Path>) ->
 fn limits(table: &mut Table<'_>) -> Limits {
     const MEMORIES: RangeInclusive<u64> = 64 << 10..=4 << 30;
     const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
+    const IDLES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_hours(24);
     const DRAINS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_hours(24);
 
     Limits {
@@ -141,6 +145,7 @@ fn limits(table: &mut Table<'_>) -> Limits {
         timeout: table.duration("timeout", TIMEOUTS),
         concurrency: table.number("concurrency", CONCURRENCY, 1..=1000),
         instances: table.number("instances", INSTANCES, 1..=1000),
+        idle: table.duration("idle", IDLES).unwrap_or(IDLE),
         drain: table.duration("drain", DRAINS).unwrap_or(DRAIN),
     }
 }

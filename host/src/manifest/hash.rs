@@ -45,11 +45,12 @@ impl TableHash {
         }
         form.optional(probe.as_ref().map(http::uri::PathAndQuery::as_str));
         form.text(&format!(
-            "memory {} timeout {:?} concurrency {} instances {} drain {}",
+            "memory {} timeout {:?} concurrency {} instances {} idle {} drain {}",
             limits.memory,
             limits.timeout.map(|timeout| timeout.as_millis()),
             limits.concurrency,
             limits.instances,
+            limits.idle.as_millis(),
             limits.drain.as_millis(),
         ));
         Self(form.0.finalize().into())

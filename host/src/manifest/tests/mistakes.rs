@@ -69,7 +69,7 @@ fn unknown_keys() {
     check_component(
         "raw-path = true",
         &[
-            "host.toml:3: unknown key `raw-path` in [component.site]; known are `path`, `git`, `http`, `env`, `probe`, `memory`, `timeout`, `concurrency`, `instances`, `drain`",
+            "host.toml:3: unknown key `raw-path` in [component.site]; known are `path`, `git`, `http`, `env`, `probe`, `memory`, `timeout`, `concurrency`, `instances`, `idle`, `drain`",
         ],
     );
     check_beside(

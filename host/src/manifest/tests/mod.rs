@@ -76,6 +76,7 @@ memory  = "128MiB"
 timeout = "2s"
 concurrency = 2
 instances = 4
+idle = "90s"
 drain = "1m"
 
 [[certificate]]
@@ -134,6 +135,7 @@ fn a_whole_manifest() {
         timeout: Some(Duration::from_secs(2)),
         concurrency: 2,
         instances: 4,
+        idle: Duration::from_secs(90),
         drain: Duration::from_mins(1),
     };
     assert_eq!(site.limits, limits);

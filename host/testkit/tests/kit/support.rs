@@ -24,7 +24,7 @@ pub(crate) fn component(name: &str) -> Component {
     Component::load(built(&format!("{name}.wasm"))).unwrap()
 }
 
-fn built(file: &str) -> PathBuf {
+pub(crate) fn built(file: &str) -> PathBuf {
     // TARGET/debug/deps/kit-0123456789abcdef
     let exe = std::env::current_exe().unwrap();
     let file = exe.ancestors().nth(3).unwrap().join("wasm32-wasip2/guest").join(file);
