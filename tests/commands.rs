@@ -5,7 +5,7 @@ use std::fs;
 use sha2::{Digest, Sha256};
 
 use crate::support::{
-    guests::{component, root},
+    guests::{HELLO, component, root, stranger},
     host::Setup,
     tables,
     wait::{SOON, until, within},
@@ -32,6 +32,20 @@ async fn ps_shows_what_runs() {
     for word in ["site", "service", "router", &revision[..7]] {
         assert!(table.contains(word), "{word} in {table}");
     }
+}
+
+/// The README's router, as its author built it, decides for every name.
+#[tokio::test]
+async fn a_strangers_router_runs_in_the_host() {
+    let source = fs::read_to_string(root().join("tests/stranger/src/lib.rs")).unwrap();
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains(&format!("```rust\n{source}```\n")), "the README shows another router");
+    let one = format!("[component.one]\npath = \"{}\"\n", stranger().display());
+    let host = Setup::new(&[one, tables::guest("hello", "hello", "")].concat()).start().await;
+    for name in ["a.test", "b.test"] {
+        assert_eq!(host.client().get(&format!("https://{name}/x")).await.brief(), (200, HELLO));
+    }
+    assert_eq!(host.component("one").await["role"], "router");
 }
 
 #[tokio::test]

@@ -25,6 +25,11 @@ pub(crate) fn fixture(name: &str) -> PathBuf {
     there(target.join(format!("wasm32-wasip2/guest/examples/{name}.wasm")))
 }
 
+/// The router of a stranger's, built outside the workspace from what `host wit` writes: `tests/stranger`.
+pub(crate) fn stranger() -> PathBuf {
+    there(root().join("tests/stranger/target/wasm32-wasip2/release/one.wasm"))
+}
+
 /// The same fixture with other words in it, as long as the old ones: another version of it.
 pub(crate) fn changed(name: &str, from: &str, to: &str) -> PathBuf {
     assert_eq!(from.len(), to.len(), "a constant keeps its length");

@@ -32,7 +32,6 @@ mod bindings {
             world site {
                 include atoll:host/site@0.1.0;
                 include atoll:host/validated@0.1.0;
-                import wasi:cli/stderr@0.3.0;
             }
         ",
         world: "atoll:components/site",

@@ -233,7 +233,11 @@ impl Pool {
         let mut resting = self.resting();
         let mut crowds = self.open_crowds();
         crowds.retain(|crowd| !crowd.was_idle());
-        let old = resting.instances.iter().take_while(|(_, since)| now.duration_since(*since) >= self.given.limits.idle).count();
+        let old = resting
+            .instances
+            .iter()
+            .take_while(|(_, since)| now.duration_since(*since) >= self.given.limits.idle)
+            .count();
         let expired: Vec<_> = resting.instances.drain(..old).collect();
         resting.watched = !resting.instances.is_empty() || !crowds.is_empty();
         let watched = resting.watched;

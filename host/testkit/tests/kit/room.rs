@@ -21,8 +21,7 @@ async fn at_once(guest: &Arc<Generation>, times: usize, target: &'static str) ->
 async fn two_that_come_at_once_share_an_instance() {
     let bed = Bed::new();
     for _ in 0..20 {
-        let guest =
-            bed.service("examples/mischief.wasm", Limits { concurrency: 2, instances: 1, ..Limits::default() });
+        let guest = bed.service("examples/mischief.wasm", Limits { concurrency: 2, instances: 1, ..Limits::default() });
         let answers = at_once(&guest, 2, "/count").await;
         let counts: HashSet<_> = answers.into_iter().map(Result::unwrap).collect();
         assert_eq!(counts, ["1\n".to_owned(), "2\n".to_owned()].into(), "two instances each say 1");
