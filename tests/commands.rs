@@ -28,6 +28,7 @@ async fn ps_shows_what_runs() {
     assert!(site["uptime"].is_number() && site["memory"].is_number() && site["instances"].is_number(), "{site}");
     let decides = host.component("router").await;
     assert_eq!((&decides["role"], &decides["revisions"]["routes"]), (&"router".into(), &routes.into()), "{decides}");
+    assert_eq!((&decides["requests"], &decides["instances"]), (&1.into(), &0.into()), "the second was remembered");
     let table = host.command("ps", &[]).await.done();
     for word in ["site", "service", "router", &revision[..7]] {
         assert!(table.contains(word), "{word} in {table}");
@@ -64,7 +65,8 @@ async fn logs_are_told_by_component_and_followed() {
     assert!(!host.command("logs", &["app"]).await.done().is_empty());
     assert!(host.command("logs", &["nobody"]).await.failed().contains("nobody"));
     host.terminate().await;
-    within(SOON, "the end of what is followed", follow.wait()).await.unwrap();
+    let ended = within(SOON, "the end of what is followed", follow.wait()).await.unwrap();
+    assert_eq!(ended.code(), Some(0), "what is followed ends with the host");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use crate::{
     Engine, Failure,
     bindings::agent::TickingPre,
     capability::{clocks::Clock, stdio::printable},
+    counts::{Counts, InFlight},
     ctx::{Ctx, Given},
     failure::trap,
 };
@@ -17,16 +18,22 @@ pub(crate) struct Agent {
     given: Arc<Given>,
     pre: TickingPre<Ctx>,
     ticking: Mutex<()>,
+    counts: Arc<Counts>,
 }
 
 impl Agent {
     pub(crate) fn new(engine: Engine, given: Arc<Given>, pre: TickingPre<Ctx>) -> Self {
-        Self { engine, given, pre, ticking: Mutex::default() }
+        Self { engine, given, pre, ticking: Mutex::default(), counts: Arc::default() }
+    }
+
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// Does what is due at `now` (seconds since the Unix epoch), and says when to be woken next.
     pub(crate) async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
         let _one = self.ticking.lock().await;
+        let _in_flight = InFlight::new(&self.counts);
         let _running = self.engine.running();
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);

@@ -63,6 +63,7 @@ pub struct Usage {
     pub instances: usize,
     /// Bytes of linear memory of the instances that are idle.
     pub memory: usize,
+    /// Those that an instance was asked: of a router, decisions that were not remembered; of an agent, ticks.
     pub requests: u64,
     /// Requests that an instance is busy with: a body that the host carries alone is none.
     pub in_flight: usize,
@@ -74,7 +75,8 @@ impl Generation {
         let revisions = inputs.branches.iter().map(|(name, branch)| (name.clone(), branch.revision().to_owned()));
         let counts = match &kind {
             Kind::Service(service) => service.counts().clone(),
-            Kind::Router(_) | Kind::Agent(_) => Arc::default(),
+            Kind::Router(router) => router.counts().clone(),
+            Kind::Agent(agent) => agent.counts().clone(),
         };
         let revisions: BTreeMap<String, String> = revisions.collect();
         let label = match revisions.len() {
@@ -119,7 +121,8 @@ impl Generation {
     pub fn usage(&self) -> Usage {
         let (instances, memory) = match &self.kind {
             Kind::Service(service) => service.pool().live(),
-            Kind::Router(_) | Kind::Agent(_) => (0, 0),
+            // Each is asked on a fresh instance.
+            Kind::Router(_) | Kind::Agent(_) => (self.counts.in_flight(), 0),
         };
         Usage {
             instances,
@@ -157,7 +160,7 @@ impl Generation {
         };
         let decision = router.decide(head).await;
         if let Err(failure) = &decision {
-            self.counts.traps.fetch_add(u64::from(matches!(failure, Failure::Trapped(_))), Ordering::Relaxed);
+            self.trapped(failure);
             self.log(failure);
         }
         decision
@@ -170,9 +173,14 @@ impl Generation {
         };
         let next = agent.tick(now).await;
         if let Err(failure) = &next {
+            self.trapped(failure);
             self.log(failure);
         }
         next
+    }
+
+    fn trapped(&self, failure: &Failure) {
+        self.counts.traps.fetch_add(u64::from(matches!(failure, Failure::Trapped(_))), Ordering::Relaxed);
     }
 
     /// Ends what is in flight.

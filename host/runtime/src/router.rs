@@ -10,6 +10,7 @@ use crate::{
     Decision, Engine, Failure, FieldChange, Forwarding, Head,
     bindings::router::{RouterPre, exports::atoll::host::routing as wit},
     capability::{clocks::Clock, request_head::Request, stdio::printable},
+    counts::{Counts, InFlight},
     ctx::{Ctx, Given},
     decisions::Decisions,
     failure::trap,
@@ -26,6 +27,7 @@ pub(crate) struct Router {
     pre: RouterPre<Ctx>,
     decisions: Decisions,
     permits: Semaphore,
+    counts: Arc<Counts>,
     /// What a decision may name, sorted.
     upstreams: Vec<String>,
 }
@@ -35,7 +37,11 @@ impl Router {
         let permits = Semaphore::new(given.limits.instances);
         let mut upstreams: Vec<_> = given.upstreams.iter().map(|upstream| upstream.name.clone()).collect();
         upstreams.sort_unstable();
-        Self { engine, given, pre, decisions: Decisions::new(REMEMBERED), permits, upstreams }
+        Self { engine, given, pre, decisions: Decisions::new(REMEMBERED), permits, counts: Arc::default(), upstreams }
+    }
+
+    pub(crate) fn counts(&self) -> &Arc<Counts> {
+        &self.counts
     }
 
     /// What was decided about the same questions before.
@@ -54,6 +60,7 @@ impl Router {
 
     async fn ask(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
         let Ok(_permit) = self.permits.acquire().await else { return Err(Failure::Overloaded) };
+        let _in_flight = InFlight::new(&self.counts);
         let _running = self.engine.running();
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::still);

@@ -113,11 +113,14 @@ impl Client {
         let within = (!follow).then_some(PROMPT);
         let mut replies = self.send(&Request::Logs { follow, name }, &[], within)?;
         loop {
-            let event = match receive(&mut replies)? {
-                Reply::Line(entry) => LogEvent::Entry(entry),
-                Reply::Lost { lines } => LogEvent::Lost(lines),
-                Reply::End => return Ok(()),
-                _ => return Err(ClientError::Unexpected),
+            let event = match receive(&mut replies) {
+                Ok(Reply::Line(entry)) => LogEvent::Entry(entry),
+                Ok(Reply::Lost { lines }) => LogEvent::Lost(lines),
+                Ok(Reply::End) => return Ok(()),
+                // What is followed ends with the host.
+                Err(ClientError::Gone(None)) if follow => return Ok(()),
+                Ok(_) => return Err(ClientError::Unexpected),
+                Err(error) => return Err(error),
             };
             each(event).map_err(ClientError::Output)?;
         }
