@@ -151,11 +151,6 @@ impl Keeper {
                 self.replies.extend(reply.map(|reply| (numbers, reply)));
             }
             Message::Prepare(changes, reply) => self.prepares.push((changes, reply)),
-            Message::Drain(reply) => {
-                let draining: Vec<Draining> = self.shared.draining().drain(..).collect();
-                let _ = reply.send(draining.len());
-                draining.iter().for_each(|generation| generation.reset.cancel());
-            }
         }
     }
 

@@ -134,7 +134,6 @@ pub(crate) type Reply = oneshot::Sender<Result<(), Disproof>>;
 pub(crate) enum Message {
     Changed(Vec<Change>, Option<Reply>),
     Prepare(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>),
-    Drain(oneshot::Sender<usize>),
 }
 
 /// A candidate that was proved and waits to be switched to together with others. Dropped, it is given up.
@@ -221,13 +220,6 @@ impl Slot {
         let (reply, answer) = oneshot::channel();
         let _ = self.inbox.send(Message::Prepare(changes, reply)).await;
         answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Ends what is in flight on older generations; how many there were.
-    pub async fn drain(&self) -> usize {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.inbox.send(Message::Drain(reply)).await;
-        answer.await.unwrap_or_default()
     }
 }
 

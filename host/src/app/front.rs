@@ -14,7 +14,6 @@ use atoll_gateway::{
 };
 use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, SystemRoots, Tls};
 use atoll_runtime::{Decision, Head, Journal, Level, Role};
-use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -73,7 +72,7 @@ impl Front {
         let log = host.log.clone();
         let challenges = Arc::new(Challenges::default());
         let capabilities = Capabilities {
-            challenges: Arc::new(Published(challenges.clone())),
+            challenges: challenges.clone(),
             sink: Arc::new(Spool::new(std::io::stdout())?),
             clock: Arc::new(SystemClock),
         };
@@ -315,15 +314,6 @@ fn nothing() -> Roster {
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
     let plain = manifest.listen.http.iter().map(|address| (*address, false));
     plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
-}
-
-/// What an ACME part has published.
-struct Published(Arc<Challenges>);
-
-impl http::Challenges for Published {
-    fn answer(&self, _: &str, token: &str) -> Option<Bytes> {
-        Some(Bytes::copy_from_slice(self.0.http(token)?.as_bytes()))
-    }
 }
 
 /// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.

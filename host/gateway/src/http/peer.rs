@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::tls::{self, Protocol};
+use crate::tls::Protocol;
 
 /// One accepted connection.
 #[derive(Clone)]
@@ -54,16 +54,6 @@ pub trait Certificate: Send + Sync + 'static {
     fn covers(&self, name: &str) -> bool;
     /// Whether its chain verifies against the system's roots, so that a browser may be told to insist on it.
     fn public(&self) -> bool;
-}
-
-impl Certificate for tls::Certificate {
-    fn covers(&self, name: &str) -> bool {
-        self.covers(name)
-    }
-
-    fn public(&self) -> bool {
-        self.is_publicly_trusted()
-    }
 }
 
 /// Addresses with a common beginning, as in `10.0.0.0/8`.

@@ -312,7 +312,6 @@ async fn a_newer_change_overtakes_a_proof() {
     let first = tokio::spawn(async move { slot.change(vec![change]).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let start = tokio::time::Instant::now();
-    assert_eq!(place.slot.drain().await, 0, "asked of a keeper that is busy");
     assert_eq!(place.change(vec![branch("routes", &quick)]).await, Ok(()));
     assert!(start.elapsed() < Duration::from_secs(2), "it waited for {:?}", start.elapsed());
     let overtaken = first.await.unwrap().unwrap_err();
@@ -376,11 +375,9 @@ async fn what_is_in_flight_ends_on_the_old_generation_within_bounds() {
     let whole = tokio::spawn(bodies.remove(0).collect());
     assert!(whole.await.unwrap().unwrap().to_bytes().ends_with(b"line 99\n"));
     until("one of the four is done", || place.slot.draining() == 3).await;
-    assert_eq!(place.slot.drain().await, 3);
-    for body in bodies {
-        assert_eq!(body.collect().await.err().map(|error| error.to_string()).as_deref(), Some(RESET));
-    }
-    assert_eq!((place.slot.usage().requests, place.slot.draining()), (6, 0));
+    drop(bodies);
+    until("what nobody reads is given up", || place.slot.draining() == 0).await;
+    assert_eq!(place.slot.usage().requests, 6);
 }
 
 const RESET: &str = "the component ended in the middle of the body";
