@@ -74,7 +74,7 @@ async fn a_guest_that_gives_no_answer() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_guest_that_takes_what_is_the_hosts() {
     let host = mischief().await;
-    let before = resident(&host);
+    let before = host.resident();
     for (path, status) in [
         ("/open-loop", 502),
         ("/readers?n=100000", 502),
@@ -87,7 +87,7 @@ async fn a_guest_that_takes_what_is_the_hosts() {
         let (client, url) = (host.client(), url(path));
         let (reply, ()) = tokio::join!(client.get(&url), neighbour(&host));
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
-        let grown = resident(&host).saturating_sub(before);
+        let grown = host.resident().saturating_sub(before);
         assert!(grown < 128 << 20, "{path} put {} MiB beside itself", grown >> 20);
     }
 }
@@ -320,11 +320,4 @@ async fn an_upload_comes_back_whole() {
             assert!(reply.status == 200 && reply.body == body, "{path} over {protocol:?}: {} bytes", reply.body.len());
         }
     }
-}
-
-/// In bytes, of the host's process.
-fn resident(host: &Host) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", host.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }

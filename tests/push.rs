@@ -8,12 +8,12 @@ use std::{
 };
 
 use crate::support::{
-    client::{BOTH, Client, Protocol, ask},
+    client::{BOTH, Client, Protocol, ask, with_fields},
     git::{Item, Repository},
     guests::{HELLO, changed},
     host::{Host, Setup},
     tables,
-    wait::{SOON, until},
+    wait::{BUILT, SOON, until},
 };
 
 const PUSHES: usize = 2_000;
@@ -375,7 +375,38 @@ async fn a_large_file_streams_whole() {
     for protocol in BOTH {
         let reply = host.client().send_over(protocol, ask("GET", "https://localhost/large.bin")).await;
         assert!(reply.body == large, "{} bytes over {protocol:?}", reply.body.len());
+        assert_eq!(reply.field("content-length"), Some("33554432"), "over {protocol:?}");
     }
+}
+
+/// 2 GiB, which no part of the host ever holds: told by its head, and cut to its last bytes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_two_gibibytes_is_only_passed_on() {
+    const SIZE: u64 = 2 << 30;
+    let (host, site) = site("one").await;
+    let file = fs::File::create(host.setup().path("huge")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"end", SIZE - 3).unwrap();
+    let huge =
+        site.git(&["-c", "core.looseCompression=1", "hash-object", "-w", host.setup().path("huge").to_str().unwrap()]);
+    let page = site.object("blob", b"two");
+    site.commit_tree("main", &[("100644", "huge.bin", &huge), ("100644", "index.html", &page)]);
+    let client = host.client().patient();
+    until(BUILT, "the large file", async || (client.get("https://localhost/").await.text() == "two").then_some(()))
+        .await;
+    let before = host.resident();
+    for protocol in BOTH {
+        let head = client.send_over(protocol, ask("HEAD", "https://localhost/huge.bin")).await;
+        assert_eq!((head.status.as_u16(), head.field("content-length")), (200, Some("2147483648")));
+        let request = with_fields("GET", "https://localhost/huge.bin", &[("range", "bytes=-5")]);
+        let (tail, neighbour) = tokio::join!(client.send_over(protocol, request), async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            host.client().get("https://localhost/index.html").await
+        });
+        assert_eq!((tail.status.as_u16(), &*tail.body), (206, &b"\0\0end"[..]), "over {protocol:?}");
+        assert_eq!(neighbour.brief(), (200, "two"));
+    }
+    let grown = host.resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
 }
 
 /// Flips a byte in the middle of each file.

@@ -52,6 +52,28 @@ async fn each_name_gets_its_own_certificate() {
     assert_eq!(host.client().get("https://localhost/").await.status, 200, "from the local CA");
 }
 
+/// A browser is told to come by https alone where its own roots vouch for us, and never by a guest's word.
+#[tokio::test]
+async fn strict_transport_security_is_for_chains_that_the_systems_roots_know() {
+    const STRICT: &str = "strict-transport-security";
+    let (public, private) = (Ca::new("public"), Ca::new("private"));
+    let pairs =
+        ["public", "private"].map(|name| format!("[[certificate]]\nchain = \"{name}.pem\"\nkey = \"{name}.key\"\n"));
+    let setup = Setup::new(&[&pairs.concat(), &*tables::guest("hello", "hello", "")].concat());
+    public.issue(&["public.test"]).write(&setup.path(""), "public");
+    private.issue(&["private.test"]).write(&setup.path(""), "private");
+    let roots = setup.write("roots.pem", public.pem());
+    let host = setup.environment("SSL_CERT_FILE", roots).start().await;
+    let strict = async |ca: &Ca, name: &str| {
+        let reply = Client::new(host.https(), ca.pem()).get(&format!("https://{name}/")).await;
+        assert_eq!(reply.brief(), (200, HELLO), "{name}");
+        reply.field(STRICT).map(str::to_owned)
+    };
+    assert_eq!(strict(&public, "public.test").await.as_deref(), Some("max-age=31536000"));
+    assert_eq!(strict(&private, "private.test").await, None);
+    assert_eq!(host.client().get("https://localhost/").await.field(STRICT), None, "from the local CA");
+}
+
 #[tokio::test]
 async fn an_unknown_name_gets_an_alert_and_no_certificate() {
     let (_host, client) = with_pairs().await;

@@ -29,6 +29,7 @@ pub(crate) struct Setup {
     folder: TempDir,
     program: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 /// A host that runs. It is killed when it is dropped.
@@ -60,7 +61,7 @@ impl Setup {
     pub(crate) fn without_manifest() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join(EMPTY)).expect("the folder is the test's");
-        Self { folder, program: env!("CARGO_BIN_EXE_host").into(), arguments: Vec::new() }
+        Self { folder, program: env!("CARGO_BIN_EXE_host").into(), arguments: Vec::new(), environment: Vec::new() }
     }
 
     /// Writes the manifest anew.
@@ -83,6 +84,12 @@ impl Setup {
 
     pub(crate) fn argument(mut self, argument: impl AsRef<Path>) -> Self {
         self.arguments.push(argument.as_ref().to_str().expect("the tests' paths are text").to_owned());
+        self
+    }
+
+    /// A variable that says where a file is.
+    pub(crate) fn environment(mut self, name: &'static str, path: PathBuf) -> Self {
+        self.environment.push((name, path));
         self
     }
 
@@ -158,6 +165,7 @@ impl Setup {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").expect("a PATH"))
             .env("HOME", self.folder.path())
+            .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .current_dir(self.folder.path())
             .args(arguments)
             .kill_on_drop(true);
@@ -246,6 +254,13 @@ impl Host {
     /// Its process id.
     pub(crate) fn id(&self) -> u32 {
         self.child.id().expect("it runs")
+    }
+
+    /// What it holds of the machine's memory, in bytes.
+    pub(crate) fn resident(&self) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -18,15 +18,20 @@ pub(crate) fn missing(programs: &[&str]) -> bool {
     if absent.is_empty() {
         return false;
     }
+    left_out(&absent.join(" and "));
+    true
+}
+
+/// The same of what no package brings.
+pub(crate) fn left_out(wanted: &str) {
     let thread = thread::current();
-    let line = format!("{} wants {}\n", thread.name().unwrap_or("a test"), absent.join(" and "));
+    let line = format!("{} wants {wanted}\n", thread.name().unwrap_or("a test"));
     assert!(env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "REQUIRE_ALL=1, but {line}");
     if let Some(file) = env::var_os("SKIPPED") {
         let mut file =
             OpenOptions::new().append(true).create(true).open(file).expect("the file SKIPPED is ours to write");
         file.write_all(line.as_bytes()).expect("the file SKIPPED is ours to write");
     }
-    true
 }
 
 fn find(program: &str, path: &OsStr) -> Option<PathBuf> {

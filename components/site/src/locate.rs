@@ -16,6 +16,8 @@ pub(crate) enum Located {
         name: String,
         path: String,
         id: String,
+        /// In bytes.
+        size: u64,
     },
     Directory,
     /// A file that stands in for another one: what to tell the log.
@@ -65,13 +67,16 @@ pub(crate) fn file(tree: &impl Tree, path: &str) -> Result<Located, Fault> {
         return Ok(Located::Nothing);
     }
     match entry.kind {
-        Kind::File if pointer::possible(tree.size(&found)?) && pointer::is_pointer(&tree.contents(&found)?) => {
-            let path = found.escape_debug();
-            Ok(Located::Pointer(format!(
-                "{path} is a Git LFS pointer: the file that it stands for is not in the branch"
-            )))
+        Kind::File => {
+            let size = tree.size(&found)?;
+            if pointer::possible(size) && pointer::is_pointer(&tree.contents(&found)?) {
+                let path = found.escape_debug();
+                return Ok(Located::Pointer(format!(
+                    "{path} is a Git LFS pointer: the file that it stands for is not in the branch"
+                )));
+            }
+            Ok(Located::File { name: path.to_owned(), path: found, id: entry.id, size })
         }
-        Kind::File => Ok(Located::File { name: path.to_owned(), path: found, id: entry.id }),
         Kind::Directory => Ok(Located::Directory),
         Kind::Symlink | Kind::Submodule => Ok(Located::Nothing),
     }

@@ -24,8 +24,8 @@ pub(crate) struct Site<T> {
     last_modified: Option<String>,
     redirects: Redirects,
     headers: Headers,
-    /// The page for what is not there.
-    not_found: Option<String>,
+    /// The page for what is not there, and its size in bytes.
+    not_found: Option<(String, u64)>,
 }
 
 /// Seconds until a site that is being fetched may be there.
@@ -38,7 +38,7 @@ impl<T: Tree> Site<T> {
         let redirects = read("_redirects")?.map(|text| Redirects::parse(&text).0).unwrap_or_default();
         let headers = read("_headers")?.map(|text| Headers::parse(&text).0).unwrap_or_default();
         let not_found = match locate::file(&tree, "404.html") {
-            Ok(Located::File { path, .. }) => Some(path),
+            Ok(Located::File { path, size, .. }) => Some((path, size)),
             _ => None,
         };
         let last_modified = committed.and_then(date::http_date);
@@ -74,7 +74,15 @@ impl<T: Tree> Site<T> {
             None => locate::locate(&self.tree, path, false),
         };
         match located {
-            Ok(Located::File { name, path: file, id }) => self.file(&host, path, &name, file, &id),
+            Ok(Located::File { name, path: file, id, size }) => {
+                let mut fields = common_fields(&name, &file, size);
+                fields.set("etag", &format!("\"{id}\""));
+                if let Some(date) = &self.last_modified {
+                    fields.set("last-modified", date);
+                }
+                self.headers.apply(&host, path, &mut fields, None);
+                Answer { status: 200, fields, body: Body::File(file), log: None }
+            }
             Ok(Located::Directory) => {
                 let mut location = String::with_capacity(path.len() + 1);
                 uri::push_path(&mut location, path);
@@ -88,19 +96,9 @@ impl<T: Tree> Site<T> {
         }
     }
 
-    fn file(&self, host: &str, path: &str, name: &str, file: String, id: &str) -> Answer {
-        let mut fields = common_fields(name, &file);
-        fields.set("etag", &format!("\"{id}\""));
-        if let Some(date) = &self.last_modified {
-            fields.set("last-modified", date);
-        }
-        self.headers.apply(host, path, &mut fields, None);
-        Answer { status: 200, fields, body: Body::File(file), log: None }
-    }
-
     fn not_found(&self, host: &str, path: &str) -> Answer {
-        let mut answer = if let Some(page) = &self.not_found {
-            let fields = common_fields("404.html", page);
+        let mut answer = if let Some((page, size)) = &self.not_found {
+            let fields = common_fields("404.html", page, *size);
             Answer { status: 404, fields, body: Body::File(page.clone()), log: None }
         } else {
             let mut answer = answer::plain(404);
@@ -115,10 +113,12 @@ impl<T: Tree> Site<T> {
 }
 
 /// What every file has. `name` tells its type, or else the name that it has behind all links.
-fn common_fields(name: &str, file: &str) -> Fields {
+fn common_fields(name: &str, file: &str, size: u64) -> Fields {
     let known = media_type::by_extension(name).or_else(|| media_type::by_extension(file));
     let mut fields = Fields::with_capacity(10);
     fields.set("content-type", known.unwrap_or(media_type::UNKNOWN));
+    // The host knows how much it carries of what it remembers; of what is too large for that, it is told here.
+    fields.set("content-length", &format!("{size}"));
     fields.set("cache-control", CACHE_CONTROL);
     fields.set("no-vary-search", "params");
     fields.set("x-content-type-options", "nosniff");
@@ -263,6 +263,7 @@ mod tests {
             all_fields(site.answer("GET", "/about", "a.test")),
             [
                 "content-type: text/html; charset=utf-8",
+                "content-length: 5",
                 "cache-control: public, max-age=0, must-revalidate",
                 "no-vary-search: params",
                 "x-content-type-options: nosniff",
@@ -275,6 +276,7 @@ mod tests {
             all_fields(site.answer("GET", "/nothing", "a.test")),
             [
                 "content-type: text/html; charset=utf-8",
+                "content-length: 4",
                 "cache-control: public, max-age=0, must-revalidate",
                 "no-vary-search: params",
                 "x-content-type-options: nosniff",
