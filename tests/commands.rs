@@ -38,9 +38,11 @@ async fn ps_shows_what_runs() {
 /// The README's router, as its author built it, decides for every name.
 #[tokio::test]
 async fn a_strangers_router_runs_in_the_host() {
-    let source = fs::read_to_string(root().join("tests/stranger/src/lib.rs")).unwrap();
     let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains(&format!("```rust\n{source}```\n")), "the README shows another router");
+    for file in ["src/lib.rs", "tests/router.rs"] {
+        let source = fs::read_to_string(root().join("tests/stranger").join(file)).unwrap();
+        assert!(readme.contains(&format!("```rust\n{source}```\n")), "the README shows another {file}");
+    }
     let one = format!("[component.one]\npath = \"{}\"\n", stranger().display());
     let host = Setup::new(&[one, tables::guest("hello", "hello", "")].concat()).start().await;
     for name in ["a.test", "b.test"] {

@@ -15,9 +15,11 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Test {
+    /// What is tested
     #[arg(value_name = "COMPONENT")]
     component: PathBuf,
 
+    /// Its cases
     #[arg(value_name = "CASES.toml")]
     cases: PathBuf,
 }
@@ -35,7 +37,7 @@ with, in cases.toml:
   expect  = { status = 200, body = \"<h1>x</h1>\" }
 
 Prints each case with its time; where one fails, what was expected and what came, and the exit status \
-is 1.";
+is 1. The README's section \"Cases\" has all keys.";
 
 /// How one case went.
 #[derive(Clone, Debug, PartialEq, Eq)]
