@@ -7,5 +7,6 @@ pub mod control;
 pub mod journal;
 pub mod manifest;
 pub mod problem;
+pub mod progress;
 pub mod terminal;
 pub mod text;

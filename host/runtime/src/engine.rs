@@ -104,7 +104,7 @@ impl Engine {
     /// Drops what is idle; whether there was anything.
     fn reclaim(&self) -> bool {
         let pools = self.0.pools.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        pools.iter().filter_map(Weak::upgrade).fold(false, |any, pool| pool.clear() || any)
+        pools.iter().filter_map(Weak::upgrade).filter(|pool| pool.clear()).count() > 0
     }
 
     /// To be held while a guest may run: without one the clock stands still, and a loop would never be interrupted.

@@ -39,6 +39,7 @@ use crate::{
     journal::Log,
     manifest::{Loaded, Manifest, Options},
     problem::Problems,
+    progress::Progress,
 };
 
 /// How long what was accepted may take to end, after a signal to stop.
@@ -69,8 +70,10 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     seed(&manifest)?;
     let control = server::listen(state.directory())?;
 
+    let progress = Progress::show("compiling and proving components");
     let host = Host::start(options, log.clone(), state, manifest.clone()).await?;
     let front = Front::open(&host, &manifest).await?;
+    drop(progress);
     announce(&host, &front);
 
     let stop = CancellationToken::new();

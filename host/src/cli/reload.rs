@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::{report::refused, state::State};
-use crate::{control::client::Client, text::printable};
+use crate::{control::client::Client, progress::Progress, text::printable};
 
 /// Read the manifest again; what is wrong in it changes nothing
 #[derive(Debug, Args)]
@@ -25,7 +25,9 @@ in the log.";
 
 impl Reload {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
+        let progress = Progress::show("proving what changed");
         let components = Client::new(&self.state.directory()?).reload().map_err(refused)?;
+        drop(progress);
         let changed = if components.is_empty() { "no component changed".into() } else { components.join(" ") };
         writeln!(output, "{}", printable(&changed))?;
         Ok(())

@@ -5,7 +5,7 @@ use std::{io::Write, path::PathBuf};
 use clap::Args;
 
 use super::{report::refused, state::State};
-use crate::{control::client::Client, text::printable};
+use crate::{control::client::Client, progress::Progress, text::printable};
 
 /// Replace one component of the running host, once the new one is proved; no request fails
 #[derive(Debug, Args)]
@@ -34,7 +34,9 @@ manifest's file was replaced too.";
 impl Swap {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let client = Client::new(&self.state.directory()?);
+        let progress = Progress::show(format!("proving {}", printable(&self.name)));
         let digest = client.swap(&self.name, &self.component).map_err(refused)?;
+        drop(progress);
         writeln!(output, "{} {}", printable(&self.name), printable(&digest))?;
         Ok(())
     }

@@ -1,3 +1,5 @@
+//! Every name goes to one upstream.
+
 wit_bindgen::generate!({ path: "wit", world: "atoll:host/router", generate_all });
 
 use exports::atoll::host::routing::{Action, Forwarding, Guest, Request};

@@ -1,3 +1,5 @@
+//! What the router decides, as a host would hear it.
+
 use atoll_testkit::{Component, Decision, Request, World};
 
 #[test]
