@@ -8,6 +8,7 @@ mod commands;
 mod egress;
 mod faults;
 mod first_run;
+mod git_servers;
 mod manifest;
 mod memory;
 mod push;

@@ -7,6 +7,7 @@ pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod curl;
 pub(crate) mod git;
+pub(crate) mod git_servers;
 pub(crate) mod guests;
 pub(crate) mod host;
 pub(crate) mod load;

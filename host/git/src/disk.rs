@@ -145,13 +145,17 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>
         for entry in fs::read_dir(&directory)? {
             let entry = entry?;
             let metadata = entry.metadata()?;
-            if metadata.is_dir() {
-                directories.push(entry.path());
-                continue;
-            }
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
             let in_objects = directory.starts_with(git_dir.join("objects"));
+            if metadata.is_dir() {
+                if in_objects && name.starts_with(b"tmp_") {
+                    fs::remove_dir_all(entry.path())?;
+                } else {
+                    directories.push(entry.path());
+                }
+                continue;
+            }
             let left_over = name.ends_with(b".lock") || (in_objects && name.starts_with(b"tmp_"));
             let is_object = in_objects && name.len() == 38;
             if left_over || (is_object && metadata.len() == 0) {

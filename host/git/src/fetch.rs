@@ -10,14 +10,15 @@ use std::{
 use gix::{ObjectId, objs};
 
 use crate::{
-    Location, Remote, Repository, Revision,
+    Location, Remote, Repository, Revision, Server, ServerError, SmartError,
     disk::lock,
-    objects::{Fault, Intake, IntakeError, ObjectError, Objects},
+    objects::{Fault, Incoming, Intake, IntakeError, ObjectError, Objects, PackError},
     remote::{
         directory::{self, DirectoryError},
         local::{Local, LocalError, LocalRepository, Tip},
     },
     repository::{Commit, Shared, head_name, parse_commit, read_commit},
+    smart::Want,
     walk::{MAX_OBJECTS, Notices, Reached, Walk, WalkError, Whole},
 };
 
@@ -41,6 +42,10 @@ pub enum FetchError {
     Local(#[from] LocalError),
     #[error(transparent)]
     Directory(#[from] DirectoryError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error("the head {id} of {remote} is refused")]
+    Pack { id: ObjectId, remote: String, source: PackError },
     /// The new head is refused, or not all there.
     #[error("the head {id} of {remote} is refused")]
     Refused { id: ObjectId, remote: String, source: Box<WalkError> },
@@ -77,6 +82,7 @@ impl Repository {
                 }
                 Local::Directory(path) => self.0.fetch_directory(&mut fetching, &path, now),
             },
+            Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote.branch.as_deref()),
         }
     }
 }
@@ -100,12 +106,76 @@ impl Shared {
         if head.is_some_and(|head| head.id == id) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }
-        let name = || remote.path().display().to_string();
-        let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
         let theirs = remote.objects()?;
-        let commit = read_commit(&theirs, id).map_err(refused)?;
-        let reached = self.walk(fetching, Some(&theirs), commit.revision.tree, &suspects).map_err(refused)?;
+        let name = || remote.path().display().to_string();
+        let commit = read_commit(&theirs, id);
+        let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
+        self.take_in(fetching, &name, &theirs, &commit, &suspects)
+    }
 
+    fn fetch_server(
+        &self,
+        fetching: &mut Fetching,
+        server: &Server,
+        branch: Option<&str>,
+    ) -> Result<Fetched, FetchError> {
+        let head = *self.head.borrow();
+        let failed = |why| FetchError::Server(server.error(why));
+        let look = server.look(branch).map_err(failed)?;
+        let Some(id) = look.tip() else {
+            return match look.missing().map_err(failed)? {
+                Some(gone) if head.is_some() => Ok(Fetched::Gone(format!("{}: {gone}", server.name()))),
+                Some(gone) => Err(failed(gone)),
+                None if head.is_some() => Ok(Fetched::Gone(format!("{} has no branch any more", server.name()))),
+                None => Ok(Fetched::Unborn),
+            };
+        };
+        let suspects = lock(&self.suspects).clone();
+        if head.is_some_and(|head| head.id == id) && suspects.is_empty() {
+            return Ok(Fetched::Unchanged);
+        }
+        // What is damaged is not to be counted on.
+        let have = if suspects.is_empty() { self.commits(head)? } else { Vec::new() };
+        let shallow: Vec<ObjectId> = have.iter().copied().filter(|id| fetching.shallow.contains(id)).collect();
+        let pack = look.fetch(&Want { id, have: &have, shallow: &shallow }).map_err(failed)?;
+        let incoming = match Incoming::receive(pack, &self.objects) {
+            Ok(incoming) => incoming,
+            Err(PackError::Source(error)) => return Err(failed(SmartError::of(error))),
+            Err(PackError::Write(error)) => return Err(error.into()),
+            Err(source) => return Err(FetchError::Pack { id, remote: server.name().to_owned(), source }),
+        };
+        let name = || server.name().to_owned();
+        // Back to one that is here already, it need not have been sent.
+        let commit = read_commit(incoming.objects(), id).or_else(|error| {
+            let kept = if suspects.is_empty() { read_commit(&self.objects, id).ok() } else { None };
+            kept.ok_or(error)
+        });
+        let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
+        self.take_in(fetching, &name, incoming.objects(), &commit, &suspects)
+    }
+
+    /// The commits whose whole trees are here.
+    fn commits(&self, head: Option<Revision>) -> io::Result<Vec<ObjectId>> {
+        let mut commits = self.refs.serving()?;
+        commits.extend(head.map(|head| head.id));
+        commits.retain(|id| matches!(self.objects.header(id), Ok(Some((objs::Kind::Commit, _)))));
+        commits.sort_unstable();
+        commits.dedup();
+        Ok(commits)
+    }
+
+    /// Copies what `commit`'s tree reaches and we lack, and moves the head there.
+    fn take_in(
+        &self,
+        fetching: &mut Fetching,
+        name: &dyn Fn() -> String,
+        theirs: &Objects,
+        commit: &Commit,
+        suspects: &HashSet<ObjectId>,
+    ) -> Result<Fetched, FetchError> {
+        let id = commit.revision.id;
+        let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
+        let reached = self.walk(fetching, Some(theirs), commit.revision.tree, suspects).map_err(refused)?;
         let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + 1);
         for lacking in &reached.lacking {
             let taken = if let Some(raw) = &lacking.raw {
@@ -119,7 +189,7 @@ impl Shared {
             };
             taken.map_err(|source| FetchError::Copy { id, remote: name(), source })?;
         }
-        self.move_head(fetching, intake, &commit, reached, &suspects).map_err(|error| match error {
+        self.move_head(fetching, intake, commit, reached, suspects).map_err(|error| match error {
             MoveError::Intake(source) => FetchError::Copy { id, remote: name(), source },
             MoveError::Unreadable(source) => refused(source),
             MoveError::Ours(error) => error.into(),

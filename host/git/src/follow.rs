@@ -3,7 +3,9 @@
 //! nothing about what was fetched.
 
 use std::{
+    collections::hash_map::RandomState,
     error::Error,
+    hash::{BuildHasher as _, Hasher as _},
     iter,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -60,6 +62,7 @@ pub enum Event {
 /// A remote that is being followed, until it is dropped.
 pub struct Follower {
     asks: mpsc::Sender<Asking>,
+    location: Location,
     tasks: [AbortHandle; 2],
 }
 
@@ -80,11 +83,13 @@ impl Follower {
         let report: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(report);
         let moved = Arc::new(Notify::new());
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
+        let location = remote.location.clone();
         let round = Round { repository, remote, watcher, wake: Arc::default(), watched: None, refused: None };
         let poll = poll.max(Duration::from_millis(10));
-        let following = Following { poll, report, moved, failures: 0, told: String::new() };
+        let jitter = matches!(location, Location::Server(_));
+        let following = Following { poll, jitter, report, moved, failures: 0, told: String::new() };
         let following = tokio::spawn(following.run(round, asked));
-        Self { asks, tasks: [following.abort_handle(), settling.abort_handle()] }
+        Self { asks, location, tasks: [following.abort_handle(), settling.abort_handle()] }
     }
 
     /// Fetches now: what the remote stood at when this was called is what it finds, or something newer.
@@ -101,6 +106,10 @@ impl Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
+        if let Location::Server(server) = &self.location {
+            // A thread may be waiting for it.
+            server.stop();
+        }
         self.tasks.iter().for_each(AbortHandle::abort);
     }
 }
@@ -108,6 +117,8 @@ impl Drop for Follower {
 /// The task's own state.
 struct Following {
     poll: Duration,
+    /// A server is not asked by everybody at once, though they began together.
+    jitter: bool,
     report: Arc<dyn Fn(Event) + Send + Sync>,
     moved: Arc<Notify>,
     failures: u32,
@@ -188,14 +199,22 @@ impl Following {
             }
             self.told = said;
         }
-        if outcome.is_ok() {
+        let delay = if outcome.is_ok() {
             self.failures = 0;
-            return self.poll;
-        }
-        let delay = RETRY.saturating_mul(1 << self.failures.min(20));
-        self.failures += 1;
-        delay.min(self.poll)
+            self.poll
+        } else {
+            let delay = RETRY.saturating_mul(1 << self.failures.min(20));
+            self.failures += 1;
+            delay.min(self.poll)
+        };
+        if self.jitter { longer(delay) } else { delay }
     }
+}
+
+/// By up to a tenth, which nobody can tell beforehand.
+fn longer(delay: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    delay + delay * u32::try_from(random % 100).expect("below a hundred") / 1000
 }
 
 impl Round {
@@ -250,7 +269,7 @@ impl Round {
     }
 
     fn points(&self) -> Vec<Point> {
-        let Location::Local(path) = &self.remote.location;
+        let Location::Local(path) = &self.remote.location else { return Vec::new() };
         let Ok(local) = Local::find(path) else { return Vec::new() };
         local
             .watched(self.remote.branch.as_deref())

@@ -1,5 +1,5 @@
-//! Git, on this machine's disk: a bare repository of ours for each binding, served from there without a checkout; and
-//! bringing a remote's branch into it. It knows nothing of guests, of HTTP or of the manifest. It writes in the state's
+//! Git: on this machine's disk a bare repository of ours for each binding, served from there without a checkout; and
+//! bringing a remote's branch into it, wherever that is. It knows nothing of guests or of the manifest. It writes in the state's
 //! `git/` directory alone, runs no program, and takes every byte of a remote for hostile.
 
 mod cache;
@@ -11,11 +11,13 @@ mod refs;
 mod remote;
 mod repository;
 mod seed;
+mod smart;
 mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;
 mod tidy;
+mod transport;
 mod tree;
 mod walk;
 mod watch;
@@ -24,13 +26,15 @@ pub use gix::ObjectId;
 
 pub use fetch::{FetchError, Fetched};
 pub use follow::{Event, Follower};
-pub use objects::{Fault, IntakeError, ObjectError};
+pub use objects::{Fault, IntakeError, ObjectError, PackError};
 pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
 pub use repository::{KeepError, Repository, Revision};
 pub use seed::seed;
+pub use smart::SmartError;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
+pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Token};
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;

@@ -105,6 +105,11 @@ impl Client {
         Self { dialler, options, pool }
     }
 
+    /// What opens its connections.
+    pub fn dialler(&self) -> &Dialler {
+        &self.dialler
+    }
+
     /// Sends `request` to `origin`, whatever authority its URI names: that one is sent as `Host`, or `:authority`; without
     /// one the request's `Host` is, or the origin's. The target goes out in origin-form. A request that found a kept
     /// connection closed is sent once more where that can't do harm (RFC 9110, section 9.2.2).

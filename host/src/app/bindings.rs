@@ -40,6 +40,7 @@ impl Binding {
     pub(super) fn follow(
         store: &Store,
         watcher: &Watcher,
+        location: Location,
         said: &manifest::Binding,
         log: &Arc<Log>,
         moved: Moved,
@@ -52,10 +53,6 @@ impl Binding {
                 format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name),
             );
         }
-        let location = match &said.remote {
-            manifest::Remote::Local(path) => Location::Local(path.clone()),
-            other => anyhow::bail!("{other} is not a local repository or directory"),
-        };
         let remote = Remote { location, branch: said.branch.clone() };
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());

@@ -16,6 +16,7 @@ use super::{
     components::{self, Loader},
     inspect,
     ledger::Proved,
+    remotes,
     state::State,
 };
 use crate::{
@@ -109,9 +110,13 @@ impl Host {
         let mut bindings = Bindings::new();
         for (name, said) in &manifest.bindings {
             let same = before.get(name).filter(|binding| same_remote(binding.said(), said));
-            let binding = match same {
-                Some(binding) => binding.clone(),
-                None => Arc::new(Binding::follow(&self.store, &self.watcher, said, &self.log, moved.clone())?),
+            let binding = if let Some(binding) = same {
+                binding.clone()
+            } else {
+                let location = remotes::location(said, &self.loader.client, &self.loader.tls);
+                let location = location.with_context(|| format!("[git.{name}]"))?;
+                let (store, watcher) = (&self.store, &self.watcher);
+                Arc::new(Binding::follow(store, watcher, location, said, &self.log, moved.clone())?)
             };
             bindings.insert(name.clone(), binding);
         }

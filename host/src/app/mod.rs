@@ -11,6 +11,7 @@ mod inspect;
 mod ledger;
 mod outbound;
 mod reload;
+mod remotes;
 mod state;
 mod status;
 mod watch;

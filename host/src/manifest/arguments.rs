@@ -121,10 +121,7 @@ mod tests {
                 "a/b=x",
                 "`a/b` is not a name: letters, digits, `-`, `_` and single `.`, at most 64, a letter or digit first",
             ),
-            (
-                "pages=https://a.test/x",
-                "this version serves local repositories and directories only, and this is an https:// URL",
-            ),
+            ("pages=git@a.test:x.git", "this version does not fetch over SSH, and this is an address over SSH"),
         ] {
             assert_eq!(bind(text), Err(message.to_owned()), "{text}");
         }

@@ -65,15 +65,15 @@ fn refuse_unbuilt(remote: Option<(&Entry<'_>, &Remote)>, hook: Option<&Entry<'_>
         entry.report(message);
     }
     if let Some(entry) = hook {
-        entry.report("this version has no hooks: a local repository is watched");
+        entry.report("this version has no hooks: a local repository is watched, another is polled");
     }
 }
 
 /// Why this version does not serve a remote.
 pub(super) fn unbuilt(remote: &Remote) -> Option<String> {
     match remote {
-        Remote::Local(_) => None,
-        _ => Some(format!("this version serves local repositories and directories only, and this is {remote}")),
+        Remote::Local(_) | Remote::Git { .. } | Remote::Http { .. } => None,
+        Remote::Ssh { .. } => Some(format!("this version does not fetch over SSH, and this is {remote}")),
     }
 }
 

@@ -228,23 +228,23 @@ impl Hash {
 }
 
 /// A compressor that is used again and again.
-struct Deflate {
+pub(super) struct Deflate {
     state: Compress,
     buffer: Vec<u8>,
 }
 
 impl Deflate {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
         Self { state: Compress::new(Compression::BEST_SPEED), buffer: vec![0; 32 * 1024] }
     }
 
     /// A new stream, whatever became of the last one.
-    fn begin(&mut self) {
+    pub(super) fn begin(&mut self) {
         self.state.reset();
     }
 
-    fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
+    pub(super) fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
         loop {
             let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
             self.state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;

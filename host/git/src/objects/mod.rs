@@ -3,6 +3,7 @@
 //! changes what it reads; `intake` alone writes.
 
 mod delta;
+mod incoming;
 mod inflate;
 mod intake;
 mod loose;
@@ -30,8 +31,8 @@ use rustix::fs::OFlags;
 
 use self::{inflate::Inflate, pack::Pack};
 
-pub(crate) use self::intake::Intake;
-pub use self::intake::IntakeError;
+pub(crate) use self::{incoming::Incoming, intake::Intake};
+pub use self::{incoming::PackError, intake::IntakeError};
 
 /// The most that one object may take in memory: trees, and blobs that are stored as a delta. Whatever else a blob is, it
 /// streams. Applying a delta holds three such buffers at once.

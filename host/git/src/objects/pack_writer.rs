@@ -32,10 +32,11 @@ pub(super) struct PackWriter {
     half: bool,
 }
 
-struct Indexed {
-    id: ObjectId,
-    offset: u64,
-    crc: u32,
+/// Where an object is in a pack.
+pub(super) struct Indexed {
+    pub(super) id: ObjectId,
+    pub(super) offset: u64,
+    pub(super) crc: u32,
 }
 
 /// The file with what is known of the bytes that went into it.
@@ -143,7 +144,7 @@ impl Write for Out {
     }
 }
 
-fn write_index(file: &File, entries: &mut [Indexed], trailer: ObjectId) -> io::Result<()> {
+pub(super) fn write_index(file: &File, entries: &mut [Indexed], trailer: ObjectId) -> io::Result<()> {
     entries.sort_by_key(|entry| entry.id);
     let mut bytes = b"\xfftOc\0\0\0\x02".to_vec();
     for first in 0..=255 {

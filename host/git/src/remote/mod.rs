@@ -5,6 +5,8 @@ pub(crate) mod local;
 
 use std::path::PathBuf;
 
+use crate::Server;
+
 /// A branch somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Remote {
@@ -13,18 +15,25 @@ pub struct Remote {
     pub branch: Option<String>,
 }
 
-/// How it is reached. Other transports come beside this one; `fetch` is the one place that tells them apart.
+/// How it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// On this machine: a bare repository, one with a work tree (its branch is served), or a plain directory, which stands
     /// in for a branch.
     Local(PathBuf),
+    /// On a server.
+    Server(Server),
 }
 
 impl Remote {
     /// What is at `path`, at its own branch.
     pub fn local(path: impl Into<PathBuf>) -> Self {
         Self { location: Location::Local(path.into()), branch: None }
+    }
+
+    /// What `server` has, at what its HEAD names.
+    pub fn server(server: Server) -> Self {
+        Self { location: Location::Server(server), branch: None }
     }
 
     /// At `branch`.

@@ -188,13 +188,12 @@ fn bindings() {
     );
     check_beside(
         "[git.pages]\nremote = 'public'\nhook = 'token'",
-        &["host.toml:3: `hook`: this version has no hooks: a local repository is watched"],
+        &["host.toml:3: `hook`: this version has no hooks: a local repository is watched, another is polled"],
     );
-    // As long as local ones alone are built; their keys are read and checked all the same.
     check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'none'\npin = 'SHA256:x'\nca = 'ca.pem'",
         &[
-            "host.toml:2: `remote`: this version serves local repositories and directories only, and this is an address over SSH",
+            "host.toml:2: `remote`: this version does not fetch over SSH, and this is an address over SSH",
             "host.toml:3: `key`: there is no file `none`",
             "host.toml:4: `pin`: `SHA256:x` is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it",
             "host.toml:5: `ca`: goes with an https:// URL, and `remote` is an address over SSH",
@@ -202,10 +201,7 @@ fn bindings() {
     );
     check_beside(
         "[git.pages]\nremote = 'http://a.test/x'\ntoken = 'token'",
-        &[
-            "host.toml:2: `remote`: this version serves local repositories and directories only, and this is an http:// URL",
-            "host.toml:3: `token`: goes with an https:// URL, and `remote` is an http:// URL",
-        ],
+        &["host.toml:3: `token`: goes with an https:// URL, and `remote` is an http:// URL"],
     );
 }
 
@@ -332,10 +328,7 @@ fn grants() {
     );
     check_component(
         "git = { pages = 'write' }\n[git.pages]\nremote = 'https://a.test/x'",
-        &[
-            "host.toml:3: binding `pages` cannot be written: it has no `token`; grant \"read\"",
-            "host.toml:5: `remote`: this version serves local repositories and directories only, and this is an https:// URL",
-        ],
+        &["host.toml:3: binding `pages` cannot be written: it has no `token`; grant \"read\""],
     );
 }
 

@@ -1,0 +1,100 @@
+//! The pack out of its side-band: progress is dropped, and an error of the server's is one.
+
+use std::io::{self, Read};
+
+use super::{
+    SmartError,
+    packet::{Packet, Packets},
+};
+
+/// The bytes of band 1.
+pub(crate) struct Sideband<R> {
+    packets: Packets<R>,
+    /// What is left of the last packet.
+    data: Vec<u8>,
+    given: usize,
+    ended: bool,
+}
+
+impl<R: Read> Sideband<R> {
+    /// `first` is a packet that was read already.
+    pub(super) fn new(packets: Packets<R>, first: Option<Vec<u8>>) -> Result<Self, SmartError> {
+        let mut sideband = Self { packets, data: Vec::new(), given: 0, ended: false };
+        if let Some(first) = first {
+            sideband.accept(&first)?;
+        }
+        Ok(sideband)
+    }
+
+    fn accept(&mut self, packet: &[u8]) -> Result<(), SmartError> {
+        match packet.split_first() {
+            Some((1, data)) => {
+                self.data.clear();
+                self.data.extend_from_slice(data);
+                self.given = 0;
+                Ok(())
+            }
+            Some((2, _)) => Ok(()),
+            Some((3, words)) => Err(SmartError::said(words)),
+            _ => Err(SmartError::Framing("a packet of no side-band")),
+        }
+    }
+
+    fn refill(&mut self) -> Result<(), SmartError> {
+        while self.given == self.data.len() && !self.ended {
+            let packet = match self.packets.next()? {
+                Packet::Data(data) => Some(data.to_vec()),
+                Packet::Flush => None,
+                Packet::Delimiter => return Err(SmartError::Framing("a delimiter in a pack")),
+            };
+            match packet {
+                Some(packet) => self.accept(&packet)?,
+                None => self.ended = true,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<R: Read> Read for Sideband<R> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if !out.is_empty() {
+            self.refill().map_err(|error| match error {
+                SmartError::Io(error) => error,
+                error => io::Error::other(error),
+            })?;
+        }
+        let length = out.len().min(self.data.len() - self.given);
+        out[..length].copy_from_slice(&self.data[self.given..self.given + length]);
+        self.given += length;
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<Vec<u8>, String> {
+        let mut out = Vec::new();
+        let mut sideband = Sideband::new(Packets::new(bytes), None).unwrap();
+        match sideband.read_to_end(&mut out) {
+            Ok(_) => Ok(out),
+            Err(error) => Err(SmartError::of(error).to_string()),
+        }
+    }
+
+    #[test]
+    fn bands_are_told_apart() {
+        assert_eq!(read(b"0007\x01ab0005\x010008\x02...0006\x01c0000").unwrap(), b"abc");
+        for (bytes, message) in [
+            (&b"0007\x01ab"[..], "the connection ended early"),
+            (b"000d\x03no disk\n", "the server says \"no disk\""),
+            (b"0005\x04", "this is not the Git protocol: a packet of no side-band"),
+            (b"0004", "this is not the Git protocol: a packet of no side-band"),
+            (b"0001", "this is not the Git protocol: a delimiter in a pack"),
+        ] {
+            assert_eq!(read(bytes).unwrap_err(), message, "{bytes:?}");
+        }
+    }
+}

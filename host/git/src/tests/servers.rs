@@ -1,0 +1,158 @@
+//! Fetching from a server by the Smart protocol, in each of its versions, against git's own upload-pack.
+
+use std::sync::atomic::Ordering;
+
+use super::{
+    server::{self, BRIEF, daemon, upload_pack},
+    support::{InFull as _, Room, fetch, files, moved},
+};
+use crate::{Fetched, Patience};
+
+const VERSIONS: [&str; 3] = ["0", "1", "2"];
+
+#[test]
+fn a_branch_is_followed_in_each_version() {
+    for version in VERSIONS {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one"), ("dir/b.txt", "two")]);
+        let runtime = server::runtime();
+        let (address, _) = upload_pack(room.path.clone(), version);
+        let remote = daemon(&runtime, address, "/site.git", Patience::default());
+        let pages = room.pages();
+        let first = moved(&pages, &remote);
+        assert_eq!(files(&pages), [("a.txt".into(), "one".into()), ("dir/b.txt".into(), "two".into())], "{version}");
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{version}");
+        // Several commits at once, of which only the last is taken.
+        for text in ["2", "3", "4"] {
+            room.push("site.git", &[("a.txt", text), ("dir/b.txt", "two")]);
+        }
+        let last = moved(&pages, &remote);
+        assert_ne!(last.id, first.id);
+        assert_eq!(files(&pages)[0], ("a.txt".into(), "4".into()), "{version}");
+        assert_eq!(room.fsck(), "", "{version}");
+        // A restart knows what is here.
+        let pages = room.pages();
+        assert_eq!(pages.head(), Some(last));
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{version}");
+    }
+}
+
+#[test]
+fn what_a_branch_may_do() {
+    for version in VERSIONS {
+        let room = Room::new();
+        room.script("git init -q --bare -b main site.git");
+        let runtime = server::runtime();
+        let (address, _) = upload_pack(room.path.clone(), version);
+        let remote = daemon(&runtime, address, "/site.git", BRIEF);
+        let head = crate::Remote { branch: None, ..remote.clone() };
+        let pages = room.pages();
+        let url = format!("git://{address}/site.git");
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unborn, "{version}");
+        room.push("site.git", &[("a", "1")]);
+        let first = moved(&pages, &remote);
+        // What HEAD names, by whatever name.
+        assert_eq!(fetch(&pages, &head).unwrap(), Fetched::Unchanged, "{version}");
+        let other = fetch(&pages, &remote.clone().at("other")).unwrap();
+        assert_eq!(other, Fetched::Gone(format!("{url}: no branch other; it has main")), "{version}");
+        let error = fetch(&room.store().repository("other").unwrap(), &remote.clone().at("mai")).unwrap_err();
+        assert_eq!(error.in_full(), format!("{url}: no branch mai; it has main"), "{version}");
+        // Forced, with nothing left of what was.
+        room.script("git -C site.git update-ref -d refs/heads/main; git -C site.git gc -q --prune=now");
+        assert_eq!(
+            fetch(&pages, &remote).unwrap(),
+            Fetched::Gone(format!("{url} has no branch any more")),
+            "{version}"
+        );
+        room.push("site.git", &[("b", "2")]);
+        moved(&pages, &remote);
+        assert_eq!(files(&pages), [("b".into(), "2".into())], "{version}");
+        // And back to one that is here.
+        pages.keep("site", Some(first.id)).unwrap();
+        room.push("site.git", &[("a", "1")]);
+        room.script(&format!("git -C site.git fetch -q ../state/git/pages.git +{}:refs/heads/main", first.id));
+        assert_eq!(moved(&pages, &remote), first, "{version}");
+        assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+#[test]
+fn an_unchanged_branch_costs_one_conversation_and_no_disk() {
+    let room = Room::new();
+    room.remote("site.git", &[("a.txt", "one")]);
+    let runtime = server::runtime();
+    let (address, wire) = upload_pack(room.path.clone(), "2");
+    let remote = daemon(&runtime, address, "/site.git", BRIEF);
+    let pages = room.pages();
+    moved(&pages, &remote);
+    wire.took();
+    let before = room.script("find state | sort | xargs stat -c '%n %Y %Z %s'");
+    for _ in 0..10 {
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
+    }
+    assert_eq!(room.script("find state | sort | xargs stat -c '%n %Y %Z %s'"), before);
+    assert!(wire.took() < 10 * 1024, "each takes more than a KiB");
+}
+
+/// A directory of many files, of which one changes: what comes is a delta, and is small.
+#[test]
+fn one_change_among_many_files_is_a_small_pack() {
+    for version in VERSIONS {
+        let room = Room::new();
+        let names: Vec<String> = (0..5_000).map(|at| format!("file-{at:05}.txt")).collect();
+        let mut all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "the same")).collect();
+        room.script("git init -q --bare -b main site.git");
+        room.push("site.git", &all);
+        let runtime = server::runtime();
+        let (address, wire) = upload_pack(room.path.clone(), version);
+        let remote = daemon(&runtime, address, "/site.git", Patience::default());
+        let pages = room.pages();
+        moved(&pages, &remote);
+        all[2_500].1 = "another";
+        room.push("site.git", &all);
+        wire.took();
+        moved(&pages, &remote);
+        let took = wire.took();
+        assert!(took < 4_096, "{took} bytes in version {version}");
+        assert_eq!(files(&pages)[2_500].1, "another");
+        assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+#[test]
+fn a_server_that_is_not_there() {
+    let room = Room::new();
+    let runtime = server::runtime();
+    let address = server::nowhere();
+    let remote = daemon(&runtime, address, "/x.git", BRIEF);
+    let error = fetch(&room.pages(), &remote).unwrap_err();
+    assert_eq!(error.in_full(), format!("git://{address}/x.git: {address}: connection refused"));
+}
+
+#[test]
+fn a_follower_that_ends_waits_for_nobody() {
+    let room = Room::new();
+    let runtime = server::runtime();
+    let (address, wire) = server::serve(|stream| {
+        std::thread::sleep(std::time::Duration::from_secs(20));
+        drop(stream);
+    });
+    let remote = daemon(&runtime, address, "/x.git", Patience::default());
+    let began = std::time::Instant::now();
+    runtime.block_on(async {
+        let follower = crate::Follower::start(
+            room.pages(),
+            remote,
+            crate::Watcher::default(),
+            std::time::Duration::from_mins(1),
+            |_| (),
+        );
+        while wire.connections.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        drop(follower);
+    });
+    // Waits for the threads.
+    drop(runtime);
+    assert!(began.elapsed() < std::time::Duration::from_secs(10));
+}

@@ -1,0 +1,40 @@
+//! `git://`: a connection, and one line that says what for. It has no credentials and no proof of who answers.
+
+use std::io;
+
+use atoll_net::{Dialler, Egress, Host, Place, Target};
+
+use super::{Line, Patience, Server, Service, Talk, Transport, duplex::Duplex};
+
+/// The port that nobody has to write.
+const PORT: u16 = 9418;
+
+/// A repository of a `git daemon`.
+pub struct Daemon {
+    dialler: Dialler,
+    target: Target,
+    path: String,
+}
+
+impl Daemon {
+    /// `path` begins with a slash. Whoever wrote the address down is trusted with it: any address is dialled.
+    pub fn server(dialler: &Dialler, host: Host, port: u16, path: &str, patience: Patience) -> Server {
+        let shown = if port == PORT { host.to_string() } else { format!("{host}:{port}") };
+        let name = format!("git://{shown}{path}");
+        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any };
+        Server::new(name, Self { dialler: dialler.clone(), target, path: path.to_owned() }, patience)
+    }
+}
+
+impl Transport for Daemon {
+    fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
+        let limit = line.patience.connect;
+        let connect = async { self.dialler.connect(&self.target, limit).await.map_err(io::Error::other) };
+        let stream = line.wait(limit * 2, connect)?;
+        let (service, path, place) = (service.name(), &self.path, &self.target.place);
+        // Further parameters stand behind a second NUL, where older servers do not look.
+        let opening = format!("{service} {path}\0host={place}\0\0version=2\0");
+        let opening = format!("{:04x}{opening}", opening.len() + 4).into_bytes();
+        Ok(Box::new(Duplex::new(stream, line, opening)))
+    }
+}

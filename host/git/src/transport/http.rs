@@ -1,0 +1,234 @@
+//! `http://` and `https://`: a request each message, over the one client. A redirect of the first request is followed,
+//! elsewhere only where no credentials could go along; credentials are sent when they are asked for.
+
+mod challenge;
+mod redirect;
+
+use std::{
+    io::{self, Read},
+    path::PathBuf,
+    sync::Mutex,
+};
+
+use atoll_net::{Client, Incoming, Origin};
+use bytes::{Buf as _, Bytes};
+use http::{
+    HeaderValue, Method, Request, Response, StatusCode,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE},
+};
+use http_body_util::{BodyExt as _, Full};
+
+use self::challenge::Scheme;
+use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
+use crate::{
+    disk::lock,
+    smart::{AGENT, shown},
+};
+
+/// As Git has it.
+const MAX_REDIRECTS: usize = 20;
+
+/// The most that is read of a page that says why not.
+const MAX_REASON: usize = 512;
+
+/// Where a token is. It is read each time that one is asked for, so that it can be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token(pub PathBuf);
+
+/// A repository behind a web server.
+pub struct Http {
+    client: Client,
+    token: Option<Token>,
+    learned: Mutex<Learned>,
+}
+
+/// What answers taught.
+struct Learned {
+    /// Where the repository is, after redirects.
+    base: Base,
+    /// How the token is shown.
+    scheme: Option<Scheme>,
+}
+
+/// The address of a repository.
+#[derive(Clone)]
+struct Base {
+    origin: Origin,
+    /// Without a slash at its end.
+    path: String,
+}
+
+impl Http {
+    /// `path` begins with a slash. `token` goes to `origin` alone.
+    pub fn server(client: &Client, origin: Origin, path: &str, token: Option<Token>, patience: Patience) -> Server {
+        let name = format!("{origin}{path}");
+        let base = Base { origin, path: path.trim_end_matches('/').to_owned() };
+        let learned = Mutex::new(Learned { base, scheme: None });
+        Server::new(name, Self { client: client.clone(), token, learned }, patience)
+    }
+
+    fn credentials(&self, scheme: Option<Scheme>) -> io::Result<Option<HeaderValue>> {
+        match (scheme, &self.token) {
+            (Some(scheme), Some(Token(path))) => scheme.credentials(path).map(Some),
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Transport for Http {
+    fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
+        Ok(Box::new(Exchange { http: self, service, stage: line.talk(), body: None, chunk: Bytes::new() }))
+    }
+}
+
+/// A conversation.
+struct Exchange<'a> {
+    http: &'a Http,
+    service: Service,
+    stage: Stage,
+    body: Option<Incoming>,
+    chunk: Bytes,
+}
+
+impl Exchange<'_> {
+    fn send(&self, base: &Base, message: Option<&[u8]>, scheme: Option<Scheme>) -> io::Result<Response<Incoming>> {
+        let service = self.service.name();
+        let request = Request::builder().header(USER_AGENT, AGENT).header("git-protocol", "version=2");
+        let request = match message {
+            None => request
+                .method(Method::GET)
+                .uri(format!("{}/info/refs?service={service}", base.path))
+                .header("pragma", "no-cache")
+                .header(ACCEPT, "*/*"),
+            Some(_) => request
+                .method(Method::POST)
+                .uri(format!("{}/{service}", base.path))
+                .header(CONTENT_TYPE, format!("application/x-{service}-request"))
+                .header(ACCEPT, format!("application/x-{service}-result")),
+        };
+        let body = Full::new(message.map(Bytes::copy_from_slice).unwrap_or_default());
+        let mut request = request.body(body).map_err(io::Error::other)?;
+        if let Some(credentials) = self.http.credentials(scheme)? {
+            request.headers_mut().insert(AUTHORIZATION, credentials);
+        }
+        self.stage.wait(async { self.http.client.send(&base.origin, request).await.map_err(io::Error::other) })
+    }
+
+    /// Sends, and shows credentials where they are asked for.
+    fn authorized(&self, base: &Base, message: Option<&[u8]>) -> io::Result<Response<Incoming>> {
+        let scheme = lock(&self.http.learned).scheme;
+        let response = self.send(base, message, scheme)?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        let Some(Token(path)) = &self.http.token else {
+            return Err(io::Error::other(if base.origin.target().tls.is_some() {
+                "the server asks for credentials: put a token in a file and name it, token = \"FILE\""
+            } else {
+                "the server asks for credentials, which plain HTTP does not carry: use https:// or ssh://"
+            }));
+        };
+        let refused = || io::Error::other(format!("the server refuses the token in {}", path.display()));
+        if scheme.is_some() {
+            // It may know another way by now.
+            lock(&self.http.learned).scheme = None;
+            return Err(refused());
+        }
+        let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
+        let scheme = Scheme::of(asked.filter_map(|value| value.to_str().ok()))
+            .ok_or_else(|| io::Error::other("the server asks for credentials of another kind than Basic and Bearer"))?;
+        let response = self.send(base, message, Some(scheme))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(refused());
+        }
+        lock(&self.http.learned).scheme = Some(scheme);
+        Ok(response)
+    }
+
+    /// Takes an answer for the one that is read, if it is one.
+    fn take(&mut self, response: Response<Incoming>, kind: &str) -> io::Result<()> {
+        let expected = format!("application/x-{}-{kind}", self.service.name());
+        let status = response.status();
+        let found = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if status == StatusCode::OK && found == expected {
+            self.body = Some(response.into_body());
+            return Ok(());
+        }
+        if status == StatusCode::OK {
+            let found = shown(found.as_bytes());
+            return Err(io::Error::other(format!(
+                "no repository answers there: what came is \"{found}\", and not {expected}"
+            )));
+        }
+        let plain = found.starts_with("text/plain");
+        let reason = if plain { self.reason(response.into_body()) } else { String::new() };
+        Err(io::Error::other(format!("the server answers {status}{reason}")))
+    }
+
+    /// The beginning of a page in plain text.
+    fn reason(&self, mut body: Incoming) -> String {
+        let first = self.stage.wait(async {
+            let frame = body.frame().await.transpose().map_err(io::Error::other)?;
+            Ok(frame.and_then(|frame| frame.into_data().ok()).unwrap_or_default())
+        });
+        let Ok(first) = first else { return String::new() };
+        let words = shown(&first[..first.len().min(MAX_REASON)]);
+        if words.is_empty() { words } else { format!(": \"{words}\"") }
+    }
+}
+
+impl Talk for Exchange<'_> {
+    fn greet(&mut self) -> io::Result<()> {
+        let mut base = lock(&self.http.learned).base.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let response = self.authorized(&base, None)?;
+            if !response.status().is_redirection() {
+                lock(&self.http.learned).base = base;
+                return self.take(response, "advertisement");
+            }
+            let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            base = redirect::follow(&base, location, self.service, self.http.token.is_some())?;
+        }
+        Err(io::Error::other("the server redirects without end"))
+    }
+
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        (self.body, self.chunk) = (None, Bytes::new());
+        let base = lock(&self.http.learned).base.clone();
+        let response = self.authorized(&base, Some(message))?;
+        self.take(response, "result")
+    }
+
+    fn stateless(&self) -> bool {
+        true
+    }
+
+    fn pack_follows(&mut self) {
+        self.stage.pack();
+    }
+}
+
+impl Read for Exchange<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        while self.chunk.is_empty() && !out.is_empty() {
+            let Some(body) = &mut self.body else { return Ok(0) };
+            let frame = self.stage.wait(async { body.frame().await.transpose().map_err(broken) })?;
+            match frame {
+                Some(frame) => self.chunk = frame.into_data().unwrap_or_default(),
+                None => self.body = None,
+            }
+        }
+        let length = out.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut out[..length]);
+        Ok(length)
+    }
+}
+
+fn broken(error: hyper::Error) -> io::Error {
+    let kind = if error.is_incomplete_message() || error.is_body_write_aborted() {
+        io::ErrorKind::UnexpectedEof
+    } else {
+        io::ErrorKind::Other
+    };
+    io::Error::new(kind, error)
+}

@@ -1,0 +1,102 @@
+//! Waiting, on a thread that may block, for what the network does: never longer than it was said, and not at all any more
+//! once nobody wants to know.
+
+use std::{
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
+
+use tokio::{runtime::Handle, time::timeout};
+use tokio_util::sync::CancellationToken;
+
+/// How long a server may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// To be dialled, TLS or SSH included.
+    pub connect: Duration,
+    /// For all of the talk around a pack.
+    pub talk: Duration,
+    /// For the next bytes of a pack; Git's servers say something every five seconds while they make one.
+    pub pause: Duration,
+    /// For a whole pack.
+    pub pack: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            talk: Duration::from_secs(30),
+            pause: Duration::from_secs(30),
+            pack: Duration::from_hours(1),
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Line {
+    runtime: Handle,
+    stopped: CancellationToken,
+    pub(crate) patience: Patience,
+}
+
+/// When the stage of a conversation is over.
+pub(crate) struct Stage {
+    line: Line,
+    until: Instant,
+    limit: Duration,
+    pause: Duration,
+}
+
+impl Line {
+    /// Called within a tokio runtime.
+    pub(crate) fn new(patience: Patience) -> Self {
+        Self { runtime: Handle::current(), stopped: CancellationToken::new(), patience }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.cancel();
+    }
+
+    /// Waits at most `limit`.
+    pub(crate) fn wait<T>(&self, limit: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                // Not of the kind `Interrupted`, which readers take for a reason to try again.
+                () = self.stopped.cancelled() => Err(io::Error::other("nobody waits for it any more")),
+                done = timeout(limit, what) => done.unwrap_or_else(|_| Err(late(limit))),
+            }
+        })
+    }
+
+    /// The talk's stage, which begins now.
+    pub(crate) fn talk(&self) -> Stage {
+        let limit = self.patience.talk;
+        Stage { line: self.clone(), until: Instant::now() + limit, limit, pause: limit }
+    }
+}
+
+impl Stage {
+    /// A pack's stage, which begins now.
+    pub(crate) fn pack(&mut self) {
+        let Patience { pause, pack, .. } = self.line.patience;
+        *self = Self { line: self.line.clone(), until: Instant::now() + pack, limit: pack, pause };
+    }
+
+    pub(crate) fn wait<T>(&self, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let left = self.until.saturating_duration_since(Instant::now());
+        if left < self.pause {
+            // The stage as a whole is what took too long.
+            let waited = self.line.wait(left, what);
+            return waited
+                .map_err(|error| if error.kind() == io::ErrorKind::TimedOut { late(self.limit) } else { error });
+        }
+        self.line.wait(self.pause, what)
+    }
+}
+
+fn late(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("nothing came within {limit:?}"))
+}

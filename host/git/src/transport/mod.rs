@@ -1,0 +1,140 @@
+//! Ways to a Git server: each turns an address and its credentials into a conversation, over the one dialler. What is said
+//! there is nobody's business here, and no program is ever run.
+
+mod daemon;
+mod duplex;
+mod http;
+mod line;
+
+use std::{
+    fmt,
+    io::{self, Read},
+    sync::{Arc, Mutex},
+};
+
+pub(crate) use self::line::Line;
+pub use self::{
+    daemon::Daemon,
+    http::{Http, Token},
+    line::Patience,
+};
+use crate::{
+    disk::lock,
+    smart::{Known, Look, SmartError},
+};
+
+/// What a server is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    UploadPack,
+}
+
+impl Service {
+    /// As Git names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UploadPack => "git-upload-pack",
+        }
+    }
+}
+
+/// An open conversation: what is read is what the server answers.
+pub(crate) trait Talk: Read {
+    /// Has the server say what it is and what it has.
+    fn greet(&mut self) -> io::Result<()>;
+    /// Sends a message; what is read next is the answer to it.
+    fn ask(&mut self, message: &[u8]) -> io::Result<()>;
+    /// Whether each message stands alone, and a greeting comes only where one is asked for.
+    fn stateless(&self) -> bool;
+    /// From here on a pack may come, which takes longer than talk.
+    fn pack_follows(&mut self);
+}
+
+/// A way to one repository on a server.
+pub(crate) trait Transport: Send + Sync {
+    fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>>;
+}
+
+/// A repository on a server. Clones are the same one, and share what is known of it.
+#[derive(Clone)]
+pub struct Server(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    transport: Box<dyn Transport>,
+    line: Line,
+    /// So that looking at a branch takes one round trip.
+    known: Mutex<Option<Known>>,
+}
+
+/// Why a server's branch cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{remote}: {why}")]
+pub struct ServerError {
+    /// Its address, without credentials.
+    pub remote: String,
+    pub why: SmartError,
+}
+
+impl Server {
+    /// Called within a tokio runtime, which does the waiting. `name` is what it is called in messages.
+    fn new(name: String, transport: impl Transport + 'static, patience: Patience) -> Self {
+        let (transport, line) = (Box::new(transport), Line::new(patience));
+        Self(Arc::new(Inner { name, transport, line, known: Mutex::default() }))
+    }
+
+    /// Its address, without credentials.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Ends whatever is under way, and all that would begin.
+    pub(crate) fn stop(&self) {
+        self.0.line.stop();
+    }
+
+    /// Looks up a branch. Blocks.
+    pub(crate) fn look(&self, branch: Option<&str>) -> Result<Look<Box<dyn Talk + '_>>, SmartError> {
+        let known = lock(&self.0.known).clone();
+        let talk = self.0.transport.open(Service::UploadPack, &self.0.line)?;
+        let look = Look::up(talk, known, branch);
+        *lock(&self.0.known) = look.as_ref().ok().and_then(Look::known);
+        look
+    }
+
+    pub(crate) fn error(&self, why: SmartError) -> ServerError {
+        ServerError { remote: self.0.name.clone(), why }
+    }
+}
+
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Server {}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Server").field(&self.0.name).finish()
+    }
+}
+
+impl<T: Talk + ?Sized> Talk for Box<T> {
+    fn greet(&mut self) -> io::Result<()> {
+        (**self).greet()
+    }
+
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        (**self).ask(message)
+    }
+
+    fn stateless(&self) -> bool {
+        (**self).stateless()
+    }
+
+    fn pack_follows(&mut self) {
+        (**self).pack_follows();
+    }
+}

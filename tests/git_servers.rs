@@ -1,0 +1,189 @@
+//! Sites that are served from a branch on a server: by `git daemon`, by `git http-backend` behind nginx, plain and over
+//! TLS, with and without credentials. What is pushed there is live; what goes wrong is told, and the last head is served.
+
+use crate::support::{
+    ca::Ca,
+    git::Repository,
+    git_servers::{Daemon, Web},
+    host::{Host, Setup},
+    skip, tables,
+    wait::{SOON, until},
+};
+
+/// A site served from `remote`, asked every second; further `lines` end the binding's table.
+fn site(remote: &str, lines: &str) -> String {
+    let remote = format!("remote = \"{remote}\"\npoll = \"1s\"\n{lines}");
+    tables::site("site").replace("remote = \"site.git\"", remote.trim_end())
+}
+
+async fn shows(host: &Host, page: &str) {
+    let client = host.client();
+    until(SOON, page, async || (client.get("https://localhost/").await.brief() == (200, page)).then_some(())).await;
+}
+
+/// The error that stands on the binding, once there is one.
+async fn error(host: &Host) -> String {
+    until(SOON, "an error on the binding", async || {
+        host.binding("site-pages").await["error"].as_str().map(str::to_owned)
+    })
+    .await
+}
+
+/// Served, pushed to, live again; and after a restart with the server gone, at once.
+async fn lives(setup: Setup, repository: &Repository, stop: impl FnOnce()) {
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let two = repository.commit("main", &[("index.html", "two"), ("more/page.html", "x")]);
+    shows(&host, "two").await;
+    assert_eq!(host.binding("site-pages").await["revision"], two);
+    repository.replace("main", &[("index.html", "forced")]);
+    repository.prune();
+    shows(&host, "forced").await;
+    assert!(host.binding("site-pages").await["error"].is_null());
+    let copy = host.setup().state().join("git/site-pages.git");
+    let fsck = std::process::Command::new("git").arg("-C").arg(&copy).args(["fsck", "--full", "--strict"]).output();
+    let fsck = fsck.expect("git is installed");
+    assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+    let setup = host.kill().await;
+    stop();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "forced"));
+    error(&host).await;
+}
+
+fn repository(setup: &Setup) -> Repository {
+    std::fs::create_dir(setup.path("root")).expect("the folder is the test's");
+    let repository = Repository::bare(setup.path("root/site.git"));
+    repository.commit("main", &[("index.html", "one")]);
+    repository
+}
+
+#[tokio::test]
+async fn by_git_daemon() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.manifest(&site(&format!("git://{}/site.git", daemon.address()), ""));
+    lives(setup, &repository, || drop(daemon)).await;
+}
+
+#[tokio::test]
+async fn over_http_and_tls_with_and_without_credentials() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let ca = Ca::new("private");
+    for (path, secure, token) in [
+        ("/site.git", false, None),
+        ("/site.git", true, None),
+        // Redirected: a suffix that was left out, and to another path.
+        ("/site", false, None),
+        ("/moved/site.git", true, Some("token")),
+        // As a user, and as a token alone.
+        ("/private/site.git", true, Some("me:secret")),
+        ("/private/site.git", true, Some("token")),
+    ] {
+        let setup = Setup::without_manifest();
+        let repository = repository(&setup);
+        let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
+        let mut lines = String::new();
+        if secure {
+            setup.write("ca.pem", ca.pem());
+            lines.push_str("ca = \"ca.pem\"\n");
+        }
+        if let Some(token) = token {
+            setup.write("token", format!("{token}\n"));
+            lines.push_str("token = \"token\"\n");
+        }
+        let origin = if secure { web.secure() } else { web.plain() };
+        setup.manifest(&site(&format!("{origin}{path}"), &lines));
+        lives(setup, &repository, || drop(web)).await;
+    }
+}
+
+/// What is said of servers that cannot be fetched from; `R` is the remote.
+#[tokio::test]
+async fn servers_that_refuse() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    repository(&setup);
+    let ca = Ca::new("private");
+    let root = setup.path("root");
+    let daemon = Daemon::start(&root).await;
+    let stranger = "http://stranger.test";
+    let web = Web::start(&root, &setup.path("web"), &ca, stranger).await;
+    setup.write("ca.pem", ca.pem());
+    setup.write("other.pem", Ca::new("other").pem());
+    setup.write("token", "token\n");
+    setup.write("wrong", "wrong\n");
+    let (plain, secure) = (web.plain(), web.secure());
+    let local = secure.strip_prefix("https://").unwrap().to_owned();
+    let ca_line = "ca = \"ca.pem\"\n";
+    let refused = |file: &str| format!("R: the server refuses the token in {}", setup.path(file).display());
+    let cases: &[(String, String, String)] = &[
+        (
+            format!("git://{}/none.git", daemon.address()),
+            String::new(),
+            "R: the server says \"access denied or repository not exported: /none.git\"".into(),
+        ),
+        (
+            format!("git://{}/../etc", daemon.address()),
+            String::new(),
+            "R: the server says \"access denied or repository not exported: /../etc\"".into(),
+        ),
+        (format!("{plain}/none.git"), String::new(), "R: the server answers 404 Not Found".into()),
+        (
+            format!("{plain}/broken.git"),
+            String::new(),
+            "R: the server answers 500 Internal Server Error: \"out of order\"".into(),
+        ),
+        (
+            format!("{plain}/text.git"),
+            String::new(),
+            "R: no repository answers there: what came is \"text/plain\", and not application/x-git-upload-pack-advertisement"
+                .into(),
+        ),
+        (
+            format!("{plain}/private/site.git"),
+            String::new(),
+            "R: the server asks for credentials, which plain HTTP does not carry: use https:// or ssh://".into(),
+        ),
+        (
+            format!("{secure}/private/site.git"),
+            ca_line.into(),
+            "R: the server asks for credentials: put a token in a file and name it, token = \"FILE\"".into(),
+        ),
+        (format!("{secure}/private/site.git"), format!("{ca_line}token = \"wrong\"\n"), refused("wrong")),
+        (
+            format!("{secure}/elsewhere/site.git"),
+            format!("{ca_line}token = \"token\"\n"),
+            format!(
+                "R: the server redirects to \"{stranger}/site.git/info/refs?service=git-upload-pack\", without TLS; it is not followed"
+            ),
+        ),
+        (
+            format!("{secure}/site.git"),
+            String::new(),
+            format!("R: {local}: certificate not trusted: signed by no authority that is trusted"),
+        ),
+        (
+            format!("{secure}/site.git"),
+            "ca = \"other.pem\"\n".into(),
+            format!("R: {local}: certificate not trusted: signed by no authority that is trusted"),
+        ),
+    ];
+    setup.manifest(&site(&format!("{plain}/site.git"), ""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    for (remote, lines, expected) in cases {
+        host.setup().manifest(&site(remote, lines));
+        host.reload().await.done();
+        let error = error(&host).await;
+        assert_eq!(error.replace(remote, "R"), *expected, "{remote}");
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{remote}");
+        let log = host.setup().log();
+        assert!(!log.contains("secret") && !log.contains("eC1hY2"), "a credential is in the log");
+    }
+}

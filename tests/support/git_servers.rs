@@ -1,0 +1,126 @@
+//! Git's own servers: `git daemon`, and `git http-backend` behind nginx. Each lives in a process of the test's, on
+//! loopback, until it is dropped.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use super::{
+    ca::Ca,
+    nginx::Nginx,
+    upstream::dead,
+    wait::{SOON, until},
+};
+
+/// `git daemon` of all that lies in a folder, pushes allowed.
+pub(crate) struct Daemon {
+    address: SocketAddr,
+    _process: Child,
+}
+
+impl Daemon {
+    pub(crate) async fn start(root: &Path) -> Self {
+        let address = dead();
+        // Not by `git daemon`, which would be another process's parent.
+        let mut process = Command::new(programs().join("git-daemon"))
+            .arg("--reuseaddr")
+            .arg("--export-all")
+            .arg("--enable=receive-pack")
+            .arg(format!("--base-path={}", root.display()))
+            .arg(format!("--listen={}", address.ip()))
+            .arg(format!("--port={}", address.port()))
+            .arg(root)
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("git is installed");
+        until(SOON, "git daemon", async || {
+            assert!(process.try_wait().expect("a child of ours").is_none(), "git daemon ended");
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Self { address, _process: process }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// `git http-backend` behind nginx: repositories at `/NAME.git`, and with a user `me` and the password `secret` at
+/// `/private/NAME.git`. At `/moved/` and without `.git`, redirects; at `/elsewhere/`, to another server.
+pub(crate) struct Web {
+    plain: SocketAddr,
+    secure: SocketAddr,
+    _nginx: Nginx,
+    _backend: Child,
+}
+
+impl Web {
+    /// What lies in `root`; `folder` is for the servers' own files. The certificate is for localhost.
+    pub(crate) async fn start(root: &Path, folder: &Path, ca: &Ca, elsewhere: &str) -> Self {
+        fs::create_dir_all(folder).expect("the folder is the test's");
+        ca.issue(&["localhost", "127.0.0.1"]).write(folder, "web");
+        fs::write(folder.join("users"), "me:{PLAIN}secret\nx-access-token:{PLAIN}token\n")
+            .expect("the folder is the test's");
+        let socket = folder.join("backend.sock");
+        let backend = Command::new("fcgiwrap")
+            .arg("-s")
+            .arg(format!("unix:{}", socket.display()))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("fcgiwrap is installed");
+        until(SOON, "fcgiwrap", async || tokio::net::UnixStream::connect(&socket).await.ok()).await;
+        let secure = dead();
+        let (folder_text, root_text, programs) = (folder.display(), root.display(), programs());
+        let pass = format!(
+            "gzip off; client_max_body_size 0; fastcgi_pass unix:{};\n\
+             fastcgi_param SCRIPT_FILENAME {}; fastcgi_param GIT_PROJECT_ROOT {root_text};\n\
+             fastcgi_param GIT_HTTP_EXPORT_ALL 1; fastcgi_param PATH_INFO $path; fastcgi_param REMOTE_USER $remote_user;\n\
+             fastcgi_param REQUEST_METHOD $request_method; fastcgi_param QUERY_STRING $query_string;\n\
+             fastcgi_param CONTENT_TYPE $content_type; fastcgi_param CONTENT_LENGTH $content_length;\n\
+             fastcgi_param GIT_PROTOCOL $http_git_protocol; fastcgi_param REMOTE_ADDR $remote_addr;",
+            socket.display(),
+            programs.join("git-http-backend").display()
+        );
+        let directives = format!(
+            "listen {secure} ssl; ssl_certificate {folder_text}/web.pem; ssl_certificate_key {folder_text}/web.key;\n\
+             location ~ ^/elsewhere(?<path>/.*)$ {{ return 302 {elsewhere}$path$is_args$args; }}\n\
+             location ~ ^/moved(?<path>/.*)$ {{ return 301 $path$is_args$args; }}\n\
+             location ~ ^/(?<name>[a-z]+)/info/refs$ {{ return 301 /$name.git/info/refs$is_args$args; }}\n\
+             location = /page {{ return 200 hello; }}\n\
+             location = /broken.git/info/refs {{ default_type text/plain; return 500 'out of order'; }}\n\
+             location = /text.git/info/refs {{ default_type text/plain; return 200 'a page'; }}\n\
+             location ~ ^/private(?<path>/.*)$ {{ auth_basic git; auth_basic_user_file {folder_text}/users; {pass} }}\n\
+             location ~ ^(?<path>/.*)$ {{ {pass} }}"
+        );
+        let nginx = Nginx::start(folder, &directives).await;
+        Self { plain: nginx.address(), secure, _nginx: nginx, _backend: backend }
+    }
+
+    pub(crate) fn plain(&self) -> String {
+        format!("http://{}", self.plain)
+    }
+
+    /// By the name that its certificate is for.
+    pub(crate) fn secure(&self) -> String {
+        format!("https://localhost:{}", self.secure.port())
+    }
+}
+
+/// Where git keeps its programs.
+fn programs() -> PathBuf {
+    let output = std::process::Command::new("git").arg("--exec-path").output().expect("git is installed");
+    PathBuf::from(String::from_utf8(output.stdout).expect("a path").trim_end())
+}
