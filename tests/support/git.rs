@@ -57,15 +57,27 @@ impl Repository {
         self.commit_items(branch, &items)
     }
 
+    /// One that is there.
+    pub(crate) fn open(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { git: path.clone(), path, clock: Cell::new(FIRST_COMMIT) }
+    }
+
+    /// A commit on top of `branch` that changes these files alone. The commit's id.
+    pub(crate) fn change(&self, branch: &str, files: &[(&str, &str)]) -> String {
+        let items: Vec<_> = files.iter().map(|&(path, text)| (path, Item::File(text.as_bytes()))).collect();
+        self.import(branch, self.head(branch).as_deref(), false, &items)
+    }
+
     pub(crate) fn commit_items(&self, branch: &str, items: &[(&str, Item<'_>)]) -> String {
         let parent = self.head(branch);
-        self.import(branch, parent.as_deref(), items)
+        self.import(branch, parent.as_deref(), true, items)
     }
 
     /// A commit without a parent that takes the branch's place: what a force-push brings.
     pub(crate) fn replace(&self, branch: &str, files: &[(&str, &str)]) -> String {
         let items: Vec<_> = files.iter().map(|&(path, text)| (path, Item::File(text.as_bytes()))).collect();
-        self.import(branch, None, &items)
+        self.import(branch, None, true, &items)
     }
 
     /// A commit of a tree that `git` itself would not make: names and modes as they are.
@@ -122,12 +134,13 @@ impl Repository {
         text(run(&self.git, arguments, b"").stdout)
     }
 
-    fn import(&self, branch: &str, parent: Option<&str>, items: &[(&str, Item<'_>)]) -> String {
+    fn import(&self, branch: &str, parent: Option<&str>, whole: bool, items: &[(&str, Item<'_>)]) -> String {
         let now = self.tick();
         let mut stream = format!("commit refs/heads/{branch}\nauthor A <a@test> {now} +0000\n").into_bytes();
         write!(stream, "committer A <a@test> {now} +0000\ndata 6\nCommit\n").expect("a vector takes everything");
         if let Some(parent) = parent {
-            write!(stream, "from {parent}\ndeleteall\n").expect("a vector takes everything");
+            let rest = if whole { "deleteall\n" } else { "" };
+            write!(stream, "from {parent}\n{rest}").expect("a vector takes everything");
         }
         for (path, item) in items {
             let (mode, data) = match *item {
@@ -213,6 +226,15 @@ fn the_same_commits_have_the_same_ids() {
     }
     assert_eq!(one.git(&["ls-tree", "-r", "--name-only", "main"]), "a/b\nc");
     assert_eq!(one.git(&["log", "-1", "--format=%ct", "main"]), (FIRST_COMMIT + 1).to_string());
+}
+
+#[test]
+fn a_change_keeps_the_rest() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.git");
+    Repository::bare(&path).commit("main", &[("a", "1"), ("b", "1")]);
+    Repository::open(&path).change("main", &[("b", "2")]);
+    assert_eq!(Repository::open(&path).git(&["show", "main:a", "main:b"]), "12");
 }
 
 #[test]
