@@ -118,16 +118,16 @@ impl Place {
 
     pub(crate) async fn nginx(&self, upstream: SocketAddr) -> anyhow::Result<Contender> {
         let address = dead();
-        self.peer("nginx", address, nginx(&self.start_nginx(address, upstream)?)).await
+        self.peer("nginx", address, nginx(&self.nginx_settings(address, upstream)?)).await
     }
 
     pub(crate) async fn h2o(&self, upstream: SocketAddr) -> anyhow::Result<Contender> {
         let address = dead();
-        self.peer("h2o", address, h2o(&self.start_h2o(address, upstream)?)).await
+        self.peer("h2o", address, h2o(&self.h2o_settings(address, upstream)?)).await
     }
 
-    /// nginx's configuration for `address`.
-    pub(crate) fn start_nginx(&self, address: SocketAddr, upstream: SocketAddr) -> anyhow::Result<PathBuf> {
+    /// nginx's configuration, a file.
+    pub(crate) fn nginx_settings(&self, address: SocketAddr, upstream: SocketAddr) -> anyhow::Result<PathBuf> {
         let pair = format!("ssl_certificate {0}.pem; ssl_certificate_key {0}.key;", self.path("bench").display());
         let listen = format!("listen {address} ssl http2 backlog=4096; {pair}");
         let www = self.www();
@@ -138,7 +138,7 @@ impl Place {
              server {{ listen {address} ssl http2; server_name {PROXIED}; location / {{ proxy_pass http://app; }} }}\n",
             www.display()
         );
-        self.nginx_file("nginx", cores(), &servers)
+        self.nginx_server("nginx", cores(), &servers)
     }
 
     /// What requests are passed on to: an nginx with one worker, over plain HTTP/1.1.
@@ -148,7 +148,7 @@ impl Place {
             "server {{ listen {address} backlog=4096; root {}; open_file_cache max=100; }}\n",
             self.www().display()
         );
-        let file = self.nginx_file("upstream", 1, &servers)?;
+        let file = self.nginx_server("upstream", 1, &servers)?;
         let peer = Peer::spawn(nginx(&file))?;
         let process = peer.id();
         let contender = Contender { name: "upstream", address, process, keep: Keep::Peer { _peer: peer } };
@@ -156,7 +156,8 @@ impl Place {
         Ok(contender)
     }
 
-    pub(crate) fn start_h2o(&self, address: SocketAddr, upstream: SocketAddr) -> anyhow::Result<PathBuf> {
+    /// h2o's configuration, a file.
+    pub(crate) fn h2o_settings(&self, address: SocketAddr, upstream: SocketAddr) -> anyhow::Result<PathBuf> {
         let (ip, port) = (address.ip(), address.port());
         let pair = self.path("bench");
         let pair = pair.display();
@@ -179,7 +180,7 @@ impl Place {
         Ok(file)
     }
 
-    fn nginx_file(&self, name: &str, workers: usize, servers: &str) -> anyhow::Result<PathBuf> {
+    fn nginx_server(&self, name: &str, workers: usize, servers: &str) -> anyhow::Result<PathBuf> {
         let here = self.path(name);
         fs::create_dir_all(&here)?;
         let user = if rustix::process::geteuid().is_root() { "user root; " } else { "" };

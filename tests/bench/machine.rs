@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::Context;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::contenders::cores;
 
@@ -37,6 +38,13 @@ pub(crate) fn words(machine: &[(&'static str, String)]) -> String {
         of("h2load"),
         of("load")
     )
+}
+
+/// As many as may be: two thousand connections are ours and the server's.
+pub(crate) fn open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // Where it can't be raised, what needs more says so.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 fn line(text: &str, key: &str) -> Option<String> {

@@ -9,15 +9,20 @@ use clap::Parser;
 
 mod contenders;
 mod dial;
+mod idle;
 mod load;
 mod machine;
+mod names;
 mod progress;
+mod push;
 mod pusher;
 mod rounds;
 mod scenarios;
-#[allow(dead_code, reason = "shared with the tests, which use all of it")]
+mod start;
+#[allow(dead_code, unused_imports, reason = "shared with the tests, which use all of it")]
 #[path = "../support/mod.rs"]
 mod support;
+mod swap;
 mod table;
 mod usage;
 
@@ -26,7 +31,7 @@ mod usage;
 #[command(name = "scripts/bench")]
 struct Arguments {
     /// What to measure; everything, unless named
-    #[arg(value_name = "SCENARIO", value_parser = clap::builder::PossibleValuesParser::new(scenarios::names()))]
+    #[arg(value_name = "SCENARIO", value_parser = clap::builder::PossibleValuesParser::new(scenarios::all()))]
     scenarios: Vec<String>,
 
     /// Seconds of load in each round
@@ -64,12 +69,13 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         length: Duration::from_secs(arguments.seconds),
     };
     let machine = machine::named()?;
+    machine::open_files();
     if !arguments.json {
         println!("{}\n\n{}", machine::words(&machine), table::HEADER);
     }
     let mut rows = Vec::new();
     let progress = progress::Progress::new();
-    let mut bench = scenarios::Bench::new(plan, progress).await?;
+    let mut bench = scenarios::Bench::new(plan, progress);
     for scenario in scenarios::all().filter(|each| arguments.wants(each)) {
         for row in bench.run(scenario).await? {
             bench.progress.show("");

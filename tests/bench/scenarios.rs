@@ -6,15 +6,17 @@ use anyhow::ensure;
 
 use crate::{
     contenders::{Contender, PROXIED, Place, SITE},
+    idle::idle,
     load::{H2load, Work},
+    names::names,
     progress::Progress,
-    pusher::{NEWS, Pushes},
+    push::push,
+    pusher::Pushes,
     rounds::{Plan, Run, rounds},
-    support::{
-        client::{BOTH, Client, Protocol, ask},
-        git::Repository,
-    },
-    table::{H2O, Lane, NGINX, OURS, Row},
+    start::start,
+    support::client::{BOTH, Client, Protocol, ask},
+    swap::swap,
+    table::{OURS, Row},
 };
 
 /// What is driven by load, and compared by CPU time a request.
@@ -29,9 +31,15 @@ struct Load {
 
 /// What the contenders share while they run.
 pub(crate) struct Bench {
-    pub(crate) plan: Plan,
+    plan: Plan,
     pub(crate) progress: Progress,
-    pub(crate) place: Place,
+    place: Place,
+    /// While load is compared; not beside what counts memory, for two of one program share it.
+    house: Option<House>,
+}
+
+/// All of them at once: those that are asked nothing cost nothing.
+struct House {
     upstream: Contender,
     ours: Contender,
     woken: Contender,
@@ -73,21 +81,48 @@ const LOADS: &[Load] = &[
     load("decision", "a decision asked anew (308)", |_| Work::Fresh { name: SITE, prefix: "/old/", status: 308 }),
 ];
 
-pub(crate) fn all() -> impl Iterator<Item = &'static str> {
-    LOADS.iter().map(|load| load.name)
-}
+/// What is not a request's cost.
+const OTHERS: [&str; 5] = ["names", "idle", "start", "swap", "push"];
 
-pub(crate) fn names() -> Vec<&'static str> {
-    all().collect()
+const PUSHES: usize = 200;
+/// Where a round is long, or tells all there is.
+const FEW: usize = 3;
+
+pub(crate) fn all() -> impl Iterator<Item = &'static str> {
+    LOADS.iter().map(|load| load.name).chain(OTHERS)
 }
 
 const REMEMBERED: &str = "atoll, remembered";
 
 impl Bench {
-    pub(crate) async fn new(plan: Plan, progress: Progress) -> anyhow::Result<Self> {
-        progress.show("starting");
-        let place = Place::new();
-        fs::write(place.www().join(NEWS), "none\n")?;
+    pub(crate) fn new(plan: Plan, progress: Progress) -> Self {
+        Self { plan, progress, place: Place::new(), house: None }
+    }
+
+    pub(crate) async fn run(&mut self, name: &str) -> anyhow::Result<Vec<Row>> {
+        if let Some(load) = LOADS.iter().find(|load| load.name == name) {
+            if self.house.is_none() {
+                self.progress.show("starting");
+                self.house = Some(House::new(&self.place).await?);
+            }
+            let house = self.house.as_ref().expect("set above");
+            return Ok(vec![house.load(load, self.plan, &self.place, &self.progress).await?]);
+        }
+        self.house = None;
+        let (place, progress, rounds) = (&self.place, &self.progress, self.plan.rounds);
+        match name {
+            "names" => names(place, self.plan, progress).await,
+            "idle" => idle(place, rounds.min(FEW), progress).await,
+            "start" => start(place, 3 * rounds, progress).await,
+            "swap" => swap(place, &urls(Protocol::Http1, SITE, "/1k.html"), rounds.min(FEW), progress).await,
+            "push" => push(place, PUSHES, progress).await,
+            _ => unreachable!("one of the list"),
+        }
+    }
+}
+
+impl House {
+    async fn new(place: &Place) -> anyhow::Result<Self> {
         let upstream = place.upstream().await?;
         let (setup, site) = place.setup(upstream.address, "");
         let repository = site.path().to_owned();
@@ -95,47 +130,41 @@ impl Bench {
         let woken = Contender::ours(OURS, place.setup(upstream.address, "[memory]\nanswers = \"0KiB\"\n").0).await;
         let nginx = place.nginx(upstream.address).await?;
         let h2o = place.h2o(upstream.address).await?;
-        let bench = Self { plan, progress, place, upstream, ours, woken, nginx, h2o, repository };
-        bench.same_bytes().await?;
-        Ok(bench)
+        let house = Self { upstream, ours, woken, nginx, h2o, repository };
+        house.same_bytes(place).await?;
+        Ok(house)
     }
 
-    pub(crate) async fn run(&self, name: &str) -> anyhow::Result<Vec<Row>> {
-        let load = LOADS.iter().find(|load| load.name == name).expect("one of the list");
-        Ok(vec![self.load(load).await?])
-    }
-
-    async fn load(&self, load: &Load) -> anyhow::Result<Row> {
+    async fn load(&self, load: &Load, plan: Plan, place: &Place, progress: &Progress) -> anyhow::Result<Row> {
         let ours = if load.woken { &self.woken } else { &self.ours };
         let mut runs: Vec<_> = [ours, &self.nginx, &self.h2o]
             .into_iter()
-            .map(|contender| Run::new(contender, (load.work)(&self.place)))
+            .map(|contender| Run::new(contender, (load.work)(place)))
             .collect();
         if load.woken {
-            let mut remembered = Run::new(&self.ours, (load.work)(&self.place));
+            let mut remembered = Run::new(&self.ours, (load.work)(place));
             remembered.name = REMEMBERED;
             runs.push(remembered);
         }
         if load.pushes {
             for run in &mut runs {
                 let ours = run.name == OURS;
-                let folder = self.place.www();
+                let folder = place.www();
                 run.pushes = Some(if ours { Pushes::Branch(self.repository.clone()) } else { Pushes::Folder(folder) });
             }
         }
-        let lanes =
-            rounds(self.plan, load.title, runs, &self.place.dialler, Some(&self.upstream), &self.progress).await?;
+        let lanes = rounds(plan, load.title, runs, &place.dialler, Some(&self.upstream), progress).await?;
         let remembered = lanes.iter().find(|lane| lane.name == REMEMBERED);
         let note = remembered.map_or_else(String::new, |base| format!("{:.1} × remembered", lanes[0].against(base)));
         Ok(Row { scenario: load.name, title: load.title.to_owned(), unit: "µs", lanes, note })
     }
 
     /// Every file from every contender over both protocols is what was put there.
-    async fn same_bytes(&self) -> anyhow::Result<()> {
+    async fn same_bytes(&self, place: &Place) -> anyhow::Result<()> {
         for contender in [&self.ours, &self.woken, &self.nginx, &self.h2o] {
-            let client = Client::new(contender.address, self.place.ca.pem());
+            let client = Client::new(contender.address, place.ca.pem());
             for protocol in BOTH {
-                for (path, bytes) in &self.place.files {
+                for (path, bytes) in &place.files {
                     let (path, status) = if *path == "404.html" { ("nothing", 404) } else { (*path, 200) };
                     for name in [SITE, PROXIED] {
                         if name == PROXIED && status == 404 {

@@ -144,7 +144,8 @@ impl Setup {
         fs::read_to_string(self.path("access")).unwrap_or_default()
     }
 
-    fn spawn(&self) -> Child {
+    /// Starts it, and waits for nothing.
+    pub(crate) fn spawn(&self) -> Child {
         let state = self.state();
         let mut arguments = vec!["run", "--state", state.to_str().expect("the tests' paths are text")];
         if !self.path("host.toml").exists() {
