@@ -51,7 +51,8 @@ impl Default for Options {
             connect: Duration::from_secs(5),
             head: Duration::from_mins(1),
             idle: Duration::from_mins(1),
-            idle_per_origin: 128,
+            // Many requests at once over HTTP/2 end at once: what is not kept is opened again for the next ones.
+            idle_per_origin: 1024,
         }
     }
 }
