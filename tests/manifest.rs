@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    client::{Protocol, ask},
+    client::{BOTH, Protocol, ask},
     guests::{HELLO, component, fixture},
     host::{Host, Setup},
     tables,
@@ -107,6 +107,76 @@ async fn a_reload_is_all_or_nothing() {
         let said = host.reload().await.failed();
         assert!(said.contains(&expected), "{said}");
         assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
+    }
+}
+
+/// Of a reload that fails nothing stays: not what another remote brought, and not the good one of two new components.
+#[tokio::test]
+async fn a_reload_that_fails_leaves_nothing_behind() {
+    let site = |remote: &str| {
+        tables::site("site").replace("site.git", remote).replace("[component", "poll = \"1s\"\n[component")
+    };
+    let setup = Setup::new(&site("a.git"));
+    setup.repository("a").commit("main", &[("index.html", "a")]);
+    setup.repository("b").commit("main", &[("index.html", "b")]);
+    let host = setup.start().await;
+    let page = async || host.client().get("https://localhost/").await.text().to_owned();
+    assert_eq!(page().await, "a");
+    let (good, bad) = (tables::guest("good", "hello", ""), tables::guest("bad", "trap_at_start", ""));
+    host.setup().manifest(&[site("b.git"), bad, good].concat());
+    host.reload().await.failed();
+    for _ in 0..30 {
+        assert_eq!(page().await, "a");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(names(&host).await, ["site"]);
+    let proved = std::fs::read_to_string(host.setup().state().join("proved")).unwrap();
+    assert!(!proved.contains("good"), "{proved}");
+    host.setup().manifest(&site("b.git"));
+    host.reload().await.done();
+    until(SOON, "the other remote", async || (page().await == "b").then_some(())).await;
+}
+
+/// Upstreams that come and go with a reload are there for as long as anybody decides on them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_request_fails_while_tables_change_under_load() {
+    let table = |upstream: &str| {
+        let route = format!("upstream = \"{upstream}\"\n");
+        (tables::guest(upstream, "hello", ""), route)
+    };
+    let (one, one_route) = table("one");
+    let (two, two_route) = table("two");
+    let setup = Setup::new(&[&*one, &*tables::router()].concat());
+    let routes = setup.repository("routes");
+    routes.commit("main", &[("_.toml", &one_route)]);
+    let host = setup.start().await;
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let mut workers = Vec::new();
+    for protocol in BOTH {
+        let (client, stop) = (host.client(), stop.clone());
+        workers.push(tokio::spawn(async move {
+            let mut connection = client.connect("localhost", protocol).await;
+            let mut asked = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                assert_eq!(connection.send(ask("GET", "https://localhost/")).await.brief(), (200, HELLO));
+                asked += 1;
+            }
+            asked
+        }));
+    }
+    for turn in 0..6 {
+        let (table, route) = if turn % 2 == 0 { (&two, &two_route) } else { (&one, &one_route) };
+        // The route waits for its upstream; the old one goes only when nobody names it.
+        routes.commit("main", &[("_.toml", route)]);
+        host.setup().manifest(&[&*one, &*two, &*tables::router()].concat());
+        host.reload().await.done();
+        until(SOON, "the route", async || host.component("router").await["error"].is_null().then_some(())).await;
+        host.setup().manifest(&[&**table, &*tables::router()].concat());
+        host.reload().await.done();
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for worker in workers {
+        assert!(worker.await.expect("no request failed") > 100);
     }
 }
 

@@ -102,6 +102,16 @@ async fn a_bad_push_is_held_back_and_says_why() {
 }
 
 #[tokio::test]
+async fn what_was_pushed_while_no_host_ran_is_served_by_the_next() {
+    let (host, site) = site("one").await;
+    shows(&host.client(), "https://localhost/", "one").await;
+    let stopped = host.terminate().await;
+    site.commit("main", &[("index.html", "two")]);
+    let host = stopped.start().await;
+    shows(&host.client(), "https://localhost/", "two").await;
+}
+
+#[tokio::test]
 async fn a_broken_route_is_told_by_file_and_line() {
     let manifest = [tables::guest("app", "hello", ""), tables::router()].concat();
     let setup = Setup::new(&manifest);

@@ -48,6 +48,22 @@ async fn what_was_accepted_is_finished() {
     assert_eq!(status.code(), Some(0));
 }
 
+/// A connection that was accepted and is still in its handshake is one that a request comes by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handshake_that_was_begun_leads_to_an_answer() {
+    for protocol in BOTH {
+        let host = slow().await;
+        let client = host.client().hesitating(Duration::from_millis(700));
+        let asked = tokio::spawn(async move { client.send_over(protocol, ask("GET", "https://localhost/")).await });
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        host.signal(Signal::TERM);
+        host.logged("stopping").await;
+        assert_eq!(within(SOON, "the answer", asked).await.unwrap().status, 200, "{protocol:?}");
+        let (_, status) = host.ended(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0));
+    }
+}
+
 #[tokio::test]
 async fn idle_connections_are_ended_at_once() {
     let host = slow().await;

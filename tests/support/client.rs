@@ -42,6 +42,7 @@ pub(crate) struct Client {
     patience: Duration,
     versions: Vec<&'static SupportedProtocolVersion>,
     receive_buffer: Option<u32>,
+    hesitation: Duration,
 }
 
 /// One connection.
@@ -102,6 +103,7 @@ impl Client {
             patience: SOON,
             versions: rustls::ALL_VERSIONS.to_vec(),
             receive_buffer: None,
+            hesitation: Duration::ZERO,
         }
     }
 
@@ -120,6 +122,12 @@ impl Client {
     /// Speaks this version of TLS alone.
     pub(crate) fn version(mut self, version: ProtocolVersion) -> Self {
         self.versions.retain(|each| each.version == version);
+        self
+    }
+
+    /// Waits between connecting and the first word.
+    pub(crate) fn hesitating(mut self, hesitation: Duration) -> Self {
+        self.hesitation = hesitation;
         self
     }
 
@@ -188,6 +196,7 @@ impl Client {
             }
             let stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;
+            tokio::time::sleep(self.hesitation).await;
             TlsConnector::from(Arc::new(config)).connect(name, stream).await
         };
         within(SOON, "a TLS handshake", handshake).await

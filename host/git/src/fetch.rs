@@ -4,6 +4,7 @@
 use std::{
     collections::{BTreeSet, HashSet},
     io,
+    sync::atomic::Ordering,
     time::SystemTime,
 };
 
@@ -68,13 +69,30 @@ pub(crate) struct Fetching {
     pub(crate) whole: Whole,
     pub(crate) shallow: BTreeSet<ObjectId>,
     pub(crate) directory: directory::Seen,
+    /// For whom the fetch runs, if it is a follower.
+    pub(crate) follower: Option<u64>,
 }
 
 impl Repository {
+    /// The next follower's number: those before it move the head no more.
+    pub(crate) fn next_follower(&self) -> u64 {
+        self.0.followers.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// The same as [`Self::fetch`], for a follower: once there is a later one, it is `Ended`.
+    pub(crate) fn fetch_as(&self, follower: u64, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
+        self.fetch_for(Some(follower), remote, now)
+    }
+
     /// Brings `remote`'s branch here. `now` is the time, for a directory's revisions. Blocks, also while another fetch into
     /// this repository runs.
     pub fn fetch(&self, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
+        self.fetch_for(None, remote, now)
+    }
+
+    fn fetch_for(&self, follower: Option<u64>, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
         let mut fetching = lock(&self.0.fetching);
+        fetching.follower = follower;
         match &remote.location {
             Location::Local(path) => match Local::find(path)? {
                 Local::Repository(repository) => {
@@ -190,6 +208,7 @@ impl Shared {
             taken.map_err(|source| FetchError::Copy { id, remote: name(), source })?;
         }
         self.move_head(fetching, intake, commit, reached, suspects).map_err(|error| match error {
+            MoveError::Ended => FetchError::Ended,
             MoveError::Intake(source) => FetchError::Copy { id, remote: name(), source },
             MoveError::Unreadable(source) => refused(source),
             MoveError::Ours(error) => error.into(),
@@ -233,6 +252,7 @@ impl Shared {
         let commit = parse_commit(id, commit.into_bytes()).map_err(refused)?;
         let intake = Intake::new(&self.objects, &self.unsettled, 1);
         self.move_head(fetching, intake, &commit, reached, &suspects).map_err(|error| match error {
+            MoveError::Ended => FetchError::Ended,
             MoveError::Intake(source) => DirectoryError::from(source).into(),
             MoveError::Unreadable(source) => refused(source),
             MoveError::Ours(error) => error.into(),
@@ -283,6 +303,9 @@ impl Shared {
         if self.head.borrow().is_some_and(|head| head.id == revision.id) {
             return Ok(Fetched::Unchanged);
         }
+        if fetching.follower.is_some_and(|follower| follower != self.followers.load(Ordering::Acquire)) {
+            return Err(MoveError::Ended);
+        }
         self.refs.write(&head_name(), revision.id, false)?;
         self.unsettled.add([self.refs.path(&head_name())]);
         self.head.send_replace(Some(*revision));
@@ -291,6 +314,7 @@ impl Shared {
 }
 
 enum MoveError {
+    Ended,
     Intake(IntakeError),
     Unreadable(WalkError),
     Ours(io::Error),

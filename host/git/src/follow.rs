@@ -84,7 +84,8 @@ impl Follower {
         let moved = Arc::new(Notify::new());
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
         let location = remote.location.clone();
-        let round = Round { repository, remote, watcher, wake: Arc::default(), watched: None, refused: None };
+        let number = repository.next_follower();
+        let round = Round { repository, number, remote, watcher, wake: Arc::default(), watched: None, refused: None };
         let poll = poll.max(Duration::from_millis(10));
         let jitter = matches!(location, Location::Server(_));
         let following = Following { poll, jitter, report, moved, failures: 0, told: String::new() };
@@ -129,6 +130,7 @@ struct Following {
 /// What a round on a blocking thread needs, and hands back.
 struct Round {
     repository: Repository,
+    number: u64,
     remote: Remote,
     watcher: Watcher,
     wake: Arc<Notify>,
@@ -222,6 +224,7 @@ impl Round {
     fn again(&self) -> Self {
         Self {
             repository: self.repository.clone(),
+            number: self.number,
             remote: self.remote.clone(),
             watcher: self.watcher.clone(),
             wake: self.wake.clone(),
@@ -236,7 +239,7 @@ impl Round {
         let mut watch = None;
         let mut fetched = None;
         if self.watched.is_some() {
-            fetched = Some(self.repository.fetch(&self.remote, SystemTime::now()));
+            fetched = Some(self.fetch());
         }
         let points = self.points();
         let sound = self.watched.as_ref().is_none_or(Watched::is_sound);
@@ -244,13 +247,17 @@ impl Round {
             // Ended first: both may be at the same paths.
             self.watched = None;
             watch = self.begin(points);
-            fetched = match (fetched, self.repository.fetch(&self.remote, SystemTime::now())) {
+            fetched = match (fetched, self.fetch()) {
                 (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged) | Err(_)) => Some(moved),
                 (_, again) => Some(again),
             };
         }
-        let outcome = fetched.unwrap_or_else(|| self.repository.fetch(&self.remote, SystemTime::now()));
+        let outcome = fetched.unwrap_or_else(|| self.fetch());
         (self, outcome, watch)
+    }
+
+    fn fetch(&self) -> Result<Fetched, FetchError> {
+        self.repository.fetch_as(self.number, &self.remote, SystemTime::now())
     }
 
     fn begin(&mut self, points: Vec<Point>) -> Option<Event> {

@@ -5,7 +5,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::SystemTime,
 };
 
@@ -70,6 +70,8 @@ pub(crate) struct Shared {
     /// Held while a fetch runs.
     pub(crate) fetching: Mutex<Fetching>,
     pub(crate) unsettled: Unsettled,
+    /// How many have begun to follow a remote into it: only the last moves the head.
+    pub(crate) followers: AtomicU64,
     /// Objects that were damaged when they were read. The next fetch brings them again.
     pub(crate) suspects: Mutex<HashSet<ObjectId>>,
     /// Revisions of which a snapshot is open, and of how many.
@@ -105,6 +107,7 @@ impl Repository {
             head: watch::Sender::new(head),
             fetching: Mutex::new(fetching),
             unsettled,
+            followers: AtomicU64::new(0),
             suspects: Mutex::default(),
             state,
             open: Mutex::default(),
@@ -140,15 +143,15 @@ impl Repository {
     }
 
     /// Keeps `id` for `holder` (a component's name) in place of what was kept before; nothing, for an empty tree. When it
-    /// returns, neither a kill nor a power cut loses it, nor what happens in the remote. Syncs files: some milliseconds, so
-    /// keep it off the way of requests. Blocks.
+    /// returns, neither a kill loses it nor what happens in the remote; a power cut does not once [`Self::settle`] has
+    /// returned after it. Blocks.
     pub fn keep(&self, holder: &str, id: Option<ObjectId>) -> Result<(), KeepError> {
         let name = serving_name(holder)?;
         let Some(id) = id else { return self.release(holder) };
         self.0.revision(id)?;
-        self.settle()?;
         if self.kept(holder)? != Some(id) {
-            self.0.refs.write(&name, id, true)?;
+            self.0.refs.write(&name, id, false)?;
+            self.0.unsettled.add([self.0.refs.path(&name)]);
         }
         Ok(())
     }

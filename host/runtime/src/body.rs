@@ -3,10 +3,11 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, ready},
+    thread::{self, ThreadId},
 };
 
 use bytes::Bytes;
@@ -22,7 +23,8 @@ use crate::{Blob, Body, TreeError};
 /// that is read passes through us only if the body is ours.
 #[derive(Clone, Default)]
 pub(crate) struct Origin {
-    asking: Arc<AtomicBool>,
+    /// Who asks, by its thread: another thread may read another body of this instance at the same moment.
+    asking: Arc<Mutex<Option<ThreadId>>>,
     host: Arc<AtomicBool>,
 }
 
@@ -37,10 +39,22 @@ impl Origin {
         B: http_body::Body<Data = Bytes, Error = Error>,
     {
         self.host.store(false, Ordering::Relaxed);
-        self.asking.store(true, Ordering::Relaxed);
+        self.set_asking(Some(thread::current().id()));
         let frame = body.poll_frame(cx);
-        self.asking.store(false, Ordering::Relaxed);
+        self.set_asking(None);
         (frame, self.host.load(Ordering::Relaxed))
+    }
+
+    fn set_asking(&self, asking: Option<ThreadId>) {
+        *self.asking.lock().unwrap_or_else(PoisonError::into_inner) = asking;
+    }
+
+    /// Called by a body of ours that is read.
+    fn is_ours(&self) {
+        let asking = *self.asking.lock().unwrap_or_else(PoisonError::into_inner);
+        if asking.is_some_and(|asking| asking == thread::current().id()) {
+            self.host.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -72,9 +86,7 @@ where
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        if self.origin.asking.load(Ordering::Relaxed) {
-            self.origin.host.store(true, Ordering::Relaxed);
-        }
+        self.origin.is_ours();
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let frame = match frame {
             Some(Ok(frame)) => Some(Ok(frame)),

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::Component;
 
-use crate::{Engine, role::Surface};
+use crate::{Engine, role::Surface, turns::Turns};
 
 /// A larger file is no component that anybody wrote.
 pub(crate) const LARGEST: u64 = 64 << 20;
@@ -115,18 +115,21 @@ pub enum LoadError {
 pub struct Compiler {
     child: Option<(PathBuf, Vec<OsString>)>,
     kept: Option<PathBuf>,
+    /// Each compiler may take gigabytes, and all processors.
+    turns: Turns,
 }
 
 impl Compiler {
     /// Compiles in this process and keeps nothing: for authors who trust what they test.
     pub fn in_process() -> Self {
-        Self { child: None, kept: None }
+        Self { child: None, kept: None, turns: Turns::new(1) }
     }
 
     /// Has `program ARGUMENTS` compile: given a component on standard input, it must call [`crate::compile_as_child`], and
     /// exit with 1 and one line on standard error where that fails. Code is kept in the folder `kept`.
     pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: Option<PathBuf>) -> Self {
-        Self { child: Some((program, arguments)), kept }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { child: Some((program, arguments)), kept, turns: Turns::new(cores) }
     }
 
     /// Loads a component; blocks for as long as it takes to compile.
@@ -143,7 +146,10 @@ impl Compiler {
             return Ok(Code { component, bytes, digest, surface });
         }
         let code = match &self.child {
-            Some((program, arguments)) => compile_in_child(program, arguments, &bytes)?,
+            Some((program, arguments)) => {
+                let _turn = self.turns.wait();
+                compile_in_child(program, arguments, &bytes)?
+            }
             None => compile(&bytes).map_err(LoadError::Invalid)?,
         };
         let component = deserialize(engine, &code).map_err(|error| LoadError::Invalid(format!("{error:#}")))?;

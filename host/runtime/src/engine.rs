@@ -14,7 +14,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolConcurrencyLimitError, Po
 use crate::{
     Failure,
     failure::trap,
-    limits::{CORE_INSTANCES, MAX_MEMORY, WASM_STACK},
+    limits::{CORE_INSTANCES, MAX_MEMORY, MEMORIES, WASM_STACK},
     pool::Pool,
 };
 
@@ -146,11 +146,11 @@ fn pool() -> PoolingAllocationConfig {
     pool.total_component_instances(instances)
         // The adapters of a guest with a standard library make it three core instances.
         .total_core_instances(instances * 4)
-        .total_memories(instances)
+        .total_memories(instances * 2)
         .total_tables(instances * 4)
         .total_stacks(instances * 2)
         .max_core_instances_per_component(CORE_INSTANCES)
-        .max_memories_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MAX_MEMORY)
         .table_elements(100_000)

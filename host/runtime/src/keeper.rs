@@ -52,6 +52,8 @@ pub(crate) struct Keeper {
     overtaken: usize,
     /// To be served if today's table makes the whole fail.
     proved: Option<Inputs>,
+    /// Until a first generation was prepared.
+    held: bool,
 }
 
 /// A change that does not serve yet.
@@ -82,6 +84,7 @@ impl Keeper {
             failures: 0,
             overtaken: 0,
             proved: start.proved,
+            held: start.held,
         };
         if start.unchanged {
             keeper.resume(&start.current);
@@ -91,7 +94,7 @@ impl Keeper {
 
     pub(crate) async fn run(mut self) {
         self.settle().await;
-        if !self.serves() {
+        if !self.serves() && !self.held {
             // Under today's table, the bytes and revisions that a former run proved.
             let current = self.base.clone();
             self.resume(&current);
@@ -174,6 +177,9 @@ impl Keeper {
 
     /// Proves what waits until nothing is left that passes.
     async fn settle(&mut self) {
+        if self.held && !self.serves() {
+            return;
+        }
         self.retry = None;
         'candidates: loop {
             let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();

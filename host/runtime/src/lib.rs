@@ -32,6 +32,7 @@ mod slot;
 mod streamed;
 mod table;
 mod tree;
+mod turns;
 mod upload;
 
 pub use answer::{Answer, Body, BodyError, Effects, Failure};

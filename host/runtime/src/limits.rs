@@ -8,8 +8,10 @@ use wasmtime::ResourceLimiter;
 pub(crate) const MAX_MEMORY: usize = 4 << 30;
 /// Elements of all tables of one instance: function tables of large programs have some ten thousand.
 const TABLE_ELEMENTS: usize = 100_000;
-/// Core instances, memories and tables of one component: adapters add a few to the program's own.
+/// Core instances and tables of one component: adapters add a few to the program's own.
 pub(crate) const CORE_INSTANCES: u32 = 32;
+/// Memories of one component: each takes addresses of the pool, whatever it is used for.
+pub(crate) const MEMORIES: u32 = 4;
 /// Host-side resources of one instance. A request in flight needs a dozen; a set of fields may weigh `FIELDS`, so this
 /// is what bounds the host's own memory beside a guest.
 pub(crate) const RESOURCES: usize = 512;
@@ -110,6 +112,6 @@ impl ResourceLimiter for Account {
     }
 
     fn memories(&self) -> usize {
-        CORE_INSTANCES as usize
+        MEMORIES as usize
     }
 }

@@ -116,7 +116,7 @@ impl Runtime {
     /// A generation that was proved before, or whose proof is not wanted: only what can't be left out is done.
     pub fn assemble(&self, component: &Arc<str>, inputs: Inputs) -> Result<Generation, Disproof> {
         let pre = self.link(component, &inputs)?;
-        let given = self.given(component, &inputs);
+        let given = Arc::new(self.given(component, &inputs));
         let reset = CancellationToken::new();
         let engine = self.engine.clone();
         let linked = |error: wasmtime::Error| Disproof::of(format!("{error:#}"), false);
@@ -168,9 +168,8 @@ impl Runtime {
         let _running = self.engine.running();
         // What goes out or writes is refused while it looks at its inputs.
         let mut given = self.given(component, inputs);
-        if let Some(given) = Arc::get_mut(&mut given) {
-            given.outbound = Arc::new(Nowhere);
-        }
+        given.outbound = Arc::new(Nowhere);
+        let given = Arc::new(given);
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, given.clone(), clock(inputs));
             let instance = pre.instantiate_async(&mut store).await?;
@@ -220,9 +219,9 @@ impl Runtime {
         self.linker.instantiate_pre(&inputs.code.component).map_err(unlinked)
     }
 
-    fn given(&self, component: &Arc<str>, inputs: &Inputs) -> Arc<Given> {
+    fn given(&self, component: &Arc<str>, inputs: &Inputs) -> Given {
         let router = inputs.code.surface().role == Some(Role::Router);
-        Arc::new(Given {
+        Given {
             component: component.clone(),
             limits: inputs.table.limits.clone(),
             env: inputs.table.env.clone(),
@@ -233,7 +232,7 @@ impl Runtime {
             drawn: if router { Drawn::constant() } else { Drawn::at((self.wall_clock)()) },
             wall_clock: self.wall_clock.clone(),
             allowance: Arc::new(Allowance::new(Instant::now())),
-        })
+        }
     }
 }
 

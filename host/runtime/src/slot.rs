@@ -103,6 +103,8 @@ pub struct Start {
     pub unchanged: bool,
     /// What stands on disk and in Git today.
     pub current: Draft,
+    /// Proves nothing by itself: it waits for a [`Slot::prepare`].
+    pub held: bool,
 }
 
 /// One component of the manifest, whatever generation of it serves.

@@ -87,7 +87,7 @@ pub(super) fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) 
 
 /// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.
 pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name: &str, current: Draft) -> Start {
-    let none = |current| Start { proved: None, unchanged: false, current };
+    let none = |current| Start { proved: None, unchanged: false, current, held: false };
     let Some(entry) = proved.entry(name) else { return none(current) };
     let code = match &current.code {
         Some(code) if code.digest().to_string() == entry.digest => Some(code.clone()),
@@ -121,5 +121,6 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         Some(atoll_runtime::Role::Router) => current.upstreams.clone(),
         _ => Arc::default(),
     };
-    Start { proved: Some(Inputs { code, table: current.table.clone(), branches, upstreams }), unchanged, current }
+    let proved = Inputs { code, table: current.table.clone(), branches, upstreams };
+    Start { proved: Some(proved), unchanged, current, held: false }
 }

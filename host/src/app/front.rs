@@ -16,7 +16,10 @@ use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, SystemR
 use atoll_runtime::{Decision, Head, Journal, Level, Role};
 use futures_util::future::BoxFuture;
 use tokio::{sync::Semaphore, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
 
 use super::{
     certificates,
@@ -31,6 +34,8 @@ use crate::{
 const CONNECTIONS: usize = 20_000;
 /// From the connection to the end of its TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a handshake that was begun may take to end, after a signal to stop.
+const HELLO: Duration = Duration::from_secs(2);
 /// How long an upstream may pause within a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -46,7 +51,11 @@ pub(super) struct Front {
     tls: Tls,
     roots: SystemRoots,
     permits: Arc<Semaphore>,
+    /// Connections that have no TLS session yet.
+    handshakes: TaskTracker,
     listening: Mutex<Vec<Listening>>,
+    /// What is forwarded to, by name.
+    installed: Mutex<Vec<(Arc<str>, Upstream)>>,
     log: Arc<Log>,
 }
 
@@ -68,7 +77,11 @@ pub(super) struct Prepared {
 
 impl Front {
     /// Binds the listeners of a manifest and begins to serve.
-    pub(super) async fn open(host: &Arc<Host>, manifest: &Manifest) -> anyhow::Result<Arc<Self>> {
+    pub(super) async fn open(
+        host: &Arc<Host>,
+        manifest: &Manifest,
+        mut inherited: Inherited,
+    ) -> anyhow::Result<Arc<Self>> {
         let log = host.log.clone();
         let challenges = Arc::new(Challenges::default());
         let capabilities = Capabilities {
@@ -95,19 +108,19 @@ impl Front {
             tls: Tls::system(&roots, atoll_net::HTTP),
             roots,
             permits: Arc::new(Semaphore::new(CONNECTIONS)),
+            handshakes: TaskTracker::new(),
             listening: Mutex::default(),
+            installed: Mutex::default(),
             log,
         });
-        let (pid, count) = (std::env::var("LISTEN_PID").ok(), std::env::var("LISTEN_FDS").ok());
-        let mut inherited = Inherited::take(pid.as_deref(), count.as_deref(), std::process::id())?;
-        let prepared = front.bind(manifest, &mut inherited)?;
+        let prepared = tokio::task::block_in_place(|| front.bind(manifest, &mut inherited))?;
         for left in inherited.left() {
             host.say(
                 Level::Warning,
                 format!("a socket for {left} was handed over, and no listener of the manifest is there"),
             );
         }
-        front.switch(host, prepared, manifest);
+        front.switch(&host.components.load(), prepared, manifest);
         Ok(front)
     }
 
@@ -140,8 +153,8 @@ impl Front {
     }
 
     /// Serves by what was prepared.
-    pub(super) fn switch(self: &Arc<Self>, host: &Host, prepared: Prepared, manifest: &Manifest) {
-        let Prepared { sockets, certificates, mut upstreams } = prepared;
+    pub(super) fn switch(self: &Arc<Self>, components: &Components, prepared: Prepared, manifest: &Manifest) {
+        let Prepared { sockets, certificates, upstreams } = prepared;
         self.certificates.replace(&certificates);
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
@@ -155,8 +168,28 @@ impl Front {
             let started = self.listen(asked, secure, listener);
             self.listening().push(started);
         }
+        self.install(components, upstreams, manifest);
+    }
+
+    /// Beside what is forwarded to now, serves by what was prepared too: while one table is left for another, routers may
+    /// name what stands in either.
+    pub(super) fn widen(&self, prepared: &Prepared, components: &Components, current: &Manifest) {
+        if !components.values().any(|running| running.role == Some(Role::Router)) {
+            return;
+        }
+        let mut upstreams = prepared.upstreams.clone();
+        let named = |name: &Arc<str>| components.keys().any(|known| **known == **name);
+        for (name, upstream) in &*self.installed() {
+            if !named(name) && !upstreams.iter().any(|(known, _)| known == name) {
+                upstreams.push((name.clone(), upstream.clone()));
+            }
+        }
+        self.install(components, upstreams, current);
+    }
+
+    fn install(&self, components: &Components, mut upstreams: Vec<(Arc<str>, Upstream)>, manifest: &Manifest) {
         let mut router = None;
-        for (name, running) in host.components.load().iter() {
+        for (name, running) in components {
             let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
                 Some(Role::Router) => router = Some(slot),
@@ -164,6 +197,7 @@ impl Front {
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
             }
         }
+        self.installed().clone_from(&upstreams);
         let https_port =
             self.listening().iter().find(|listening| listening.secure).map_or(443, |listening| listening.bound.port());
         let roster = Roster {
@@ -184,6 +218,10 @@ impl Front {
             },
         };
         self.gateway.install(roster, manifest.answers);
+    }
+
+    fn installed(&self) -> MutexGuard<'_, Vec<(Arc<str>, Upstream)>> {
+        self.installed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn upstreams(&self, manifest: &Manifest) -> anyhow::Result<Vec<(Arc<str>, Upstream)>> {
@@ -229,10 +267,10 @@ impl Front {
             }))
         });
         let (gateway, log) = (self.gateway.clone(), self.log.clone());
-        let permits = self.permits.clone();
+        let (permits, handshakes) = (self.permits.clone(), self.handshakes.clone());
         let serve = move |accepted: Accepted| {
             let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
-            tokio::spawn(connection(gateway, acceptor, accepted));
+            tokio::spawn(connection(gateway, acceptor, handshakes.token(), accepted));
         };
         let fault = move |error: &std::io::Error, pause: Duration| {
             let words = format!("{bound}: no connection could be accepted, trying again in {pause:?}: {error}");
@@ -251,7 +289,9 @@ impl Front {
         for listening in listening {
             let _ = listening.task.await;
         }
-        let cut = self.gateway.drain(grace).await;
+        self.handshakes.close();
+        let (cut, _) = tokio::join!(self.gateway.drain(grace), tokio::time::timeout(HELLO, self.handshakes.wait()));
+        let cut = cut + self.gateway.drain(grace).await;
         if cut > 0 {
             let words = format!("{cut} connections had not ended within {grace:?}, and were cut");
             (&*self.log as &dyn Journal).host(Level::Warning, words);
@@ -285,11 +325,20 @@ impl Front {
 }
 
 /// One connection, from its first byte to its last.
-async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, accepted: Accepted) {
+async fn connection(
+    gateway: Arc<Gateway>,
+    acceptor: Option<Arc<Acceptor>>,
+    handshake: TaskTrackerToken,
+    accepted: Accepted,
+) {
     let Accepted { socket, client, local, permit } = accepted;
     let peer = |protocol, certificate| Peer { address: client, port: local.port(), protocol, certificate };
     match acceptor {
-        None => gateway.serve(socket, peer(http::Protocol::Http1, None)).await,
+        None => {
+            let serving = gateway.serve(socket, peer(http::Protocol::Http1, None));
+            drop(handshake);
+            serving.await;
+        }
         Some(acceptor) => {
             // What came to nothing was told to the client as far as it can be: it is no line of ours.
             let Ok(secured) = acceptor.accept(socket, local.ip(), SystemTime::now()).await else { return };
@@ -299,7 +348,9 @@ async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, acce
             };
             let Secured { stream, certificate, server_name, .. } = secured;
             let shown = Arc::new(Shown { certificate, server_name });
-            gateway.serve(stream, peer(protocol, Some(shown))).await;
+            let serving = gateway.serve(stream, peer(protocol, Some(shown)));
+            drop(handshake);
+            serving.await;
         }
     }
     drop(permit);

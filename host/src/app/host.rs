@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use atoll_git::{Store, Watcher};
-use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Upstream};
+use atoll_git::{Location, Store, Watcher};
+use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, block_in_place};
 
 use super::{
     agents,
@@ -30,6 +30,9 @@ const TREES: usize = 64 << 20;
 /// How long a start waits for the first proofs.
 const SETTLE: Duration = Duration::from_secs(10);
 
+/// What was proved so long ago is synced to the disk: a sync holds up whoever writes, so pushes share one.
+const UNSETTLED: Duration = Duration::from_millis(500);
+
 /// A component of the manifest, and what is known of it.
 pub(super) struct Running {
     pub said: manifest::Component,
@@ -38,14 +41,20 @@ pub(super) struct Running {
     file: Option<Digest>,
     /// None where its file is no component, and nothing of it was proved.
     pub role: Option<Role>,
-    agent: AbortHandle,
+    waking: Arc<Waking>,
 }
 
-impl Drop for Running {
+/// Wakes the slot while it is an agent's, until the component is gone.
+struct Waking(AbortHandle);
+
+impl Drop for Waking {
     fn drop(&mut self) {
-        self.agent.abort();
+        self.0.abort();
     }
 }
+
+/// A binding whose remote is another one now, and where that is.
+pub(super) type Elsewhere = (manifest::Binding, Location);
 
 pub(super) type Components = BTreeMap<Name, Arc<Running>>;
 
@@ -91,7 +100,7 @@ impl Host {
             components: Arc::default(),
             manifest: tokio::sync::Mutex::new(manifest.clone()),
         };
-        let bindings = host.follow(&manifest, &Bindings::new())?;
+        let (bindings, _) = block_in_place(|| host.follow(&manifest, &Bindings::new()))?;
         future::join_all(bindings.values().map(|binding| binding.first())).await;
         host.bindings.store(Arc::new(bindings));
         let codes = host.load(manifest.components.values()).await;
@@ -99,28 +108,68 @@ impl Host {
         // Whether they pass or not: a client that comes first shall find what there is.
         let settled = future::join_all(components.values().map(|running| running.slot.change(Vec::new())));
         let _ = tokio::time::timeout(SETTLE, settled).await;
-        host.components.store(Arc::new(components));
+        host.adopt(components).await;
+        tokio::spawn(settling(host.ledger.clone(), host.log.clone()));
         Ok(Arc::new(host))
     }
 
-    /// The bindings of a manifest; those that say the same as before go on.
-    pub(super) fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<Bindings> {
-        let components = self.components.clone();
-        let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
-        let mut bindings = Bindings::new();
+    /// From now on these are the components. What moved while they were proved, and nobody could tell them, they are told.
+    pub(super) async fn adopt(&self, components: Components) {
+        self.components.store(Arc::new(components));
+        let (components, bindings) = (self.components.load_full(), self.bindings.load_full());
+        block_in_place(|| self.ledger.retain(|name| components.keys().any(|known| **known == *name)));
+        for running in components.values() {
+            for (known, grant) in &running.said.git {
+                let Some(binding) = bindings.get(&grant.from) else { continue };
+                // What moves meanwhile may be told before what was read here: the newest has the last word.
+                while let Ok(branch) = block_in_place(|| binding.branch()) {
+                    let told = branch.revision().to_owned();
+                    running.slot.notify(vec![Change::Branch(known.to_string(), branch)]).await;
+                    if binding.revision().unwrap_or_default() == told {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The bindings of a manifest. Those that were there are followed as before, for now; the ones whose remote is another
+    /// one are named beside. Blocks.
+    pub(super) fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<(Bindings, Vec<Elsewhere>)> {
+        let (mut bindings, mut elsewhere) = (Bindings::new(), Vec::new());
         for (name, said) in &manifest.bindings {
-            let same = before.get(name).filter(|binding| same_remote(binding.said(), said));
-            let binding = if let Some(binding) = same {
+            let known = before.get(name);
+            if let Some(binding) = known.filter(|binding| same_remote(binding.said(), said)) {
+                bindings.insert(name.clone(), binding.clone());
+                continue;
+            }
+            let location = remotes::location(said, &self.loader.client, &self.loader.tls);
+            let location = location.with_context(|| format!("[git.{name}]"))?;
+            let binding = if let Some(binding) = known {
+                elsewhere.push((said.clone(), location));
                 binding.clone()
             } else {
-                let location = remotes::location(said, &self.loader.client, &self.loader.tls);
-                let location = location.with_context(|| format!("[git.{name}]"))?;
-                let (store, watcher) = (&self.store, &self.watcher);
-                Arc::new(Binding::follow(store, watcher, location, said, &self.log, moved.clone())?)
+                Arc::new(self.binding(said, location)?)
             };
             bindings.insert(name.clone(), binding);
         }
-        Ok(bindings)
+        Ok((bindings, elsewhere))
+    }
+
+    /// Follows remotes that are other ones now. What they bring is a push like any other.
+    pub(super) fn follow_elsewhere(&self, elsewhere: Vec<Elsewhere>) -> anyhow::Result<()> {
+        let mut bindings = (**self.bindings.load()).clone();
+        for (said, location) in elsewhere {
+            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location)?));
+        }
+        self.bindings.store(Arc::new(bindings));
+        Ok(())
+    }
+
+    fn binding(&self, said: &manifest::Binding, location: Location) -> anyhow::Result<Binding> {
+        let components = self.components.clone();
+        let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
+        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved)
     }
 
     /// Reads and compiles the files of components, all at once.
@@ -157,19 +206,20 @@ impl Host {
         let mut components = Components::new();
         for said in manifest.components.values() {
             let code = loaded.get(&said.name).cloned();
-            let running = self.put(said, code, upstreams.clone(), &self.bindings.load()).await?;
+            let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await?;
             components.insert(said.name.clone(), Arc::new(running));
         }
         Ok(components)
     }
 
-    /// One component into a new slot.
+    /// One component into a new slot; `held`, until it is prepared with others.
     pub(super) async fn put(
         &self,
         said: &manifest::Component,
         code: Option<Arc<Code>>,
         upstreams: Arc<[Upstream]>,
         bindings: &Arc<Bindings>,
+        held: bool,
     ) -> anyhow::Result<Running> {
         let table = self.loader.table(said).with_context(|| format!("[component.{}]", said.name))?;
         let branches = components::branches(&table, bindings)?;
@@ -185,12 +235,17 @@ impl Host {
         let (loader, ledger, bindings) = (self.loader.clone(), self.ledger.clone(), bindings.clone());
         let begins = name.clone();
         let start = tokio::task::spawn_blocking(move || components::start(&loader, &ledger, &bindings, &begins, draft));
-        let start = start.await?;
+        let mut start = start.await?;
+        if held {
+            start.current.code = None;
+            start = Start { proved: None, unchanged: false, current: start.current, held };
+        }
         let role =
             start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
         let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
-        let agent = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
-        Ok(Running { said: said.clone(), slot, file: code.map(|code| code.digest()), role, agent })
+        let waking = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
+        let (file, waking) = (code.map(|code| code.digest()), Arc::new(Waking(waking)));
+        Ok(Running { said: said.clone(), slot, file, role, waking })
     }
 
     /// What routers of a manifest may name.
@@ -249,8 +304,7 @@ impl Host {
 impl Running {
     /// Another file for the same slot.
     pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
-        let agent = tokio::spawn(agents::wake(self.slot.clone(), std::time::SystemTime::now)).abort_handle();
-        Self { said, slot: self.slot.clone(), file, role, agent }
+        Self { said, slot: self.slot.clone(), file, role, waking: self.waking.clone() }
     }
 
     pub(super) fn file(&self) -> Option<Digest> {
@@ -260,6 +314,22 @@ impl Running {
     /// Whether what serves is not what a restart would serve.
     pub(super) fn swapped(&self) -> bool {
         self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file)
+    }
+}
+
+/// Makes what was proved survive a power cut: a while after it serves, and together with what came after it.
+async fn settling(ledger: Arc<Proved>, log: Arc<Log>) {
+    loop {
+        ledger.changed().await;
+        tokio::time::sleep(UNSETTLED).await;
+        let settled = tokio::task::spawn_blocking({
+            let ledger = ledger.clone();
+            move || ledger.settle()
+        });
+        if let Ok(Err(error)) = settled.await {
+            let log: &dyn Journal = &*log;
+            log.host(Level::Warning, format!("what was proved can't be synced to the disk: {error}"));
+        }
     }
 }
 

@@ -1,17 +1,19 @@
-//! What was proved, written down before it serves: a restart begins with it. `proved` has an entry a component, the bytes
+//! What was proved, written down before it serves, so that a kill loses none of it; synced to the disk a while after, since
+//! a sync may take seconds. A restart begins with it. `proved` has an entry a component, the bytes
 //! are kept by digest, each revision by a ref in the binding's repository.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use atoll_git::ObjectId;
 use atoll_runtime::{Digest, Generation, Ledger};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use super::{bindings::Bindings, state};
 
@@ -30,7 +32,10 @@ pub(super) struct Proved {
     file: PathBuf,
     components: PathBuf,
     entries: Mutex<BTreeMap<String, Entry>>,
+    /// Digests of components whose bytes are known to be here whole.
+    whole: Mutex<HashSet<String>>,
     bindings: Arc<ArcSwap<Bindings>>,
+    changed: Notify,
 }
 
 impl Proved {
@@ -38,7 +43,8 @@ impl Proved {
     pub(super) fn open(file: PathBuf, components: PathBuf, bindings: Arc<ArcSwap<Bindings>>) -> io::Result<Self> {
         fs::create_dir_all(&components)?;
         let entries = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
-        let proved = Self { file, components, entries: Mutex::new(entries), bindings };
+        let (entries, whole, changed) = (Mutex::new(entries), Mutex::default(), Notify::new());
+        let proved = Self { file, components, entries, whole, bindings, changed };
         proved.prune(&proved.entries());
         Ok(proved)
     }
@@ -54,7 +60,7 @@ impl Proved {
         (Digest::of(&bytes) == digest).then_some(bytes)
     }
 
-    fn entries(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Entry>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -90,17 +96,72 @@ impl Proved {
             revisions.insert(grant.binding.clone(), revision.clone());
         }
         let digest = generation.digest().to_string();
-        let path = self.path(&digest);
         // One at a time: two components may be the same bytes.
         let mut entries = self.entries();
-        if !path.exists() {
-            state::replace(&path, inputs.code.bytes()).map_err(|error| error.to_string())?;
+        if !self.whole().contains(&digest) {
+            if self.bytes(&digest).is_none() {
+                state::replace(&self.path(&digest), inputs.code.bytes(), true).map_err(|error| error.to_string())?;
+            }
+            self.whole().insert(digest.clone());
         }
         let entry = Entry { digest, table: inputs.table.hash.to_string(), revisions };
-        entries.insert(component.to_owned(), entry);
-        write(&self.file, &entries).map_err(|error| error.to_string())?;
-        self.prune(&entries);
+        let before = entries.insert(component.to_owned(), entry.clone()).unwrap_or_default();
+        self.write(&entries).map_err(|error| error.to_string())?;
+        if before.digest != entry.digest {
+            self.prune(&entries);
+        }
+        if before.revisions.keys().ne(entry.revisions.keys()) {
+            self.release(component, |binding| entry.revisions.contains_key(binding));
+        }
         Ok(())
+    }
+
+    /// Forgets components that are no more.
+    pub(super) fn retain(&self, is: impl Fn(&str) -> bool) {
+        let mut entries = self.entries();
+        let gone: Vec<String> = entries.keys().filter(|name| !is(name)).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        for component in &gone {
+            entries.remove(component);
+            self.release(component, |_| false);
+        }
+        // What could not be forgotten now is forgotten at the next start.
+        let _ = self.write(&entries);
+        self.prune(&entries);
+    }
+
+    /// Ends what is kept for a component where it reads no more.
+    fn release(&self, component: &str, reads: impl Fn(&str) -> bool) {
+        for (_, binding) in self.bindings.load().iter().filter(|(name, _)| !reads(name)) {
+            // Where it can't be, it keeps a little too much.
+            let _ = binding.repository().release(component);
+        }
+    }
+
+    /// Returns when something was written that a power cut might lose.
+    pub(super) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Makes all that was written survive a power cut. Blocks.
+    pub(super) fn settle(&self) -> io::Result<()> {
+        for binding in self.bindings.load().values() {
+            binding.repository().settle()?;
+        }
+        fs::File::open(&self.file)?.sync_all()?;
+        fs::File::open(self.file.parent().unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn write(&self, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
+        state::replace(&self.file, &serde_json::to_vec_pretty(entries)?, false)?;
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    fn whole(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -108,8 +169,4 @@ impl Ledger for Proved {
     fn proved(&self, component: &str, generation: &Generation) -> Result<(), String> {
         self.keep(component, generation)
     }
-}
-
-fn write(file: &Path, entries: &BTreeMap<String, Entry>) -> io::Result<()> {
-    state::replace(file, &serde_json::to_vec_pretty(entries)?)
 }

@@ -18,12 +18,13 @@ mod watch;
 
 use std::{
     io::stderr,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
-use atoll_net::{Client, Dialler, HTTP, SystemRoots, Tls};
+use atoll_net::{Client, Dialler, HTTP, Inherited, SystemRoots, Tls};
 use atoll_runtime::{Journal, Level};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -62,6 +63,9 @@ pub fn run(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> 
 async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
     // First, so that a signal that comes early is not the end of us.
     let mut signals = Signals::new()?;
+    // Before a child of ours could have them.
+    let (pid, count) = (std::env::var("LISTEN_PID").ok(), std::env::var("LISTEN_FDS").ok());
+    let inherited = Inherited::take(pid.as_deref(), count.as_deref(), std::process::id())?;
     let state = State::open(&options.state)?;
     let log = Arc::new(Log::printing(Box::new(Timestamp::now), stderr(), cli::colours(&stderr()))?);
     let Loaded { manifest, warnings } = loaded;
@@ -72,8 +76,20 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     let control = server::listen(state.directory())?;
 
     let progress = Progress::show("compiling and proving components");
-    let host = Host::start(options, log.clone(), state, manifest.clone()).await?;
-    let front = Front::open(&host, &manifest).await?;
+    let starting = async {
+        let host = Host::start(options, log.clone(), state, manifest.clone()).await?;
+        let front = Front::open(&host, &manifest, inherited).await?;
+        anyhow::Ok((host, front))
+    };
+    let (host, front) = tokio::select! {
+        started = starting => started?,
+        () = signals.stop() => {
+            drop(progress);
+            (&*log as &dyn Journal).host(Level::Info, "stopped before it served");
+            log.flush(Duration::from_secs(1));
+            return Ok(());
+        }
+    };
     drop(progress);
     announce(&host, &front);
 
@@ -93,23 +109,42 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
         tokio::spawn(watch::components(host.clone(), stop.clone()));
     }
 
-    while let Told::Reload = signals.next().await {
-        if let Err(refusal) = running.reload().await {
-            let problems = refusal.problems.iter().map(ToString::to_string);
-            let lines: Vec<String> = std::iter::once(format!("reload: {}", refusal.message)).chain(problems).collect();
-            host.say(Level::Error, lines.join("\n"));
-        }
-    }
+    until_stopped(&mut signals, &running).await;
     host.say(Level::Info, "stopping: what was accepted is finished");
     tokio::select! {
         () = front.drain(GRACE) => {}
         // Asked twice, it is meant.
-        () = async { while !matches!(signals.next().await, Told::Stop) {} } => {}
+        () = signals.stop() => {}
     }
     stop.cancel();
     let _ = serving.await;
     log.flush(Duration::from_secs(1));
     Ok(())
+}
+
+/// Reloads whenever it is told to; one reload is enough for all that came during another.
+async fn until_stopped(signals: &mut Signals, app: &App) {
+    while let Told::Reload = signals.next().await {
+        let mut again = true;
+        while std::mem::take(&mut again) {
+            let mut reload = pin!(app.reload());
+            let reloaded = loop {
+                tokio::select! {
+                    reloaded = &mut reload => break reloaded,
+                    told = signals.next() => match told {
+                        Told::Reload => again = true,
+                        Told::Stop => return,
+                    }
+                }
+            };
+            if let Err(refusal) = reloaded {
+                let problems = refusal.problems.iter().map(ToString::to_string);
+                let lines: Vec<String> =
+                    std::iter::once(format!("reload: {}", refusal.message)).chain(problems).collect();
+                app.host.say(Level::Error, lines.join("\n"));
+            }
+        }
+    }
 }
 
 /// Makes the repositories of ours that people push to, where they are missing.
@@ -207,6 +242,10 @@ impl Signals {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
         })
+    }
+
+    async fn stop(&mut self) {
+        while !matches!(self.next().await, Told::Stop) {}
     }
 
     async fn next(&mut self) -> Told {

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Context as _;
 use atoll_runtime::{Change, Prepared, Role};
 use futures_util::future;
+use tokio::task::block_in_place;
 
 use super::{
     components,
@@ -25,7 +26,7 @@ pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<S
     for warning in &loaded.warnings {
         host.say(atoll_runtime::Level::Warning, warning.to_string());
     }
-    let changed = switch(host, front, &loaded.manifest).await.map_err(|error| match error.downcast() {
+    let changed = switch(host, front, &current, &loaded.manifest).await.map_err(|error| match error.downcast() {
         Ok(problems) => mistakes(problems),
         Err(error) => Refusal::new(format!("{error:#}")),
     })?;
@@ -34,15 +35,21 @@ pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<S
     Ok(changed)
 }
 
-async fn switch(host: &Arc<Host>, front: &Arc<Front>, manifest: &Manifest) -> anyhow::Result<Vec<String>> {
-    let bindings = Arc::new(host.follow(manifest, &host.bindings.load())?);
+async fn switch(
+    host: &Arc<Host>,
+    front: &Arc<Front>,
+    current: &Manifest,
+    manifest: &Manifest,
+) -> anyhow::Result<Vec<String>> {
+    let (bindings, elsewhere) = block_in_place(|| host.follow(manifest, &host.bindings.load()))?;
+    let bindings = Arc::new(bindings);
     future::join_all(bindings.values().map(|binding| binding.first())).await;
     let mut codes = BTreeMap::new();
     for (name, code) in host.load(manifest.components.values()).await {
         codes.insert(name, code?);
     }
     let upstreams = host.upstreams(manifest, &codes);
-    let fronted = front.prepare(manifest)?;
+    let fronted = block_in_place(|| front.prepare(manifest))?;
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());
@@ -54,14 +61,19 @@ async fn switch(host: &Arc<Host>, front: &Arc<Front>, manifest: &Manifest) -> an
             return Err(error);
         }
     };
-    future::join_all(prepared.into_iter().map(Prepared::switch)).await;
+    // What a new router may name is there before it decides, and what the old one named until it decides no more.
+    front.widen(&fronted, &components, current);
+    let (routers, others): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|(role, _)| *role == Some(Role::Router));
+    future::join_all(others.into_iter().map(|(_, prepared)| prepared.switch())).await;
+    future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;
     changed.sort();
-    host.components.store(Arc::new(components));
-    front.switch(host, fronted, manifest);
+    front.switch(&components, fronted, manifest);
+    host.adopt(components).await;
+    host.follow_elsewhere(elsewhere)?;
     Ok(changed)
 }
 
-type Proved = (Components, Vec<Prepared>, Vec<String>);
+type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);
 
 async fn prove(
     host: &Arc<Host>,
@@ -78,8 +90,9 @@ async fn prove(
         let (digest, role) = (code.digest(), code.surface().role);
         let wrong = |error: anyhow::Error| anyhow::Error::new(Problems(vec![problem(said, &error)]));
         let Some(old) = running.get(name) else {
-            let new = host.put(said, Some(code), upstreams.clone(), bindings).await.map_err(wrong)?;
-            new.slot.change(Vec::new()).await.map_err(|disproof| wrong(disproof.into()))?;
+            let new = host.put(said, Some(code.clone()), upstreams.clone(), bindings, true).await.map_err(wrong)?;
+            let first = new.slot.prepare(vec![Change::Code(code)]).await.map_err(|disproof| wrong(disproof.into()))?;
+            prepared.push((role, first));
             components.insert(name.clone(), Arc::new(new));
             changed.push(name.to_string());
             continue;
@@ -101,7 +114,8 @@ async fn prove(
             }
         }
         if !changes.is_empty() {
-            prepared.push(old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?);
+            let next = old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?;
+            prepared.push((role, next));
             changed.push(name.to_string());
         }
         let again: Running = old.again(said.clone(), Some(digest), role);

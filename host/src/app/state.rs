@@ -80,16 +80,18 @@ impl State {
     }
 }
 
-/// Puts `contents` in place of what is at `path`, whole or not at all, and so that a power cut does not lose it.
-pub(super) fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
+/// Puts `contents` in place of what is at `path`, whole or not at all. Survives a kill, and with `durable` a power cut.
+pub(super) fn replace(path: &Path, contents: &[u8], durable: bool) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = folder.join(format!(".{name}.new"));
     let mut file = File::create(&unfinished)?;
     file.write_all(contents)?;
-    file.sync_all()?;
+    if durable {
+        file.sync_all()?;
+    }
     fs::rename(&unfinished, path)?;
-    File::open(folder)?.sync_all()
+    if durable { File::open(folder)?.sync_all() } else { Ok(()) }
 }
 
 #[cfg(test)]

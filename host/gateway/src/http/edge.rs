@@ -7,7 +7,7 @@ use atoll_runtime::{Decision, Failure, under};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
 };
 use hyper::body::Incoming;
 
@@ -18,6 +18,7 @@ use crate::{
         ending::Ending,
         forward, forwarded,
         gateway::Gateway,
+        hop,
         inbound::{Inbound, Line, is_asterisk},
         payload::Payload,
         peer::{Peer, Scheme},
@@ -79,6 +80,10 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
         Err(fault) => return failed(visit, &fault, &request),
     }
 
+    // Before anything is decided or remembered by what a client could take out again.
+    if request.headers().contains_key(CONNECTION) {
+        hop::strip(request.headers_mut());
+    }
     let Some(router) = &table.router else {
         return carry(house, &table, table.fallback.clone(), inbound, request, visit);
     };

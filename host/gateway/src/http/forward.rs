@@ -108,8 +108,9 @@ fn received(response: Response<Incoming>, method: &Method, named: &Named) -> Res
 /// Path and query as they go out: in the one form, or as they were sent.
 fn target(sent: &Uri, inbound: &Inbound, forwarding: &Forwarding, raw: bool) -> Result<Uri, Fault> {
     let path = if raw {
-        // What is taken off has to be there in so many letters.
-        if forwarding.strip.as_ref().is_some_and(|prefix| !under(sent.path(), prefix)) {
+        // What is taken off has to be there in so many letters, and what is put on to stay where it is.
+        let moves = forwarding.strip.is_some() || forwarding.add.is_some();
+        if forwarding.strip.as_ref().is_some_and(|prefix| !under(sent.path(), prefix)) || moves && climbs(sent.path()) {
             return Err(Fault::HiddenPrefix);
         }
         sent.path()
@@ -126,6 +127,13 @@ fn target(sent: &Uri, inbound: &Inbound, forwarding: &Forwarding, raw: bool) -> 
     Uri::try_from(&*target).map_err(|error| Fault::Decision(error.to_string()))
 }
 
+/// Whether a segment is a dot or two, however that and what is around it is written.
+fn climbs(path: &str) -> bool {
+    let plain =
+        path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    plain.split('/').any(|segment| matches!(segment, "." | ".."))
+}
+
 /// The request's fields as they go out.
 fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mut HeaderMap) {
     hop::strip(fields);
@@ -136,5 +144,28 @@ fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mu
     forwarded::tell(fields, &house.line.peer, inbound.origin, &authority);
     for change in &forwarding.request_fields {
         change.apply(fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::climbs;
+
+    #[test]
+    fn a_path_that_leaves_its_prefix_is_seen_however_it_is_written() {
+        for (path, climbing) in [
+            ("/api/x", false),
+            ("/api/a%2fb", false),
+            ("/api/..x/x../...", false),
+            ("/api/../x", true),
+            ("/api/./x", true),
+            ("/api/%2e%2E/x", true),
+            ("/api/.%2e", true),
+            ("/api/x%2f..%2fy", true),
+            ("/api/x%5C..\\y", true),
+            ("/api/..", true),
+        ] {
+            assert_eq!(climbs(path), climbing, "{path}");
+        }
     }
 }

@@ -62,13 +62,13 @@ impl Gateway {
         self.memory.resize(answers);
     }
 
-    /// Serves one accepted connection until it is done.
-    pub async fn serve<I>(self: Arc<Self>, io: I, peer: Peer)
+    /// Serves one accepted connection until it is done. It counts as open from this call on.
+    pub fn serve<I>(self: Arc<Self>, io: I, peer: Peer) -> impl Future<Output = ()> + Send
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let entry = self.connections.enter();
-        serve::run(House::new(self, peer, entry.watch.clone()), io, &entry.watch).await;
+        async move { serve::run(House::new(self, peer, entry.watch.clone()), io, &entry.watch).await }
     }
 
     /// Ends connections that have been idle for too long, once a second, for ever.

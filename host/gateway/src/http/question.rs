@@ -31,7 +31,7 @@ use crate::http::{
     rescue::Fault,
     roster::Service,
     service::{forwarding, handed, present},
-    storing::{Terms, askable},
+    storing::Terms,
     upload::Upload,
     visit::Visit,
 };
@@ -49,6 +49,8 @@ pub(super) struct Question {
     pub(super) path: String,
     /// With the decision's changes.
     pub(super) parts: request::Parts,
+    /// Whether it may be answered out of memory, and its answer remembered.
+    pub(super) askable: bool,
 }
 
 /// For whom a question is asked.
@@ -62,9 +64,8 @@ enum Place {
 
 impl Question {
     pub(super) async fn answer(self, body: Incoming, mut visit: Visit) -> Response<Payload> {
-        let askable = askable(&self.parts.method, &self.parts.headers);
         let mut lead = None;
-        match if askable { self.place().await } else { Place::Alone } {
+        match if self.askable { self.place().await } else { Place::Alone } {
             Place::Answered(remembered) => {
                 self.service.tally.hit();
                 visit.answered_by(|| Upstream { remembered: true, ..remembered.upstream.clone() });
@@ -73,7 +74,7 @@ impl Question {
             Place::Lead(leading) => lead = Some(leading),
             Place::Alone => {}
         }
-        if askable {
+        if self.askable {
             self.service.tally.miss();
         }
         visit.answered_by(|| self.upstream());
@@ -128,8 +129,8 @@ impl Question {
             return self.bodiless(head, body, length);
         }
         let now = self.house.gateway.clock.wall();
-        let terms =
-            Terms::of(&self.parts.headers, &self.parts.method, &head, now).filter(|_| fits(&head.headers, length));
+        let terms = Terms::of(&self.parts.headers, &self.parts.method, &head, now);
+        let terms = terms.filter(|_| self.askable && fits(&head.headers, length));
         let Some(terms) = terms else {
             self.alone(lead);
             return self.once(head, body, length).await;

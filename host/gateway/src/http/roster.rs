@@ -33,12 +33,14 @@ pub struct Roster {
 }
 
 /// What a decision may forward to.
+#[derive(Clone)]
 pub enum Upstream {
     Component(Arc<dyn Component>),
     Url(UrlUpstream),
 }
 
 /// An `[upstream.NAME]`.
+#[derive(Clone)]
 pub struct UrlUpstream {
     pub client: Client,
     /// The next is tried where one can't be reached. At least one.

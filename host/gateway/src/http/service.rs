@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use atoll_runtime::{Decision, Failure, Forwarding};
 use http::{HeaderMap, Request, Uri, header::AGE};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use crate::http::{
     access::Upstream,
@@ -45,7 +45,9 @@ pub(super) fn answer(
         tokio::task::spawn_blocking(move || gateway.memory.sweep());
     }
     let path = moved(inbound.path(request.uri()), forwarding);
-    if askable(request.method(), request.headers()) {
+    // A body is in no key.
+    let askable = askable(request.method(), request.headers()) && request.body().is_end_stream();
+    if askable {
         let handed = handed(live.id(), &inbound, &path, request.uri(), request.headers(), forwarding);
         let now = || house.gateway.clock.instant();
         if let Some(remembered) = house.gateway.memory.recall(&handed, now) {
@@ -66,7 +68,8 @@ pub(super) fn answer(
     }
     let path = path.into_owned();
     let (parts, body) = request.into_parts();
-    let question = Question { house: house.clone(), service: service.clone(), live, decision, inbound, path, parts };
+    let (house, service) = (house.clone(), service.clone());
+    let question = Question { house, service, live, decision, inbound, path, parts, askable };
     Answering::later(question.answer(body, visit))
 }
 

@@ -65,7 +65,8 @@ impl Place {
 
     /// Begins with what stands today, and waits until it serves.
     async fn serving(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Self {
-        let place = Self::start(Start { proved: None, unchanged: false, current: draft(code, table, branches) });
+        let place =
+            Self::start(Start { proved: None, unchanged: false, current: draft(code, table, branches), held: false });
         until("the first generation serves", || place.slot.serving().is_some()).await;
         place
     }
@@ -164,7 +165,7 @@ async fn a_bad_swap_is_told_to_who_asked_for_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_serves_before_the_first_proof() {
     let current = draft(ROUTER, plain(), &[("routes", &routes("sight"))]);
-    let place = Place::start(Start { proved: None, unchanged: false, current });
+    let place = Place::start(Start { proved: None, unchanged: false, current, held: false });
     until("it is told", || place.error().is_some()).await;
     assert!(place.slot.serving().is_none());
     assert!(place.bed.lines.all()[0].starts_with("not proved, nothing serves: a.test.toml:1: "));
@@ -177,7 +178,7 @@ async fn nothing_serves_before_the_first_proof() {
 async fn a_file_that_is_not_there_yet_is_waited_for() {
     let mut current = draft(ROUTER, plain(), &[("routes", &routes("site"))]);
     current.code = None;
-    let place = Place::start(Start { proved: None, unchanged: false, current });
+    let place = Place::start(Start { proved: None, unchanged: false, current, held: false });
     until("it is told", || place.error().is_some()).await;
     assert_eq!(place.error().as_deref(), Some("there is no component file yet"));
     assert_eq!(place.change(vec![Change::Code(Bed::code(ROUTER))]).await, Ok(()));
@@ -190,7 +191,7 @@ async fn what_was_proved_serves_again_at_once() {
     let proved = routes("sight");
     let draft = draft(ROUTER, plain(), &[("routes", &proved)]);
     let was = inputs(Bed::code(ROUTER), plain(), &[("routes", &proved)]);
-    let place = Place::start(Start { proved: Some(was), unchanged: true, current: draft });
+    let place = Place::start(Start { proved: Some(was), unchanged: true, current: draft, held: false });
     assert_eq!(place.serves("routes"), revision(&proved));
     assert_eq!(place.change(Vec::new()).await, Ok(()));
     assert_eq!((place.error(), place.book.0.lock().unwrap().len()), (None, 0));
@@ -202,7 +203,7 @@ async fn what_was_proved_serves_where_todays_head_does_not() {
     let was = || inputs(Bed::code(ROUTER), plain(), &[("routes", &good)]);
     for unchanged in [true, false] {
         let current = draft(ROUTER, plain(), &[("routes", &bad)]);
-        let place = Place::start(Start { proved: Some(was()), unchanged, current });
+        let place = Place::start(Start { proved: Some(was()), unchanged, current, held: false });
         until("today's head is told of", || place.error().is_some()).await;
         until("the former serves", || place.slot.serving().is_some()).await;
         assert_eq!(place.serves("routes"), revision(&good), "unchanged: {unchanged}");
@@ -219,7 +220,7 @@ async fn under_a_changed_table_the_new_one_is_proved_first() {
     let today = table(Limits::default(), None, 1);
     let was = inputs(Bed::code(ROUTER), today.clone(), &[("routes", &old)]);
     let current = draft(ROUTER, today, &[("routes", &new)]);
-    let place = Place::start(Start { proved: Some(was), unchanged: false, current });
+    let place = Place::start(Start { proved: Some(was), unchanged: false, current, held: false });
     until("it serves", || place.slot.serving().is_some()).await;
     assert_eq!((place.serves("routes"), place.error()), (revision(&new), None));
 }

@@ -97,7 +97,7 @@ async fn where_all_instances_are_at_work_it_is_overloaded_and_the_idle_make_room
     let overloaded = Err(Failure::Overloaded.to_string());
     assert!(answers.iter().all(|answer| answer.is_ok() || *answer == overloaded), "{answers:?}");
     until("all are idle", || many.usage().in_flight == 0).await;
-    assert_eq!(many.usage().instances, served);
+    assert!((256..=served).contains(&many.usage().instances), "{}", many.usage().instances);
     assert_eq!(text(ask(&neighbour, "/count").await).await.as_deref(), Ok("1\n"));
     assert_eq!(many.usage().instances, 0, "the idle made room");
     assert_eq!(many.usage().traps, 0);

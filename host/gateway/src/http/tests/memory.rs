@@ -311,3 +311,59 @@ async fn an_empty_memory_still_answers() {
     assert_eq!(world.get("/", &[("accept-encoding", "br")]).await.text(), "1.0");
     assert_eq!(world.get("/", &[("accept-encoding", "br")]).await.text(), "1.1");
 }
+
+/// `Connection` can take out neither what a decision set nor what an answer varies by: what is remembered and what the
+/// guest saw are one request.
+#[tokio::test]
+async fn what_connection_names_is_gone_before_anybody_looks() {
+    let router = Guest::router(true, |head| {
+        let tenant = head.fields.get("x-who").map_or("nobody", |who| who.to_str().unwrap());
+        let set = FieldChange::Set(HeaderName::from_static("x-tenant"), HeaderValue::from_str(tenant).unwrap());
+        Ok(Decision::Forward(Forwarding { request_fields: vec![set], ..forward("site") }))
+    });
+    let guest = Guest::service(1, |request| {
+        let field = |name| request.headers().get(name).map_or("none", |value: &HeaderValue| value.to_str().unwrap());
+        reply(
+            200,
+            &[PUBLIC, ("vary", "accept-language")],
+            format!("{} {}", field("x-tenant"), field("accept-language")),
+        )
+    });
+    let world = Setup {
+        router: Some(Place::new("router", &router)),
+        services: vec![Place::new("site", &guest)],
+        ..Setup::default()
+    }
+    .open();
+    let mut client = world.client(Protocol::Http1).await;
+    for (fields, seen) in [
+        (&[("x-who", "a"), ("connection", "x-tenant")][..], "a none"),
+        (&[("x-who", "a"), ("accept-language", "de"), ("connection", "accept-language, x-tenant")], "a none"),
+        (&[("x-who", "a"), ("accept-language", "de")], "a de"),
+        (&[("x-who", "a")], "a none"),
+        (&[("x-who", "a"), ("connection", "x-who")], "nobody none"),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(client.get("/", fields).await.text(), seen, "{fields:?}");
+        }
+    }
+}
+
+/// The body of a GET is part of the question, and of no key.
+#[tokio::test]
+async fn a_get_with_a_body_is_answered_for_itself() {
+    let guest = Guest::asked(1, |request, _| {
+        async move {
+            let body = http_body_util::BodyExt::collect(request.into_body()).await.unwrap().to_bytes();
+            Ok(reply(200, &[PUBLIC], body))
+        }
+        .boxed()
+    });
+    let world = Setup { services: vec![Place::new("site", &guest)], ..Setup::default() }.open();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let mut client = world.client(protocol).await;
+        for body in ["one", "two", "", "three", ""] {
+            assert_eq!(client.see(request(Method::GET, "/", &[], body)).await.text(), body, "{protocol:?}");
+        }
+    }
+}
