@@ -61,9 +61,10 @@ async fn logs_are_told_by_component_and_followed() {
     let mut follow = follow.stdout(fs::File::create(&file).unwrap()).spawn().unwrap();
     host.client().get("https://localhost/log?line=a+line").await;
     let followed =
-        until(SOON, "a line", async || Some(fs::read_to_string(&file).unwrap()).filter(|said| !said.is_empty()));
+        until(SOON, "a line", async || Some(fs::read_to_string(&file).unwrap()).filter(|said| said.contains("a line")));
     let followed = followed.await;
-    assert!(followed.lines().all(|line| line.contains("a line")), "{followed}");
+    assert!(followed.contains("app: serves ") && followed.contains("app> a line\n"), "{followed}");
+    assert!(followed.lines().all(|line| line.contains("app: ") || line.contains("app> ")), "{followed}");
     assert!(!host.command("logs", &["app"]).await.done().is_empty());
     assert!(host.command("logs", &["nobody"]).await.failed().contains("nobody"));
     host.terminate().await;

@@ -245,6 +245,26 @@ async fn a_watched_file_is_swapped_when_it_changes() {
     answers(HELLO).await;
 }
 
+/// Two components of one file.
+#[tokio::test]
+async fn a_watched_file_is_swapped_for_all_that_are_of_it() {
+    let table = |name: &str| format!("[component.{name}]\npath = \"app.wasm\"\n");
+    let routes = [("one.test.toml", "upstream = \"one\"\n"), ("two.test.toml", "upstream = \"two\"\n")];
+    let setup = Setup::new(&[table("one"), table("two"), tables::router()].concat()).argument("--watch");
+    setup.repository("routes").commit("main", &routes);
+    place(&setup, &fixture("hello"));
+    let host = setup.start().await;
+    place(host.setup(), &changed("hello", "Hello from a", "Hello from b"));
+    for name in ["one", "two"] {
+        until(BUILT, name, async || {
+            let reply = host.client().get(&format!("https://{name}.test/")).await;
+            (reply.brief() == (200, "Hello from b component\n")).then_some(())
+        })
+        .await;
+        assert_eq!(host.component(name).await["swapped"], false, "a restart serves the same file");
+    }
+}
+
 /// Of what drains, four generations are kept; beyond that the oldest is reset.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_oldest_of_too_many_generations_is_reset() {

@@ -282,6 +282,11 @@ impl Keeper {
             // Before anybody is told that it serves.
             self.shared.clear();
         }
+        let told = match &**generation.label() {
+            "" => generation.digest().to_string(),
+            revision => revision.to_owned(),
+        };
+        self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {told}"));
         let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);
@@ -366,8 +371,12 @@ impl Keeper {
             true => format!("not proved, the former goes on serving: {disproof}"),
             false => format!("not proved, nothing serves: {disproof}"),
         };
-        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(disproof);
-        self.runtime.journal().about(&self.shared.name, Level::Error, words);
+        let passing = disproof.passing;
+        let before = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(disproof.clone());
+        // What is looked at again and can't have changed is told once.
+        if passing || before.as_ref() != Some(&disproof) {
+            self.runtime.journal().about(&self.shared.name, Level::Error, words);
+        }
     }
 }
 

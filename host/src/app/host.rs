@@ -1,7 +1,11 @@
 //! The running host: its bindings, its components, and the ways in which they change. Everything that serves is reached
 //! from here; nothing here listens.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -38,7 +42,7 @@ pub(super) struct Running {
     pub said: manifest::Component,
     pub slot: Arc<Slot>,
     /// Of the manifest's file when it was last read; none where it is no component.
-    file: Option<Digest>,
+    file: Mutex<Option<Digest>>,
     /// None where its file is no component, and nothing of it was proved.
     pub role: Option<Role>,
     waking: Arc<Waking>,
@@ -244,7 +248,7 @@ impl Host {
             start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
         let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
         let waking = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
-        let (file, waking) = (code.map(|code| code.digest()), Arc::new(Waking(waking)));
+        let (file, waking) = (Mutex::new(code.map(|code| code.digest())), Arc::new(Waking(waking)));
         Ok(Running { said: said.clone(), slot, file, role, waking })
     }
 
@@ -304,16 +308,21 @@ impl Host {
 impl Running {
     /// Another file for the same slot.
     pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
-        Self { said, slot: self.slot.clone(), file, role, waking: self.waking.clone() }
+        Self { said, slot: self.slot.clone(), file: Mutex::new(file), role, waking: self.waking.clone() }
     }
 
     pub(super) fn file(&self) -> Option<Digest> {
-        self.file
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest's file is this one now.
+    pub(super) fn now_of(&self, digest: Digest) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
     }
 
     /// Whether what serves is not what a restart would serve.
     pub(super) fn swapped(&self) -> bool {
-        self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file)
+        self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file())
     }
 }
 

@@ -11,37 +11,43 @@ use atoll_runtime::{Digest, Level};
 use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
+use crate::manifest::Name;
 
 /// A few files are looked at this often; a compiler takes longer.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Swaps until `stop`. A file is taken when it has not changed between two looks: a linker writes in pieces.
 pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
-    let mut seen: BTreeMap<PathBuf, Option<(SystemTime, u64)>> = BTreeMap::new();
-    let mut changing: BTreeMap<PathBuf, Option<(SystemTime, u64)>> = BTreeMap::new();
+    // Several components may be of one file.
+    let mut seen: BTreeMap<(Name, PathBuf), Option<(SystemTime, u64)>> = BTreeMap::new();
+    let mut changing: BTreeMap<(Name, PathBuf), Option<(SystemTime, u64)>> = BTreeMap::new();
     loop {
         let components = host.components.load_full();
         for (name, running) in components.iter() {
             let path = &running.said.path;
             let stamp = std::fs::metadata(path).ok().and_then(|file| Some((file.modified().ok()?, file.len())));
-            let Some(before) = seen.get(path) else {
-                seen.insert(path.clone(), stamp);
+            let file = (name.clone(), path.clone());
+            let Some(before) = seen.get(&file) else {
+                seen.insert(file, stamp);
                 continue;
             };
             if *before == stamp || stamp.is_none() {
                 continue;
             }
-            if changing.insert(path.clone(), stamp) != Some(stamp) {
+            if changing.insert(file.clone(), stamp) != Some(stamp) {
                 continue;
             }
-            changing.remove(path);
-            seen.insert(path.clone(), stamp);
+            changing.remove(&file);
+            seen.insert(file, stamp);
             let Ok(bytes) = tokio::fs::read(path).await else { continue };
             if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
                 continue;
             }
-            if let Err(error) = host.swap(name, bytes).await {
-                host.about(name, Level::Error, format!("{} was not swapped in: {error:#}", path.display()));
+            match host.swap(name, bytes).await {
+                Ok(digest) => running.now_of(digest),
+                Err(error) => {
+                    host.about(name, Level::Error, format!("{} was not swapped in: {error:#}", path.display()));
+                }
             }
         }
         tokio::select! {

@@ -31,13 +31,18 @@ impl Check {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let options = self.sources.options("check", self.state.directory()?)?;
         let loaded = manifest::load(&options).map_err(mistakes)?;
+        let warnings = match loaded.warnings.len() {
+            0 => String::new(),
+            1 => ", but for the warning".to_owned(),
+            count => format!(", but for {count} warnings"),
+        };
         write_problems(&Problems(loaded.warnings), &mut std::io::stderr())?;
         let problems = app::check(&loaded.manifest)?;
         if !problems.is_empty() {
             return Err(mistakes(Problems(problems)));
         }
         let count = loaded.manifest.components.len();
-        writeln!(output, "{count} component{}: nothing is wrong", if count == 1 { "" } else { "s" })?;
+        writeln!(output, "{count} component{}: nothing is wrong{warnings}", if count == 1 { "" } else { "s" })?;
         Ok(())
     }
 }

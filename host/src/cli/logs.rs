@@ -19,7 +19,7 @@ pub(super) struct Logs {
     state: State,
 
     /// Go on with each new line
-    #[arg(long)]
+    #[arg(short, long)]
     follow: bool,
 
     /// A component: its own words, and the host's about it

@@ -32,7 +32,7 @@ use crate::terminal::Colours;
 
 /// Serves web sites and services out of Git branches, through sandboxed components that are proved before they serve.
 #[derive(Debug, Parser)]
-#[command(name = "host", version, disable_help_subcommand = true, after_help = EXAMPLES)]
+#[command(name = "host", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -28,7 +28,8 @@ impl Reload {
         let progress = Progress::show("proving what changed");
         let components = Client::new(&self.state.directory()?).reload().map_err(refused)?;
         drop(progress);
-        let changed = if components.is_empty() { "no component changed".into() } else { components.join(" ") };
+        let changed =
+            if components.is_empty() { "reloaded; no component changed".into() } else { components.join(" ") };
         writeln!(output, "{}", printable(&changed))?;
         Ok(())
     }

@@ -57,6 +57,9 @@ impl Test {
             failed += usize::from(outcome.difference.is_some());
             write!(output, "{}", render(outcome, colours))
         })?;
+        if cases == 0 {
+            bail!("{} has no [[case]]", printable(&self.cases.display().to_string()));
+        }
         if failed > 0 {
             bail!("{failed} of {cases} cases failed");
         }

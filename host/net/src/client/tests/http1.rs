@@ -11,6 +11,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    sync::Notify,
     time::sleep,
 };
 
@@ -192,19 +193,27 @@ async fn a_head_without_end_is_not_read_to_its_end() {
 
 #[tokio::test]
 async fn what_comes_unasked_is_nobodys_answer() {
-    let server = listen(|mut socket, number| async move {
-        read_head(&mut socket).await;
-        socket.write_all(OK.as_bytes()).await.unwrap();
-        if number == 0 {
-            sleep(Duration::from_millis(20)).await;
-            socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await.unwrap();
+    let (answered, sent) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let told = (answered.clone(), sent.clone());
+    let server = listen(move |mut socket, number| {
+        let (answered, sent) = told.clone();
+        async move {
+            read_head(&mut socket).await;
+            socket.write_all(OK.as_bytes()).await.unwrap();
+            if number == 0 {
+                answered.notified().await;
+                socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nevil").await.unwrap();
+                sent.notify_one();
+            }
+            std::future::pending::<()>().await;
         }
-        std::future::pending::<()>().await;
     })
     .await;
     let (client, origin) = (client(options()), origin("http", server.port(), Protocol::Http1, None));
     assert_eq!(get(&client, &origin).await, "200 ok");
-    sleep(Duration::from_millis(60)).await;
+    answered.notify_one();
+    sent.notified().await;
+    sleep(Duration::from_millis(20)).await;
     assert_eq!(get(&client, &origin).await, "200 ok");
 }
 
