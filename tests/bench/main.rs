@@ -28,7 +28,7 @@ mod usage;
 
 /// Measure this host beside nginx and h2o
 #[derive(Parser)]
-#[command(name = "scripts/bench")]
+#[command(name = "bench", bin_name = "scripts/bench")]
 struct Arguments {
     /// What to measure; everything, unless named
     #[arg(value_name = "SCENARIO", value_parser = clap::builder::PossibleValuesParser::new(scenarios::all()))]

@@ -24,7 +24,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{Stream, body::Outgoing, pool::Slot};
+use crate::{Stream, body::Outgoing, pool::Slot, socket};
 
 /// Bytes of a response's head, its trailers, and of what is read of a body at once.
 const HEAD: usize = 64 * 1024;
@@ -157,7 +157,7 @@ impl AsyncWrite for Ear {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+        socket::write(Pin::new(&mut self.stream), cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {

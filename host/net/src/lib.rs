@@ -11,6 +11,7 @@ mod listen;
 mod origin;
 mod pool;
 mod resolve;
+mod socket;
 mod stream;
 mod target;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use egress::{Egress, is_public};
 pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};
 pub use origin::{Origin, OriginError, Protocol};
 pub use resolve::{Lookup, Resolve, SystemResolver};
+pub use socket::Socket;
 pub use stream::Stream;
 pub use target::{Host, Place, Target};
 pub use tls::{HTTP, RootsError, SystemRoots, Tls};

@@ -12,7 +12,7 @@ use atoll_gateway::{
     http::{self, Capabilities, Gateway, Network, Peer, Roster, Spool, SystemClock, Upstream, UrlUpstream},
     tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Secured, Tickets},
 };
-use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, SystemRoots, Tls};
+use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, Socket, SystemRoots, Tls};
 use atoll_runtime::{Decision, Head, Journal, Level, Role};
 use futures_util::future::BoxFuture;
 use tokio::{sync::Semaphore, task::JoinHandle};
@@ -332,6 +332,7 @@ async fn connection(
     accepted: Accepted,
 ) {
     let Accepted { socket, client, local, permit } = accepted;
+    let socket = Socket(socket);
     let peer = |protocol, certificate| Peer { address: client, port: local.port(), protocol, certificate };
     match acceptor {
         None => {
