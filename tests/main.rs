@@ -9,6 +9,7 @@ mod egress;
 mod faults;
 mod first_run;
 mod git_servers;
+mod git_ssh;
 mod manifest;
 mod memory;
 mod push;

@@ -11,6 +11,7 @@ mod listen;
 mod origin;
 mod pool;
 mod resolve;
+pub mod ssh;
 mod stream;
 mod target;
 #[cfg(test)]

@@ -193,7 +193,6 @@ fn bindings() {
     check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'none'\npin = 'SHA256:x'\nca = 'ca.pem'",
         &[
-            "host.toml:2: `remote`: this version does not fetch over SSH, and this is an address over SSH",
             "host.toml:3: `key`: there is no file `none`",
             "host.toml:4: `pin`: `SHA256:x` is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it",
             "host.toml:5: `ca`: goes with an https:// URL, and `remote` is an address over SSH",
