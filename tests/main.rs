@@ -8,6 +8,7 @@ mod commands;
 mod egress;
 mod faults;
 mod first_run;
+mod git_hooks;
 mod git_servers;
 mod git_ssh;
 mod manifest;

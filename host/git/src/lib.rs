@@ -21,6 +21,7 @@ mod transport;
 mod tree;
 mod walk;
 mod watch;
+mod webhook;
 
 pub use gix::ObjectId;
 
@@ -38,3 +39,4 @@ pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, T
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;
+pub use webhook::knows;

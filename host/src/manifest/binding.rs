@@ -47,9 +47,6 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
     }
     let remote = remote.map(|remote| remote.read_keys(&mut table));
     let hook = table.file("hook");
-    if let Some(entry) = table.entry("hook") {
-        entry.report("this version has no hooks: a local repository is watched, another is polled");
-    }
     let branch = table.text("branch", branch);
     let poll = table.duration("poll", POLLS).unwrap_or(POLL);
     table.finish();

@@ -186,10 +186,7 @@ fn bindings() {
             "host.toml:2: `remote`: credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
         ],
     );
-    check_beside(
-        "[git.pages]\nremote = 'public'\nhook = 'token'",
-        &["host.toml:3: `hook`: this version has no hooks: a local repository is watched, another is polled"],
-    );
+    check_beside("[git.pages]\nremote = 'public'\nhook = 'none'", &["host.toml:3: `hook`: there is no file `none`"]);
     check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'none'\npin = 'SHA256:x'\nca = 'ca.pem'",
         &[
