@@ -11,6 +11,7 @@ mod first_run;
 mod git_hooks;
 mod git_servers;
 mod git_ssh;
+mod keygen;
 mod manifest;
 mod memory;
 mod push;

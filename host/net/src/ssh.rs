@@ -3,6 +3,7 @@
 //! forwarding.
 
 mod key;
+mod make;
 mod trust;
 
 use std::{
@@ -21,7 +22,11 @@ use russh::{
     keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
 };
 
-pub use self::{key::KeyError, trust::Trust};
+pub use self::{
+    key::KeyError,
+    make::{Kind, MakeError, NewKey},
+    trust::Trust,
+};
 use crate::{DialError, Dialler, Place, Target};
 
 /// An unused connection is closed after so long.
