@@ -24,12 +24,31 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         (&["-t", "rsa", "-b", "2048"], "hashed"),
         (&["-t", "ecdsa", "-b", "256"], "pin"),
         (&["-t", "ed25519"], "authority"),
+        (&["-t", "ed25519", "-N", "a passphrase"], "pin"),
+        (&["seed"], "pin"),
     ] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
         let folder = setup.path("ssh");
         fs::create_dir(&folder).unwrap();
-        keygen(&folder, "key", kind);
+        let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
+        let key = if kind == ["seed"] {
+            setup.write("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
+            let made = setup.command(&["keygen", &path("ssh/key"), "--seed-file", &path("ssh/seed")]).await.done();
+            setup.write("ssh/key.pub", made.lines().next().expect("a line"));
+            "key = \"seed:ed25519:ssh/seed\"\n"
+        } else {
+            keygen(&folder, "key", kind);
+            setup.write("ssh/passphrase", "a passphrase\n");
+            if kind.contains(&"-N") {
+                "key = \"ssh/key\"\npassphrase = \"ssh/passphrase\"\n"
+            } else {
+                "key = \"ssh/key\"\n"
+            }
+        };
+        for name in ["seed", "passphrase"].map(|name| folder.join(name)).iter().filter(|path| path.exists()) {
+            fs::set_permissions(name, fs::Permissions::from_mode(0o600)).unwrap();
+        }
         keygen(&folder, "host", &["-t", "ed25519"]);
         if trust == "authority" {
             keygen(&folder, "ca", &["-t", "ed25519"]);
@@ -52,7 +71,7 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
             }
         };
         let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-        setup.manifest(&site(&remote, &format!("key = \"ssh/key\"\n{line}")));
+        setup.manifest(&site(&remote, &format!("{key}{line}")));
         let log = || sshd.log();
         let connections = log().matches("Accepted publickey").count();
         assert_eq!(connections, 0);
@@ -67,6 +86,7 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
 
 /// What is said of servers that are not let in on, or do not let in; `R` is the remote.
 #[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 async fn servers_that_are_refused_or_refuse() {
     if skip::missing(PROGRAMS) {
         return;
@@ -137,18 +157,29 @@ async fn servers_that_are_refused_or_refuse() {
         ),
         (
             format!("key = \"ssh/open\"\n{good}"),
-            format!("the key in {0} can be read by others (mode 0644); run chmod 600 {0}", path("ssh/open")),
+            format!("{0} can be read by others (mode 0644); run chmod 600 {0}", path("ssh/open")),
         ),
         (
             format!("key = \"ssh/locked\"\n{good}"),
             format!(
-                "the key in {0} has a passphrase, which nobody is here to type; run ssh-keygen -p -N '' -f {0} on a copy",
+                "the key in {} has a passphrase: put it in a file and name it, passphrase = \"FILE\"",
                 path("ssh/locked")
             ),
         ),
         (
             format!("key = \"ssh/nonsense\"\n{good}"),
-            format!("the key in {} is no private key in OpenSSH's form", path("ssh/nonsense")),
+            format!("{} holds no private key in OpenSSH's form", path("ssh/nonsense")),
+        ),
+        (
+            format!("key = \"ssh/locked\"\npassphrase = \"ssh/nonsense\"\n{good}"),
+            format!("the passphrase in {} does not open the key in {}", path("ssh/nonsense"), path("ssh/locked")),
+        ),
+        (
+            format!("key = \"seed:ed25519:ssh/nonsense\"\n{good}"),
+            format!(
+                "the seed in {} is refused: the seed could be guessed: it has some 9 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one",
+                path("ssh/nonsense")
+            ),
         ),
     ];
     setup.manifest(&site(&remote, &format!("{key}{good}")));

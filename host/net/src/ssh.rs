@@ -10,7 +10,6 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -23,7 +22,7 @@ use russh::{
 };
 
 pub use self::{
-    key::KeyError,
+    key::{Key, KeyError},
     make::{Kind, MakeError, NewKey},
     trust::Trust,
 };
@@ -63,7 +62,7 @@ pub struct Ssh {
     dialler: Dialler,
     target: Target,
     user: String,
-    key: Option<PathBuf>,
+    key: Option<Key>,
     trust: Trust,
     session: tokio::sync::Mutex<Option<Arc<Handle<Checking>>>>,
 }
@@ -78,8 +77,7 @@ pub struct Command {
 }
 
 impl Ssh {
-    /// `key` is a file with a private key; it is read for each connection.
-    pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<PathBuf>, trust: Trust) -> Self {
+    pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<Key>, trust: Trust) -> Self {
         let (dialler, user, session) = (dialler.clone(), user.to_owned(), tokio::sync::Mutex::default());
         Self { dialler, target, user, key, trust, session }
     }
@@ -146,13 +144,16 @@ impl Ssh {
     }
 
     async fn authenticate(&self, session: &mut Handle<Checking>) -> Result<(), SshError> {
-        let Some(file) = &self.key else {
+        let Some(from) = &self.key else {
             return match session.authenticate_none(&self.user).await? {
                 AuthResult::Success => Ok(()),
                 AuthResult::Failure { .. } => Err(SshError::NoKey(self.user.clone())),
             };
         };
-        let key = Arc::new(key::read(file)?);
+        let read = from.clone();
+        let key =
+            tokio::task::spawn_blocking(move || read.read()).await.map_err(|_| russh::Error::CouldNotReadKey)??;
+        let key = Arc::new(key);
         let hash = if key.algorithm().is_rsa() {
             // Never with SHA-1.
             Some(session.best_supported_rsa_hash().await?.flatten().unwrap_or(HashAlg::Sha512))
@@ -166,7 +167,7 @@ impl Ssh {
                 let mut line = key.public_key().clone();
                 line.set_comment("");
                 let line = line.to_openssh().unwrap_or_default().trim_end().to_owned();
-                Err(SshError::Refused { file: file.display().to_string(), user: self.user.clone(), line })
+                Err(SshError::Refused { file: from.path().display().to_string(), user: self.user.clone(), line })
             }
         }
     }

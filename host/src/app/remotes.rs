@@ -4,7 +4,10 @@ use std::fs;
 
 use anyhow::Context as _;
 use atoll_git::{Daemon, Http, Location, Patience, Server, Ssh, Token};
-use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Tls, ssh::Trust};
+use atoll_net::{
+    Client, Egress, HTTP, Host, Origin, Protocol, Tls,
+    ssh::{Key, Trust},
+};
 
 use crate::manifest::{self, Binding};
 
@@ -38,8 +41,12 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
                 Some(manifest::HostKey::Pin(pin)) => Trust::Pin(pin.clone()),
                 None => Trust::Nobody,
             };
+            let key = key.as_ref().map(|key| match key.clone() {
+                manifest::Key::File { path, passphrase } => Key::File { path, passphrase },
+                manifest::Key::Seed(path) => Key::Seed(path),
+            });
             let account = (user.as_deref().unwrap_or(USER), dialled(host)?, *port);
-            Location::Server(Ssh::server(client.dialler(), account, path, key.clone(), trust, Patience::default()))
+            Location::Server(Ssh::server(client.dialler(), account, path, key, trust, Patience::default()))
         }
     })
 }

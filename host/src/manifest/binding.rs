@@ -42,7 +42,7 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
     let directory = table.source().directory();
     let remote = address.as_ref().and_then(|entry| entry.text(|text| Remote::parse(text, directory)));
     // Known keys, whether they go with the remote or not.
-    for key in ["key", "known_hosts", "pin", "ca", "token"] {
+    for key in ["key", "passphrase", "known_hosts", "pin", "ca", "token"] {
         table.entry(key);
     }
     let remote = remote.map(|remote| remote.read_keys(&mut table));

@@ -2,13 +2,12 @@
 
 use std::{
     io::{self, Read},
-    path::PathBuf,
     time::Duration,
 };
 
 use atoll_net::{
     Dialler, Egress, Host, Place, Target,
-    ssh::{self, Command, SshError, Trust},
+    ssh::{self, Command, Key, SshError, Trust},
 };
 use bytes::{Buf as _, Bytes};
 
@@ -31,7 +30,7 @@ impl Ssh {
         dialler: &Dialler,
         (user, host, port): (&str, Host, u16),
         path: &str,
-        key: Option<PathBuf>,
+        key: Option<Key>,
         trust: Trust,
         patience: Patience,
     ) -> Server {

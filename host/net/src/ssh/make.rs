@@ -55,32 +55,35 @@ impl NewKey {
             Kind::Rsa(bits) if !RSA.contains(&bits) => return Err(MakeError::Bits(bits)),
             Kind::Rsa(bits) => KeypairData::from(RsaKeypair::random(&mut random, bits).map_err(failed)?),
         };
-        Self::of(pair, comment)
+        Self::shown(&PrivateKey::new(pair, comment).map_err(failed)?)
     }
 
     /// An ed25519 key from a seed: its 32 secret bytes are HKDF-SHA256 (RFC 5869) with the seed's bytes as they are for the
     /// input, `atoll host keygen` for the salt and `ed25519` for the info.
     pub fn from_seed(seed: &[u8], comment: &str) -> Result<Self, MakeError> {
-        let bits = unguessable(seed);
-        if bits < ENOUGH {
-            return Err(MakeError::Weak(bits));
-        }
-        let mut secret = [0; 32];
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"atoll host keygen");
-        let derived = salt.extract(seed);
-        let filled = derived.expand(&[b"ed25519"], hkdf::HKDF_SHA256).and_then(|expanded| expanded.fill(&mut secret));
-        filled.map_err(|_| MakeError::Failed("the seed could not be derived from".into()))?;
-        Self::of(KeypairData::from(Ed25519Keypair::from_seed(&secret)), comment)
+        Self::shown(&seeded(seed, comment)?)
     }
 
-    fn of(pair: KeypairData, comment: &str) -> Result<Self, MakeError> {
-        let key = PrivateKey::new(pair, comment).map_err(failed)?;
+    fn shown(key: &PrivateKey) -> Result<Self, MakeError> {
         Ok(Self {
             private: key.to_openssh(LineEnding::LF).map_err(failed)?.to_string(),
             line: key.public_key().to_openssh().map_err(failed)?.trim_end().to_owned(),
             fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
         })
     }
+}
+
+/// The key that [`NewKey::from_seed`] shows.
+pub(super) fn seeded(seed: &[u8], comment: &str) -> Result<PrivateKey, MakeError> {
+    let bits = unguessable(seed);
+    if bits < ENOUGH {
+        return Err(MakeError::Weak(bits));
+    }
+    let mut secret = [0; 32];
+    let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, b"atoll host keygen").extract(seed);
+    let filled = derived.expand(&[b"ed25519"], hkdf::HKDF_SHA256).and_then(|expanded| expanded.fill(&mut secret));
+    filled.map_err(|_| MakeError::Failed("nothing could be derived from the seed".into()))?;
+    PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&secret)), comment).map_err(failed)
 }
 
 fn failed(error: russh::keys::ssh_key::Error) -> MakeError {

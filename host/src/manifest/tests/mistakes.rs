@@ -196,6 +196,14 @@ fn bindings() {
         ],
     );
     check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:none'",
+        &["host.toml:3: `key`: there is no file `none`"],
+    );
+    check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:token'\npassphrase = 'token'",
+        &["host.toml:3: `key`: is a seed, which has no passphrase"],
+    );
+    check_beside(
         "[git.pages]\nremote = 'http://a.test/x'\ntoken = 'token'",
         &["host.toml:3: `token`: goes with an https:// URL, and `remote` is an http:// URL"],
     );
