@@ -11,18 +11,18 @@ use crate::support::{
 };
 
 /// A site served from `remote`, asked every second; further `lines` end the binding's table.
-fn site(remote: &str, lines: &str) -> String {
+pub(crate) fn site(remote: &str, lines: &str) -> String {
     let remote = format!("remote = \"{remote}\"\npoll = \"1s\"\n{lines}");
     tables::site("site").replace("remote = \"site.git\"", remote.trim_end())
 }
 
-async fn shows(host: &Host, page: &str) {
+pub(crate) async fn shows(host: &Host, page: &str) {
     let client = host.client();
     until(SOON, page, async || (client.get("https://localhost/").await.brief() == (200, page)).then_some(())).await;
 }
 
 /// The error that stands on the binding, once there is one.
-async fn error(host: &Host) -> String {
+pub(crate) async fn error(host: &Host) -> String {
     until(SOON, "an error on the binding", async || {
         host.binding("site-pages").await["error"].as_str().map(str::to_owned)
     })
@@ -30,7 +30,7 @@ async fn error(host: &Host) -> String {
 }
 
 /// Served, pushed to, live again; and after a restart with the server gone, at once.
-async fn lives(setup: Setup, repository: &Repository, stop: impl FnOnce()) {
+pub(crate) async fn lives(setup: Setup, repository: &Repository, stop: impl FnOnce()) {
     let host = setup.start().await;
     shows(&host, "one").await;
     let two = repository.commit("main", &[("index.html", "two"), ("more/page.html", "x")]);
@@ -51,7 +51,7 @@ async fn lives(setup: Setup, repository: &Repository, stop: impl FnOnce()) {
     error(&host).await;
 }
 
-fn repository(setup: &Setup) -> Repository {
+pub(crate) fn repository(setup: &Setup) -> Repository {
     std::fs::create_dir(setup.path("root")).expect("the folder is the test's");
     let repository = Repository::bare(setup.path("root/site.git"));
     repository.commit("main", &[("index.html", "one")]);

@@ -95,7 +95,7 @@ impl Web {
             programs.join("git-http-backend").display()
         );
         let directives = format!(
-            "listen {secure} ssl; ssl_certificate {folder_text}/web.pem; ssl_certificate_key {folder_text}/web.key;\n\
+            "listen {secure} ssl http2; ssl_certificate {folder_text}/web.pem; ssl_certificate_key {folder_text}/web.key;\n\
              location ~ ^/elsewhere(?<path>/.*)$ {{ return 302 {elsewhere}$path$is_args$args; }}\n\
              location ~ ^/moved(?<path>/.*)$ {{ return 301 $path$is_args$args; }}\n\
              location ~ ^/(?<name>[a-z]+)/info/refs$ {{ return 301 /$name.git/info/refs$is_args$args; }}\n\

@@ -14,6 +14,7 @@ pub(crate) mod load;
 pub(crate) mod nginx;
 pub(crate) mod raw;
 pub(crate) mod skip;
+pub(crate) mod sshd;
 pub(crate) mod tables;
 pub(crate) mod upstream;
 pub(crate) mod wait;

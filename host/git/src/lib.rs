@@ -21,6 +21,7 @@ mod transport;
 mod tree;
 mod walk;
 mod watch;
+mod webhook;
 
 pub use gix::ObjectId;
 
@@ -34,7 +35,8 @@ pub use smart::SmartError;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
-pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Token};
+pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, Token};
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;
+pub use webhook::knows;

@@ -12,6 +12,7 @@ mod origin;
 mod pool;
 mod resolve;
 mod socket;
+pub mod ssh;
 mod stream;
 mod target;
 #[cfg(test)]

@@ -8,10 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use atoll_git::{Event, Follower, Location, Remote, Repository, Store, Watcher};
+use atoll_git::{Event, FetchError, Fetched, Follower, Location, ObjectId, Remote, Repository, Store, Watcher};
 use atoll_runtime::{Branch, Journal, Level};
 use futures_util::future::BoxFuture;
-use tokio::task::AbortHandle;
+use tokio::{sync::watch, task::AbortHandle};
 
 use super::branches::GitBranch;
 use crate::{
@@ -30,6 +30,8 @@ pub(super) struct Binding {
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
+    /// The head that all who read it were told of last.
+    passed: watch::Sender<Option<ObjectId>>,
 }
 
 /// Told that the head of a binding moved; waited for, so that a newer head never overtakes.
@@ -56,9 +58,11 @@ impl Binding {
         let remote = Remote { location, branch: said.branch.clone() };
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());
-        let heads = tokio::spawn(tell(said.name.clone(), repository.clone(), log.clone(), moved)).abort_handle();
+        let passed = watch::Sender::new(None);
+        let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
+        let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
-        Ok(Self { said: said.clone(), repository, follower, error, heads })
+        Ok(Self { said: said.clone(), repository, follower, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -85,6 +89,18 @@ impl Binding {
         }
     }
 
+    /// Fetches now.
+    pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
+        self.follower.fetch().await
+    }
+
+    /// Waits until all who read it were told of its head.
+    pub(super) async fn passed_on(&self) {
+        let mut passed = self.passed.subscribe();
+        let told = passed.wait_for(|told| *told == self.repository.head().map(|head| head.id));
+        let _ = tokio::time::timeout(FIRST, told).await;
+    }
+
     /// Its head, or an empty tree.
     pub(super) fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
         self.at(self.repository.head().map(|head| head.id))
@@ -104,9 +120,16 @@ impl Drop for Binding {
 }
 
 /// Passes each new head on.
-async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved) {
+async fn tell(
+    name: Name,
+    repository: Repository,
+    log: Arc<Log>,
+    moved: Moved,
+    passed: watch::Sender<Option<ObjectId>>,
+) {
     let mut heads = repository.heads();
     heads.mark_unchanged();
+    passed.send_replace(repository.head().map(|head| head.id));
     while heads.changed().await.is_ok() {
         let head = *heads.borrow_and_update();
         match repository.snapshot(head.map(|head| head.id)) {
@@ -116,6 +139,7 @@ async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved) {
                 log.host(Level::Error, format!("binding {name}: its new head can't be read: {error}"));
             }
         }
+        passed.send_replace(head.map(|head| head.id));
     }
 }
 

@@ -23,6 +23,7 @@ use tokio_util::{
 
 use super::{
     certificates,
+    hooks::Pushes,
     host::{Components, Host},
 };
 use crate::{
@@ -86,6 +87,7 @@ impl Front {
         let challenges = Arc::new(Challenges::default());
         let capabilities = Capabilities {
             challenges: challenges.clone(),
+            hooks: Arc::new(Pushes::new(host.bindings.clone(), host.components.clone())),
             sink: Arc::new(Spool::new(std::io::stdout())?),
             clock: Arc::new(SystemClock),
         };

@@ -6,6 +6,7 @@ mod branches;
 mod certificates;
 mod components;
 mod front;
+mod hooks;
 mod host;
 mod inspect;
 mod ledger;

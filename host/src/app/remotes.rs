@@ -3,10 +3,16 @@
 use std::fs;
 
 use anyhow::Context as _;
-use atoll_git::{Daemon, Http, Location, Patience, Server, Token};
-use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Tls};
+use atoll_git::{Daemon, Http, Location, Patience, Server, Ssh, Token};
+use atoll_net::{
+    Client, Egress, HTTP, Host, Origin, Protocol, Tls,
+    ssh::{Key, Trust},
+};
 
 use crate::manifest::{self, Binding};
+
+/// Who we are where an address over SSH does not say: what forges have.
+const USER: &str = "git";
 
 /// Called within a tokio runtime. Reads the binding's roots of trust.
 ///
@@ -29,7 +35,19 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
             let origin = Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?;
             Location::Server(web(client, origin, path, token.clone().map(Token)))
         }
-        manifest::Remote::Ssh { .. } => anyhow::bail!("{} is not built", said.remote),
+        manifest::Remote::Ssh { user, host, port, path, key, host_key } => {
+            let trust = match host_key {
+                Some(manifest::HostKey::KnownHosts(file)) => Trust::KnownHosts(file.clone()),
+                Some(manifest::HostKey::Pin(pin)) => Trust::Pin(pin.clone()),
+                None => Trust::Nobody,
+            };
+            let key = key.as_ref().map(|key| match key.clone() {
+                manifest::Key::File { path, passphrase } => Key::File { path, passphrase },
+                manifest::Key::Seed(path) => Key::Seed(path),
+            });
+            let account = (user.as_deref().unwrap_or(USER), dialled(host)?, *port);
+            Location::Server(Ssh::server(client.dialler(), account, path, key, trust, Patience::default()))
+        }
     })
 }
 

@@ -6,6 +6,7 @@
 mod check;
 mod compile;
 mod inspect;
+mod keygen;
 mod logs;
 mod ps;
 mod reload;
@@ -57,6 +58,7 @@ enum Command {
     Reload(reload::Reload),
     Inspect(inspect::Inspect),
     Test(test::Test),
+    Keygen(keygen::Keygen),
     Wit(wit::Wit),
     Compile(compile::Compile),
 }
@@ -82,6 +84,7 @@ impl Cli {
             Command::Reload(reload) => reload.execute(output),
             Command::Inspect(inspect) => inspect.execute(output),
             Command::Test(test) => test.execute(output),
+            Command::Keygen(keygen) => keygen.execute(output),
             Command::Wit(wit) => wit.execute(output),
             Command::Compile(compile::Compile {}) => Ok(compile::execute()?),
         }

@@ -5,11 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{
-    Address, Binding, Name, Remote,
-    binding::{branch, unbuilt},
-    reader::readable,
-};
+use super::{Address, Binding, Name, Remote, binding::branch, reader::readable};
 use crate::{
     problem::{Place, Problem},
     text::{printable, quoted},
@@ -51,9 +47,6 @@ impl Bind {
             None => (remote, None),
         };
         let remote = Remote::parse(remote, Path::new(""))?;
-        if let Some(message) = unbuilt(&remote) {
-            return Err(message);
-        }
         Ok(Self { name: Name::parse(name)?, remote, branch })
     }
 
@@ -121,7 +114,6 @@ mod tests {
                 "a/b=x",
                 "`a/b` is not a name: letters, digits, `-`, `_` and single `.`, at most 64, a letter or digit first",
             ),
-            ("pages=git@a.test:x.git", "this version does not fetch over SSH, and this is an address over SSH"),
         ] {
             assert_eq!(bind(text), Err(message.to_owned()), "{text}");
         }

@@ -2,10 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{
-    Name, Remote,
-    reader::{Entry, Table},
-};
+use super::{Name, Remote, reader::Table};
 use crate::{problem::Place, text::quoted};
 
 /// How often a remote is looked at where nothing else tells.
@@ -45,36 +42,15 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
     let directory = table.source().directory();
     let remote = address.as_ref().and_then(|entry| entry.text(|text| Remote::parse(text, directory)));
     // Known keys, whether they go with the remote or not.
-    for key in ["key", "known_hosts", "pin", "ca", "token"] {
+    for key in ["key", "passphrase", "known_hosts", "pin", "ca", "token"] {
         table.entry(key);
     }
     let remote = remote.map(|remote| remote.read_keys(&mut table));
     let hook = table.file("hook");
-    refuse_unbuilt(address.as_ref().zip(remote.as_ref()), table.entry("hook").as_ref());
     let branch = table.text("branch", branch);
     let poll = table.duration("poll", POLLS).unwrap_or(POLL);
     table.finish();
     Some(Binding { name, remote: remote?, branch, poll, hook, ours: false, place })
-}
-
-/// What this version reads and does not do yet. With [`unbuilt`], the one place that knows.
-fn refuse_unbuilt(remote: Option<(&Entry<'_>, &Remote)>, hook: Option<&Entry<'_>>) {
-    if let Some((entry, remote)) = remote
-        && let Some(message) = unbuilt(remote)
-    {
-        entry.report(message);
-    }
-    if let Some(entry) = hook {
-        entry.report("this version has no hooks: a local repository is watched, another is polled");
-    }
-}
-
-/// Why this version does not serve a remote.
-pub(super) fn unbuilt(remote: &Remote) -> Option<String> {
-    match remote {
-        Remote::Local(_) | Remote::Git { .. } | Remote::Http { .. } => None,
-        Remote::Ssh { .. } => Some(format!("this version does not fetch over SSH, and this is {remote}")),
-    }
 }
 
 /// A branch's short name, by Git's rules (git-check-ref-format).

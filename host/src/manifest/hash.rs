@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use sha2::{Digest, Sha256};
 
-use super::{Binding, Component, HostKey, Mode, Name, Remote};
+use super::{Binding, Component, HostKey, Key, Mode, Name, Remote};
 
 /// SHA-256 of a component's table and of the bindings named in it, in canonical form: what is written in another order,
 /// in another unit, or as the default it is anyway, is the same. Which file the component is in is not part of it: its
@@ -118,7 +118,19 @@ impl Form {
                 self.text(&host.to_string());
                 self.text(&port.to_string());
                 self.text(path);
-                self.path(key.as_deref());
+                match key {
+                    None => self.path(None),
+                    Some(Key::File { path, passphrase: None }) => self.path(Some(path)),
+                    Some(Key::File { path, passphrase }) => {
+                        self.path(Some(path));
+                        self.text("passphrase");
+                        self.path(passphrase.as_deref());
+                    }
+                    Some(Key::Seed(path)) => {
+                        self.text("seed");
+                        self.path(Some(path));
+                    }
+                }
                 match host_key {
                     Some(HostKey::KnownHosts(file)) => self.path(Some(file)),
                     Some(HostKey::Pin(pin)) => self.text(pin),

@@ -7,7 +7,11 @@ use std::{
 
 use url::Host;
 
-use super::{Origin, Scheme, origin::Url, reader::Table};
+use super::{
+    Origin, Scheme,
+    origin::Url,
+    reader::{Table, readable},
+};
 use crate::text::quoted;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,7 +23,7 @@ pub enum Remote {
         host: Host,
         port: u16,
         path: String,
-        key: Option<PathBuf>,
+        key: Option<Key>,
         host_key: Option<HostKey>,
     },
     Git {
@@ -33,6 +37,15 @@ pub enum Remote {
         ca: Option<PathBuf>,
         token: Option<PathBuf>,
     },
+}
+
+/// What we show an SSH server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Key {
+    /// In OpenSSH's form; its passphrase is in a file too, if it has one.
+    File { path: PathBuf, passphrase: Option<PathBuf> },
+    /// A file from which an ed25519 key is made.
+    Seed(PathBuf),
 }
 
 /// How an SSH server proves who it is.
@@ -137,16 +150,16 @@ impl Remote {
         };
         match self {
             Self::Local(_) | Self::Git { .. } => {
-                unsuited(table, &["key", "known_hosts", "pin", "ca", "token"], &self);
+                unsuited(table, &["key", "passphrase", "known_hosts", "pin", "ca", "token"], &self);
                 self
             }
             Self::Http { ref origin, .. } if origin.scheme == Scheme::Http => {
-                unsuited(table, &["key", "known_hosts", "pin", "ca", "token"], &self);
+                unsuited(table, &["key", "passphrase", "known_hosts", "pin", "ca", "token"], &self);
                 self
             }
             Self::Http { origin, path, .. } => {
                 let remote = Self::Http { origin, path, ca: table.file("ca"), token: table.file("token") };
-                unsuited(table, &["key", "known_hosts", "pin"], &remote);
+                unsuited(table, &["key", "passphrase", "known_hosts", "pin"], &remote);
                 remote
             }
             Self::Ssh { user, host, port, path, .. } => {
@@ -156,7 +169,7 @@ impl Remote {
                     table.report("has `known_hosts` and `pin`: one of them");
                 }
                 let host_key = pin.map(HostKey::Pin).or(known_hosts.map(HostKey::KnownHosts));
-                let remote = Self::Ssh { user, host, port, path, key: table.file("key"), host_key };
+                let remote = Self::Ssh { user, host, port, path, key: Key::read(table), host_key };
                 unsuited(table, &["ca", "token"], &remote);
                 remote
             }
@@ -185,6 +198,31 @@ impl fmt::Display for Remote {
     }
 }
 
+impl Key {
+    /// `key` and `passphrase`.
+    fn read(table: &mut Table<'_>) -> Option<Self> {
+        const SEED: &str = "seed:ed25519:";
+        let entry = table.entry("key");
+        let passphrase = table.file("passphrase");
+        let seed = entry.as_ref().filter(|entry| entry.is_text()).and_then(|entry| {
+            let seed = entry.text(|text| Ok(text.strip_prefix(SEED).map(str::to_owned)))??;
+            let path = table.source().directory().join(seed);
+            readable(&path).map_err(|message| entry.report(message)).ok()?;
+            Some(path)
+        });
+        match (seed, entry) {
+            (Some(seed), Some(entry)) => {
+                if passphrase.is_some() {
+                    entry.report("is a seed, which has no passphrase");
+                }
+                Some(Self::Seed(seed))
+            }
+            (_, Some(entry)) if entry.text(|text| Ok(text.starts_with(SEED))) == Some(true) => None,
+            (_, entry) => Some(Self::File { path: entry?.file()?, passphrase }),
+        }
+    }
+}
+
 /// Without what may be a secret.
 fn shown(url: &Url<'_>) -> String {
     format!("{}://{}{}", url.scheme, url.host, url.rest)
@@ -192,7 +230,7 @@ fn shown(url: &Url<'_>) -> String {
 
 fn suited(key: &str) -> &'static str {
     match key {
-        "key" | "known_hosts" | "pin" => "an address over SSH",
+        "key" | "known_hosts" | "passphrase" | "pin" => "an address over SSH",
         _ => "an https:// URL",
     }
 }

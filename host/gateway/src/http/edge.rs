@@ -18,6 +18,7 @@ use crate::{
         ending::Ending,
         forward, forwarded,
         gateway::Gateway,
+        hook::{self, HOOKS},
         hop,
         inbound::{Inbound, Line, is_asterisk},
         payload::Payload,
@@ -84,6 +85,13 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
     if request.headers().contains_key(CONNECTION) {
         hop::strip(request.headers_mut());
     }
+    if inbound.origin.scheme == Scheme::Https
+        && let Some(binding) = inbound.path(request.uri()).strip_prefix(HOOKS)
+    {
+        let binding = binding.to_owned();
+        return hook::answer(&house.gateway, &binding, request, visit);
+    }
+
     let Some(router) = &table.router else {
         return carry(house, &table, table.fallback.clone(), inbound, request, visit);
     };
@@ -136,7 +144,8 @@ fn own<B>(
                 return Err(Fault::Absent);
             }
         }
-        if under(path, RESERVED) {
+        let hook = inbound.origin.scheme == Scheme::Https && path.starts_with(HOOKS);
+        if under(path, RESERVED) && !hook {
             return Err(Fault::Absent);
         }
     }

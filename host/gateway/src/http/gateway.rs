@@ -15,6 +15,7 @@ use crate::http::{
     connections::Connections,
     edge::{Challenges, House},
     flight::Flights,
+    hook::Hooks,
     memory::Memory,
     peer::Peer,
     roster::{Roster, Table},
@@ -24,6 +25,7 @@ use crate::http::{
 /// What the gateway is made of.
 pub struct Capabilities {
     pub challenges: Arc<dyn Challenges>,
+    pub hooks: Arc<dyn Hooks>,
     /// Where the access log goes.
     pub sink: Arc<dyn Sink>,
     pub clock: Arc<dyn Clock>,
@@ -34,6 +36,7 @@ pub struct Gateway {
     pub(super) memory: Memory,
     pub(super) flights: Flights,
     pub(super) challenges: Arc<dyn Challenges>,
+    pub(super) hooks: Arc<dyn Hooks>,
     pub(super) clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
     connections: Arc<Connections>,
@@ -49,11 +52,11 @@ pub struct Remembering {
 impl Gateway {
     /// `answers` is how many bytes of answers are remembered.
     pub fn new(capabilities: Capabilities, roster: Roster, answers: u64) -> Arc<Self> {
-        let Capabilities { challenges, sink, clock } = capabilities;
+        let Capabilities { challenges, hooks, sink, clock } = capabilities;
         let memory = Memory::new(answers);
         let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
         let connections = Arc::default();
-        Arc::new(Self { table, memory, flights: Flights::default(), challenges, clock, sink, connections })
+        Arc::new(Self { table, memory, flights: Flights::default(), challenges, hooks, clock, sink, connections })
     }
 
     /// From now on, new requests go by this roster, and as many bytes are remembered.

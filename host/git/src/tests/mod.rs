@@ -11,3 +11,4 @@ mod servers;
 mod snapshots;
 mod support;
 mod tidying;
+mod web;

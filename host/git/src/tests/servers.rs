@@ -156,3 +156,15 @@ fn a_follower_that_ends_waits_for_nobody() {
     drop(runtime);
     assert!(began.elapsed() < std::time::Duration::from_secs(10));
 }
+
+#[test]
+fn what_a_kill_left_of_a_pack_is_swept() {
+    let room = Room::new();
+    let good = room.remote("good", &[("a.txt", "one")]);
+    let head = moved(&room.pages(), &good);
+    room.script("mkdir -p state/git/pages.git/objects/tmp_incoming_x/pack; echo half >state/git/pages.git/objects/tmp_incoming_x/pack/pack-incoming.pack");
+    let pages = room.pages();
+    assert_eq!(pages.head(), Some(head));
+    assert_eq!(room.script("find state -name 'tmp_*'"), "");
+    assert_eq!(room.fsck(), "");
+}

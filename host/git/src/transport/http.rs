@@ -5,6 +5,7 @@ mod challenge;
 mod redirect;
 
 use std::{
+    error::Error as _,
     io::{self, Read},
     path::PathBuf,
     sync::Mutex,
@@ -225,10 +226,7 @@ impl Read for Exchange<'_> {
 }
 
 fn broken(error: hyper::Error) -> io::Error {
-    let kind = if error.is_incomplete_message() || error.is_body_write_aborted() {
-        io::ErrorKind::UnexpectedEof
-    } else {
-        io::ErrorKind::Other
-    };
-    io::Error::new(kind, error)
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    let kind = causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind).next();
+    io::Error::new(kind.unwrap_or(io::ErrorKind::Other), error)
 }

@@ -5,6 +5,7 @@ mod daemon;
 mod duplex;
 mod http;
 mod line;
+mod ssh;
 
 use std::{
     fmt,
@@ -17,6 +18,7 @@ pub use self::{
     daemon::Daemon,
     http::{Http, Token},
     line::Patience,
+    ssh::Ssh,
 };
 use crate::{
     disk::lock,

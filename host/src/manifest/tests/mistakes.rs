@@ -186,18 +186,22 @@ fn bindings() {
             "host.toml:2: `remote`: credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
         ],
     );
-    check_beside(
-        "[git.pages]\nremote = 'public'\nhook = 'token'",
-        &["host.toml:3: `hook`: this version has no hooks: a local repository is watched, another is polled"],
-    );
+    check_beside("[git.pages]\nremote = 'public'\nhook = 'none'", &["host.toml:3: `hook`: there is no file `none`"]);
     check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'none'\npin = 'SHA256:x'\nca = 'ca.pem'",
         &[
-            "host.toml:2: `remote`: this version does not fetch over SSH, and this is an address over SSH",
             "host.toml:3: `key`: there is no file `none`",
             "host.toml:4: `pin`: `SHA256:x` is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it",
             "host.toml:5: `ca`: goes with an https:// URL, and `remote` is an address over SSH",
         ],
+    );
+    check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:none'",
+        &["host.toml:3: `key`: there is no file `none`"],
+    );
+    check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:token'\npassphrase = 'token'",
+        &["host.toml:3: `key`: is a seed, which has no passphrase"],
     );
     check_beside(
         "[git.pages]\nremote = 'http://a.test/x'\ntoken = 'token'",

@@ -4,11 +4,13 @@ mod client;
 mod conversation;
 mod edge;
 mod forward;
+mod hook;
 mod memory;
 mod service;
 
 use std::{
     net::SocketAddr,
+    pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -29,8 +31,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use client::{Client, Seen, get, request};
 
 use super::{
-    Capabilities, Certificate, Component, Format, Gateway, Live, Network, Peer, Reply, Roster, Sink, SystemClock,
-    Upstream, UrlUpstream,
+    Capabilities, Certificate, Component, Format, Gateway, Hook, Hooks, Live, Network, Peer, Reply, Roster, Sink,
+    SystemClock, Told, Upstream, UrlUpstream,
 };
 use crate::tls::{Challenges, Protocol};
 
@@ -241,7 +243,8 @@ impl Setup {
         let lines = Arc::new(Lines::default());
         let challenges = Arc::new(Challenges::default());
         challenges.publish_http("token", "token.thumbprint").unwrap();
-        let capabilities = Capabilities { challenges, sink: lines.clone(), clock: Arc::new(SystemClock) };
+        let hooks = Arc::new(Known);
+        let capabilities = Capabilities { challenges, hooks, sink: lines.clone(), clock: Arc::new(SystemClock) };
         let (roster, answers) = self.roster();
         World { gateway: Gateway::new(capabilities, roster, answers), lines }
     }
@@ -342,4 +345,22 @@ fn logged<'a>(line: &'a str, name: &str) -> Option<&'a str> {
         None => rest.find([',', '}'])?,
     };
     Some(&rest[..end])
+}
+
+/// Takes a hook of `known` for what its `authorization` says.
+struct Known;
+
+impl Hooks for Known {
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
+        let says = hook.head.get("authorization").map(|value| value.to_str().unwrap().to_owned());
+        let told = match (hook.binding.as_str(), says.as_deref()) {
+            ("known", Some("busy")) => Told::Busy,
+            ("known", Some("yes")) if hook.wait => Told::Serves(format!("{{\"body\":{}}}", hook.body.len())),
+            ("known", Some("bad")) => Told::Disproved("{}".into()),
+            ("known", Some("gone")) => Told::Failed("{}".into()),
+            ("known", Some("yes")) => Told::Accepted,
+            _ => Told::Denied,
+        };
+        Box::pin(async move { told })
+    }
 }

@@ -1,0 +1,118 @@
+//! `POST /.well-known/host/hook/BINDING`: somebody tells that a branch moved. Here its body is read, within bounds; whether
+//! they may, and what comes of it, the assembly says. Whoever may not learns nothing of which bindings there are.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+
+use crate::http::{
+    gateway::Gateway,
+    payload::Payload,
+    visit::{Answering, Visit},
+};
+
+/// Behind it, a binding's name.
+pub(super) const HOOKS: &str = "/.well-known/host/hook/";
+
+/// The largest body that is read, in bytes. GitHub's are smaller.
+const MAX_BODY: usize = 1024 * 1024;
+
+/// How long one may take to come.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is told.
+pub struct Hook {
+    pub binding: String,
+    pub head: HeaderMap,
+    pub body: Bytes,
+    /// Whether to wait for what comes of it.
+    pub wait: bool,
+}
+
+/// What comes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// No such binding, no secret, or another one.
+    Denied,
+    /// There are too many at once.
+    Busy,
+    /// It is being fetched.
+    Accepted,
+    /// It was fetched, and all that read it serve it, by this report in JSON.
+    Serves(String),
+    /// It was fetched, and somebody's proof failed.
+    Disproved(String),
+    /// It could not be fetched.
+    Failed(String),
+}
+
+/// Who is told.
+pub trait Hooks: Send + Sync + 'static {
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>>;
+}
+
+/// Answers a request for the hook of `binding`.
+pub(super) fn answer(gateway: &Arc<Gateway>, binding: &str, request: Request<Incoming>, visit: Visit) -> Answering {
+    if request.method() != Method::POST {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return Answering::now(visit.finish(response));
+    }
+    let (gateway, binding) = (gateway.clone(), binding.to_owned());
+    Answering::later(async move {
+        let (parts, body) = request.into_parts();
+        let wait = parts.uri.query().is_some_and(|query| query.split('&').any(|part| part == "wait"));
+        let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
+            Err(_) => return visit.finish(plain(StatusCode::REQUEST_TIMEOUT)),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                return visit.finish(plain(StatusCode::PAYLOAD_TOO_LARGE));
+            }
+            Ok(Err(_)) => return visit.finish(plain(StatusCode::BAD_REQUEST)),
+            Ok(Ok(body)) => body.to_bytes(),
+        };
+        let told = gateway.hooks.tell(Hook { binding, head: parts.headers, body, wait }).await;
+        visit.finish(response(told))
+    })
+}
+
+fn response(told: Told) -> Response<Payload> {
+    match told {
+        Told::Denied => {
+            let mut response = plain(StatusCode::UNAUTHORIZED);
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
+        Told::Busy => {
+            let mut response = plain(StatusCode::TOO_MANY_REQUESTS);
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            response
+        }
+        Told::Accepted => plain(StatusCode::ACCEPTED),
+        Told::Serves(report) => json(StatusCode::OK, report),
+        Told::Disproved(report) => json(StatusCode::UNPROCESSABLE_ENTITY, report),
+        Told::Failed(report) => json(StatusCode::BAD_GATEWAY, report),
+    }
+}
+
+fn plain(status: StatusCode) -> Response<Payload> {
+    let mut response = Response::new(Payload::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn json(status: StatusCode, text: String) -> Response<Payload> {
+    let mut response = plain(status);
+    let head = response.headers_mut();
+    head.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    head.insert(CONTENT_LENGTH, text.len().into());
+    *response.body_mut() = Payload::whole(text.into());
+    response
+}

@@ -1,0 +1,44 @@
+//! Hooks: who may tell is told what came of it, and nobody else learns anything.
+
+use http::Method;
+
+use super::{Setup, client::request};
+
+#[tokio::test]
+async fn what_comes_of_a_hook() {
+    let hook = "/.well-known/host/hook";
+    let larger: &str = &"x".repeat(1024 * 1024 + 1);
+    let world = Setup::default().open();
+    for protocol in [crate::tls::Protocol::Http1, crate::tls::Protocol::Http2] {
+        for (method, path, says, body, status, text) in [
+            (Method::POST, "/known", "yes", "12345", 202, ""),
+            (Method::POST, "/known?wait", "yes", "12345", 200, "{\"body\":5}"),
+            (Method::POST, "/known?a=b&wait", "yes", "", 200, "{\"body\":0}"),
+            (Method::POST, "/known?waiting", "yes", "", 202, ""),
+            (Method::POST, "/known", "bad", "", 422, "{}"),
+            (Method::POST, "/known", "gone", "", 502, "{}"),
+            (Method::POST, "/known", "busy", "", 429, ""),
+            (Method::POST, "/known", "no", "", 401, ""),
+            (Method::POST, "/unknown", "yes", "", 401, ""),
+            (Method::POST, "/", "yes", "", 401, ""),
+            (Method::POST, "", "yes", "", 404, "404 Not Found\n"),
+            (Method::GET, "/known", "yes", "", 405, ""),
+            (Method::POST, "/known", "yes", larger, 413, ""),
+        ] {
+            let mut client = world.client(protocol).await;
+            let target = format!("{hook}{path}");
+            let asked = request(method.clone(), &target, &[("authorization", says)], body.to_owned());
+            let seen = client.see(asked).await;
+            assert_eq!((seen.status, seen.text()), (status, text), "{method} {path} {says}");
+        }
+    }
+}
+
+/// Without TLS a secret would be read on the way.
+#[tokio::test]
+async fn over_plain_http_there_is_no_hook() {
+    let world = Setup { redirect: false, ..Setup::default() }.open();
+    let asked = request(Method::POST, "/.well-known/host/hook/known", &[("authorization", "yes")], "");
+    let seen = world.client_of(super::plain()).await.see(asked).await;
+    assert_eq!(seen.status, 404);
+}

@@ -1,0 +1,216 @@
+//! Over HTTP: what is asked of the server, request by request, and what is made of answers that are not right.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use atoll_net::{Client, Dialler, Egress, HTTP, Options, Origin, Protocol, SystemRoots, Tls};
+
+use super::{
+    server::{BRIEF, packets, runtime, serve},
+    support::{InFull as _, Room, fetch, files, moved},
+};
+use crate::{Fetched, Http, Patience, Remote};
+
+/// A request, as it came.
+struct Asked {
+    line: String,
+    fields: Vec<String>,
+    body: Vec<u8>,
+}
+
+fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut lines = Vec::new();
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let line = line.trim_end().to_owned();
+        if line.is_empty() {
+            break;
+        }
+        lines.push(line);
+    }
+    let line = lines.remove(0);
+    let length = lines.iter().find_map(|field| field.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).ok()?;
+    Some(Asked { line, fields: lines, body })
+}
+
+fn answer(kind: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// As `git http-backend` answers, with each request's line written down.
+fn backend(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::<Mutex<Vec<String>>>::default();
+    let written = lines.clone();
+    let (address, _) = serve(move |stream| {
+        let mut stream = BufReader::new(stream);
+        while let Some(asked) = read(&mut stream) {
+            written.lock().unwrap().push(asked.line.clone());
+            assert!(asked.fields.iter().any(|field| field == "git-protocol: version=2"), "{:?}", asked.fields);
+            let advertise = asked.line.starts_with("GET ");
+            let run = |arguments: &[&str]| {
+                let mut child = Command::new("git")
+                    .arg("upload-pack")
+                    .args(arguments)
+                    .arg(root.join("site.git"))
+                    .env("GIT_PROTOCOL", format!("version={version}"))
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                child.stdin.take().unwrap().write_all(&asked.body).unwrap();
+                child.wait_with_output().unwrap().stdout
+            };
+            let response = if advertise {
+                let greeting = run(&["--http-backend-info-refs"]);
+                let service = if version == "2" { Vec::new() } else { packets(&[b"# service=git-upload-pack\n"]) };
+                let flush = if version == "2" { "" } else { "0000" };
+                let body = [&service[..], flush.as_bytes(), &greeting].concat();
+                answer("application/x-git-upload-pack-advertisement", &body)
+            } else {
+                answer("application/x-git-upload-pack-result", &run(&["--stateless-rpc"]))
+            };
+            if stream.get_mut().write_all(&response).is_err() {
+                return;
+            }
+        }
+    });
+    (address, lines)
+}
+
+fn remote(runtime: &tokio::runtime::Runtime, address: SocketAddr, patience: Patience) -> Remote {
+    let _within = runtime.enter();
+    let client = Client::new(Dialler::system(), Options::default());
+    let tls = Tls::system(&SystemRoots::default(), HTTP);
+    let uri = format!("http://{address}").parse().unwrap();
+    let origin = Origin::new(&uri, Protocol::Http1, &tls, Egress::Any).unwrap();
+    Remote::server(Http::server(&client, origin, "/site.git", None, patience)).at("main")
+}
+
+#[test]
+fn an_unchanged_branch_costs_one_request() {
+    for version in ["0", "1", "2"] {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        let runtime = runtime();
+        let (address, lines) = backend(room.path.clone(), version);
+        let remote = remote(&runtime, address, Patience::default());
+        let pages = room.pages();
+        moved(&pages, &remote);
+        lines.lock().unwrap().clear();
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
+        let asked = if version == "2" {
+            "POST /site.git/git-upload-pack HTTP/1.1"
+        } else {
+            "GET /site.git/info/refs?service=git-upload-pack HTTP/1.1"
+        };
+        assert_eq!(*lines.lock().unwrap(), [asked], "{version}");
+        room.push("site.git", &[("a.txt", "two")]);
+        moved(&pages, &remote);
+        assert_eq!(files(&pages), [("a.txt".into(), "two".into())], "{version}");
+        assert_eq!(lines.lock().unwrap().len(), 3, "{version}: look, and fetch");
+        assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+#[test]
+fn answers_that_are_not_right() {
+    let advertisement = "application/x-git-upload-pack-advertisement";
+    let greeting: Vec<u8> = [packets(&[b"version 2\n", b"fetch=shallow\n"]), b"0000".to_vec()].concat();
+    let cut = |bytes: Vec<u8>, by: usize| bytes[..bytes.len() - by].to_vec();
+    let cases: Vec<(&str, Vec<Vec<u8>>, &str)> = vec![
+        ("nothing", vec![Vec::new()], "A: connection closed before message completed"),
+        ("no HTTP", vec![b"SSH-2.0-x\r\n\r\n".to_vec()], "A: invalid HTTP version parsed"),
+        ("half a head", vec![b"HTTP/1.1 200 OK\r\nConte".to_vec()], "A: connection closed before message completed"),
+        (
+            "half a body",
+            vec![cut(answer(advertisement, &greeting), 7)],
+            "the connection ended early",
+        ),
+        ("a body that ends early", vec![answer(advertisement, &cut(greeting.clone(), 7))], "the connection ended early"),
+        (
+            "another kind of page",
+            vec![answer("text/html\x1b[2J", b"<h1>")],
+            "A: invalid HTTP header parsed",
+        ),
+        (
+            "a page in place of a result",
+            vec![answer(advertisement, &greeting), answer("text/html", b"<h1>")],
+            "no repository answers there: what came is \"text/html\", and not application/x-git-upload-pack-result",
+        ),
+        (
+            "redirects without end",
+            vec![
+                b"HTTP/1.1 301 Moved\r\nLocation: /site.git/info/refs?service=git-upload-pack\r\nContent-Length: 0\r\n\r\n"
+                    .to_vec();
+                30
+            ],
+            "the server redirects without end",
+        ),
+        (
+            "a redirect to nowhere",
+            vec![b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec()],
+            "the server redirects to \"\", which is no URL",
+        ),
+        (
+            "words that are not for a terminal",
+            vec![b"HTTP/1.1 503 No\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nno\x1b[2Jno".to_vec()],
+            "the server answers 503 Service Unavailable: \"no\\u{1b}[2Jno\"",
+        ),
+    ];
+    let room = Room::new();
+    let good = room.remote("good", &[("a.txt", "one")]);
+    let pages = room.pages();
+    let head = moved(&pages, &good);
+    let runtime = runtime();
+    for (name, answers, words) in cases {
+        let left = Arc::new(Mutex::new(answers.into_iter().rev().collect::<Vec<_>>()));
+        let (address, _) = serve(move |stream| {
+            let mut stream = BufReader::new(stream);
+            while read(&mut stream).is_some() {
+                let mut left = left.lock().unwrap();
+                let Some(next) = left.pop() else { return };
+                if stream.get_mut().write_all(&next).is_err() || left.is_empty() {
+                    return;
+                }
+            }
+        });
+        let error = fetch(&pages, &remote(&runtime, address, BRIEF)).unwrap_err().in_full();
+        let error = error.replace(&format!("http://{address}/site.git"), "R");
+        let error = error.replace(&format!("http://{address}"), "A");
+        assert_eq!(error, format!("R: {words}"), "{name}");
+        assert_eq!(pages.head(), Some(head), "{name}");
+    }
+}
+
+#[test]
+fn a_web_server_that_hangs() {
+    let room = Room::new();
+    let runtime = runtime();
+    for said in [
+        &b""[..],
+        b"HTTP/1.1 200 OK\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: application/x-git-upload-pack-advertisement\r\nContent-Length: 100\r\n\r\n0",
+    ] {
+        let (address, _) = serve(move |stream| {
+            let mut stream = BufReader::new(stream);
+            read(&mut stream);
+            let _ = stream.get_mut().write_all(said);
+            thread::sleep(Duration::from_secs(2));
+        });
+        let error = fetch(&room.pages(), &remote(&runtime, address, BRIEF)).unwrap_err().in_full();
+        assert_eq!(error, format!("http://{address}/site.git: nothing came within 500ms"));
+    }
+}

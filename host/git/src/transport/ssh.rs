@@ -1,0 +1,116 @@
+//! `ssh://` and `user@host:path`: the server runs Git's program for us, on a channel of a connection that is kept.
+
+use std::{
+    io::{self, Read},
+    time::Duration,
+};
+
+use atoll_net::{
+    Dialler, Egress, Host, Place, Target,
+    ssh::{self, Command, Key, SshError, Trust},
+};
+use bytes::{Buf as _, Bytes};
+
+use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
+use crate::smart::{SmartError, shown};
+
+/// The port that nobody has to write.
+const PORT: u16 = 22;
+
+/// A repository that an account on a server can read.
+pub struct Ssh {
+    server: ssh::Ssh,
+    path: String,
+}
+
+impl Ssh {
+    /// `path` as the server's Git takes it: absolute, or below the account's home. Whoever wrote the address down is trusted
+    /// with it: any address is dialled.
+    pub fn server(
+        dialler: &Dialler,
+        (user, host, port): (&str, Host, u16),
+        path: &str,
+        key: Option<Key>,
+        trust: Trust,
+        patience: Patience,
+    ) -> Server {
+        let port_shown = if port == PORT { String::new() } else { format!(":{port}") };
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let name = format!("ssh://{user}@{host}{port_shown}{slash}{path}");
+        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any };
+        let server = ssh::Ssh::new(dialler, target, user, key, trust);
+        // As git has it: what begins with a tilde is a home's, though a slash stands before it in a URL.
+        let path = path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(path).to_owned();
+        Server::new(name, Self { server, path }, patience)
+    }
+}
+
+impl Transport for Ssh {
+    fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
+        let connect = line.patience.connect;
+        let command = format!("{} {}", service.name(), ssh::quoted(&self.path));
+        let version = [("GIT_PROTOCOL", "version=2")];
+        let run = async { self.server.run(&command, &version, connect).await.map_err(failed) };
+        let command = line.wait(connect * 2 + Duration::from_secs(1), run)?;
+        Ok(Box::new(Running { command, stage: line.talk(), chunk: Bytes::new(), any: false }))
+    }
+}
+
+/// With what is behind it.
+fn failed(error: SshError) -> io::Error {
+    match &error {
+        SshError::Key(key) => {
+            let source = std::error::Error::source(key).map(|source| format!(": {source}"));
+            io::Error::other(format!("{key}{}", source.unwrap_or_default()))
+        }
+        _ => io::Error::other(error),
+    }
+}
+
+/// A conversation.
+struct Running {
+    command: Command,
+    stage: Stage,
+    chunk: Bytes,
+    /// Something came.
+    any: bool,
+}
+
+impl Talk for Running {
+    fn greet(&mut self) -> io::Result<()> {
+        // The command speaks first.
+        Ok(())
+    }
+
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        let Self { command, stage, .. } = self;
+        stage.wait(command.write(Bytes::copy_from_slice(message)))
+    }
+
+    fn stateless(&self) -> bool {
+        false
+    }
+
+    fn pack_follows(&mut self) {
+        self.stage.pack();
+    }
+}
+
+impl Read for Running {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.chunk.is_empty() && !out.is_empty() {
+            let Self { command, stage, chunk, any } = self;
+            match stage.wait(command.read())? {
+                Some(bytes) => *chunk = bytes,
+                None if !*any && !command.said().is_empty() => {
+                    return Err(io::Error::other(SmartError::Said(shown(command.said()))));
+                }
+                None => return Ok(0),
+            }
+            *any = true;
+        }
+        let length = out.len().min(self.chunk.len());
+        self.chunk.copy_to_slice(&mut out[..length]);
+        Ok(length)
+    }
+}

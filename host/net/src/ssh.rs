@@ -1,0 +1,269 @@
+//! SSH over the dialler: one connection to one server, kept, and a command on each of its channels. The server proves who
+//! it is before anything of ours is sent, and there is no way around that. No agent, no program, no terminal, no
+//! forwarding.
+
+mod key;
+mod make;
+mod trust;
+
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use russh::{
+    Channel, ChannelMsg, Preferred,
+    client::{self, AuthResult, Config, Handle, Handler, Msg},
+    keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
+};
+
+pub use self::{
+    key::{Key, KeyError},
+    make::{Kind, MakeError, NewKey},
+    trust::Trust,
+};
+use crate::{DialError, Dialler, Place, Target};
+
+/// An unused connection is closed after so long.
+const REST: Duration = Duration::from_mins(15);
+
+/// A server that says nothing is asked whether it is still there, so often, and given up after three times.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// What a command says on its standard error that is kept, in bytes.
+const MAX_SAID: usize = 1024;
+
+/// Why a command does not run on a server.
+#[derive(Debug, thiserror::Error)]
+pub enum SshError {
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// Who answers did not prove to be who it should be. The words say what would accept it.
+    #[error("{0}")]
+    Untrusted(String),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("the server refuses the key in {file} for {user}; its line for authorized_keys: {line}")]
+    Refused { file: String, user: String, line: String },
+    #[error("the server wants a key for {0}: name its file, key = \"FILE\"")]
+    NoKey(String),
+    #[error("{0}")]
+    Protocol(#[from] russh::Error),
+    #[error("the server does not run the command")]
+    Command,
+}
+
+/// One account on one server. The connection is opened when it is first needed, and shared.
+pub struct Ssh {
+    dialler: Dialler,
+    target: Target,
+    user: String,
+    key: Option<Key>,
+    trust: Trust,
+    session: tokio::sync::Mutex<Option<Arc<Handle<Checking>>>>,
+}
+
+/// A command that runs: its standard input and output.
+pub struct Command {
+    /// Until it is dropped.
+    channel: Option<Channel<Msg>>,
+    /// So that the connection outlives a newer one that takes its place.
+    session: Arc<Handle<Checking>>,
+    said: Vec<u8>,
+}
+
+impl Ssh {
+    pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<Key>, trust: Trust) -> Self {
+        let (dialler, user, session) = (dialler.clone(), user.to_owned(), tokio::sync::Mutex::default());
+        Self { dialler, target, user, key, trust, session }
+    }
+
+    /// Runs `command`, with the variables of its environment that the server lets pass. `connect` is how long a new
+    /// connection may take.
+    pub async fn run(
+        &self,
+        command: &str,
+        environment: &[(&str, &str)],
+        connect: Duration,
+    ) -> Result<Command, SshError> {
+        let mut kept = self.session.lock().await;
+        let open = match &*kept {
+            Some(session) if !session.is_closed() => {
+                session.channel_open_session().await.ok().zip(Some(session.clone()))
+            }
+            _ => None,
+        };
+        let (channel, session) = if let Some(open) = open {
+            open
+        } else {
+            *kept = None;
+            let session = tokio::time::timeout(connect, self.connect(connect)).await;
+            let timed_out = |_| DialError::TimedOut { peer: self.target.place.to_string().into() };
+            let session = Arc::new(session.map_err(timed_out)??);
+            *kept = Some(session.clone());
+            (session.channel_open_session().await?, session)
+        };
+        drop(kept);
+        for (name, value) in environment {
+            channel.set_env(false, *name, *value).await?;
+        }
+        channel.exec(false, command).await?;
+        Ok(Command { channel: Some(channel), session, said: Vec::new() })
+    }
+
+    async fn connect(&self, limit: Duration) -> Result<Handle<Checking>, SshError> {
+        let Place::Tcp { host, port } = &self.target.place else { return Err(SshError::Command) };
+        let trusted = self.trust.read(&host.to_string(), *port).map_err(SshError::Untrusted)?;
+        let stream = self.dialler.connect(&self.target, limit).await?;
+        let refusal = Arc::<Mutex<Option<String>>>::default();
+        let preferred = Preferred {
+            key: Cow::Owned(trusted.algorithms()),
+            host_key_certificates: Cow::Owned(trusted.certificates()),
+            ..Preferred::DEFAULT
+        };
+        let config = Config {
+            preferred,
+            inactivity_timeout: Some(REST),
+            keepalive_interval: Some(KEEP_ALIVE),
+            ..Config::default()
+        };
+        let checking = Checking { trusted, refusal: refusal.clone() };
+        let mut session = match client::connect_stream(Arc::new(config), stream, checking).await {
+            Ok(session) => session,
+            Err(error) => {
+                let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
+                return Err(refusal.map_or(SshError::Protocol(error), SshError::Untrusted));
+            }
+        };
+        self.authenticate(&mut session).await?;
+        Ok(session)
+    }
+
+    async fn authenticate(&self, session: &mut Handle<Checking>) -> Result<(), SshError> {
+        let Some(from) = &self.key else {
+            return match session.authenticate_none(&self.user).await? {
+                AuthResult::Success => Ok(()),
+                AuthResult::Failure { .. } => Err(SshError::NoKey(self.user.clone())),
+            };
+        };
+        let read = from.clone();
+        let key =
+            tokio::task::spawn_blocking(move || read.read()).await.map_err(|_| russh::Error::CouldNotReadKey)??;
+        let key = Arc::new(key);
+        let hash = if key.algorithm().is_rsa() {
+            // Never with SHA-1.
+            Some(session.best_supported_rsa_hash().await?.flatten().unwrap_or(HashAlg::Sha512))
+        } else {
+            None
+        };
+        let shown = PrivateKeyWithHashAlg::new(key.clone(), hash);
+        match session.authenticate_publickey(&self.user, shown).await? {
+            AuthResult::Success => Ok(()),
+            AuthResult::Failure { .. } => {
+                let mut line = key.public_key().clone();
+                line.set_comment("");
+                let line = line.to_openssh().unwrap_or_default().trim_end().to_owned();
+                Err(SshError::Refused { file: from.path().display().to_string(), user: self.user.clone(), line })
+            }
+        }
+    }
+}
+
+impl Command {
+    /// The next bytes of its output; nothing at its end.
+    pub async fn read(&mut self) -> io::Result<Option<Bytes>> {
+        loop {
+            let channel = self.channel.as_mut().expect("it is there until the drop");
+            match channel.wait().await {
+                Some(ChannelMsg::Data { data }) if !data.is_empty() => return Ok(Some(data)),
+                Some(ChannelMsg::ExtendedData { data, .. }) => {
+                    let room = MAX_SAID - self.said.len();
+                    self.said.extend_from_slice(&data[..data.len().min(room)]);
+                }
+                // What it said of its end may come after its output's.
+                Some(ChannelMsg::Close) | None => return Ok(None),
+                Some(ChannelMsg::Failure) => return Err(io::Error::other(SshError::Command)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// Sends all of `bytes` to its input.
+    pub async fn write(&mut self, bytes: Bytes) -> io::Result<()> {
+        let channel = self.channel.as_ref().expect("it is there until the drop");
+        channel.data_bytes(bytes).await.map_err(io::Error::other)
+    }
+
+    /// What it said on its standard error so far, as it is.
+    pub fn said(&self) -> &[u8] {
+        &self.said
+    }
+}
+
+/// A channel that nobody closes counts as one that is open, and a server allows a few.
+impl Drop for Command {
+    fn drop(&mut self) {
+        let (Some(channel), Ok(runtime)) = (self.channel.take(), tokio::runtime::Handle::try_current()) else { return };
+        let session = self.session.clone();
+        runtime.spawn(async move {
+            let _ = channel.close().await;
+            drop(session);
+        });
+    }
+}
+
+/// Looks at the server's key, before anything else is said.
+struct Checking {
+    trusted: trust::Trusted,
+    refusal: Arc<Mutex<Option<String>>>,
+}
+
+impl Handler for Checking {
+    type Error = russh::Error;
+
+    async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        match self.trusted.check(shown, now) {
+            Ok(()) => Ok(true),
+            Err(words) => {
+                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                Ok(false)
+            }
+        }
+    }
+}
+
+/// `word` as a shell of the server's takes it for one word.
+pub fn quoted(word: &str) -> String {
+    let mut quoted = String::from("'");
+    for character in word.chars() {
+        match character {
+            // Out of the quotes, and back; the second one is what csh wants.
+            '\'' | '!' => write!(quoted, "'\\{character}'").expect("a string takes everything"),
+            character => quoted.push(character),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word() {
+        for (word, shown) in [
+            ("/srv/x.git", "'/srv/x.git'"),
+            ("it's", "'it'\\''s'"),
+            ("$(touch x); a", "'$(touch x); a'"),
+            ("no!", "'no'\\!''"),
+        ] {
+            assert_eq!(quoted(word), shown);
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Whether a server is who it should be: by a `known_hosts` file as OpenSSH has it, or by one fingerprint. A key that is
+//! not known is refused, with the line that would accept it; nothing is ever learned by itself.
+
+use std::{fs, path::PathBuf};
+
+use aws_lc_rs::hmac;
+use russh::keys::{
+    Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate,
+    ssh_key::{
+        Fingerprint,
+        certificate::CertType,
+        known_hosts::{Entry, HostPatterns, Marker},
+        public::KeyData,
+    },
+};
+
+/// The largest `known_hosts` that is read, in bytes.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// What a server's key is held against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// A file in the form of sshd(8).
+    KnownHosts(PathBuf),
+    /// `SHA256:` and 43 characters.
+    Pin(String),
+    /// Nothing yet: whoever answers is refused, in words that say how to go on.
+    Nobody,
+}
+
+/// That, for one server.
+pub(super) struct Trusted {
+    /// As `known_hosts` names it.
+    host: String,
+    /// As a certificate does.
+    name: String,
+    by: By,
+}
+
+enum By {
+    Lines { file: String, lines: Vec<Line> },
+    Pin(String),
+    Nobody,
+}
+
+/// A line that is about this server.
+struct Line {
+    number: usize,
+    marker: Option<Marker>,
+    key: PublicKey,
+}
+
+impl Trust {
+    /// Reads what there is about one server. A file is read anew for each connection.
+    ///
+    /// # Errors
+    /// In words.
+    pub(super) fn read(&self, host: &str, port: u16) -> Result<Trusted, String> {
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = if port == 22 { name.clone() } else { format!("[{name}]:{port}") };
+        let by = match self {
+            Self::Pin(pin) => By::Pin(pin.clone()),
+            Self::Nobody => By::Nobody,
+            Self::KnownHosts(path) => {
+                let file = path.display().to_string();
+                let size = fs::metadata(path).map_err(|error| format!("{file} cannot be read: {error}"))?.len();
+                if size > MAX_FILE {
+                    return Err(format!("{file} has more than {MAX_FILE} bytes"));
+                }
+                let text = fs::read_to_string(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
+                By::Lines { lines: about(&text, &host), file }
+            }
+        };
+        Ok(Trusted { host, name, by })
+    }
+}
+
+impl Trusted {
+    /// Which keys to ask the server for: those that are known of it first, since it has several. Never RSA with SHA-1.
+    pub(super) fn algorithms(&self) -> Vec<Algorithm> {
+        let all = [
+            Algorithm::Ed25519,
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP256 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP384 },
+            Algorithm::Ecdsa { curve: EcdsaCurve::NistP521 },
+            Algorithm::Rsa { hash: Some(HashAlg::Sha512) },
+            Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
+        ];
+        let known = |algorithm: &Algorithm| {
+            self.lines().any(|line| line.marker.is_none() && family(&line.key.algorithm()) == family(algorithm))
+        };
+        let (mut first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(known);
+        first.extend(rest);
+        first
+    }
+
+    /// Which certificates to ask for: any, where an authority is known, else none.
+    pub(super) fn certificates(&self) -> Vec<Algorithm> {
+        let authority = self.lines().any(|line| line.marker == Some(Marker::CertAuthority));
+        if authority { self.algorithms() } else { Vec::new() }
+    }
+
+    /// # Errors
+    /// Why not, in words.
+    pub(super) fn check(&self, shown: &PublicKeyOrCertificate, now: u64) -> Result<(), String> {
+        let (key, certificate) = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => (key.key_data(), None),
+            PublicKeyOrCertificate::Certificate(certificate) => (certificate.public_key(), Some(certificate)),
+        };
+        let host = &self.host;
+        let print = key.fingerprint(HashAlg::Sha256).to_string();
+        let is = format!("{} {print}", key.algorithm().as_str());
+        let (file, lines) = match &self.by {
+            By::Pin(pin) if certificate.is_none() && *pin == print => return Ok(()),
+            By::Pin(pin) => {
+                return Err(format!(
+                    "the host key of {host} is {is}, and {pin} is pinned; if it is right, write pin = \"{print}\""
+                ));
+            }
+            By::Nobody => {
+                return Err(format!(
+                    "the host key of {host} is {is}, and none is known; if it is right, write pin = \"{print}\""
+                ));
+            }
+            By::Lines { file, lines } => (file, lines),
+        };
+        let revoked = |key: &KeyData| {
+            lines.iter().find(|line| line.marker == Some(Marker::Revoked) && line.key.key_data() == key)
+        };
+        if let Some(line) = revoked(key).or_else(|| revoked(certificate?.signature_key())) {
+            return Err(format!("the host key of {host}, {is}, is revoked in line {} of {file}", line.number));
+        }
+        if let Some(certificate) = certificate {
+            let authorities: Vec<Fingerprint> = lines
+                .iter()
+                .filter(|line| line.marker == Some(Marker::CertAuthority))
+                .map(|line| line.key.fingerprint(HashAlg::Sha256))
+                .collect();
+            let named = certificate.valid_principals().iter().any(|principal| matches(principal, &self.name));
+            return if certificate.cert_type() != CertType::Host {
+                Err(format!("{host} shows a certificate that is not for a host"))
+            } else if !named {
+                Err(format!("{host} shows a certificate that is for another host"))
+            } else if !certificate.critical_options().is_empty() {
+                Err(format!("{host} shows a certificate with options that are not known here"))
+            } else if certificate.validate_at(now, &authorities).is_err() {
+                Err(format!("{host} shows a certificate that no authority in {file} vouches for at this time"))
+            } else {
+                Ok(())
+            };
+        }
+        let plain = || lines.iter().filter(|line| line.marker.is_none());
+        if plain().any(|line| line.key.key_data() == key) {
+            return Ok(());
+        }
+        let mut bare = PublicKey::new(key.clone(), "");
+        bare.set_comment("");
+        let accepting = format!("{host} {}", bare.to_openssh().unwrap_or_default().trim_end());
+        Err(match plain().find(|line| family(&line.key.algorithm()) == family(&key.algorithm())) {
+            Some(line) => format!(
+                "the host key of {host} is {is}, and line {} of {file} has another; if it is right, this line in its place accepts it: {accepting}",
+                line.number
+            ),
+            None => format!(
+                "the host key of {host} is {is}, and not in {file}; if it is right, this line there accepts it: {accepting}"
+            ),
+        })
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        let lines = if let By::Lines { lines, .. } = &self.by { &lines[..] } else { &[] };
+        lines.iter()
+    }
+}
+
+/// Whatever it is signed with.
+fn family(algorithm: &Algorithm) -> String {
+    match algorithm {
+        Algorithm::Rsa { .. } => "ssh-rsa".to_owned(),
+        algorithm => algorithm.as_str().to_owned(),
+    }
+}
+
+/// The lines of a `known_hosts` that are about `host`. One that cannot be read is as good as none, as in OpenSSH.
+fn about(text: &str, host: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        // In OpenSSH any blanks part the fields.
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Ok(entry) = line.parse::<Entry>() else { continue };
+        if is_about(entry.host_patterns(), host) {
+            lines.push(Line { number, marker: entry.marker().copied(), key: entry.public_key().clone() });
+        }
+    }
+    lines
+}
+
+fn is_about(patterns: &HostPatterns, host: &str) -> bool {
+    match patterns {
+        HostPatterns::HashedName { salt, hash } => {
+            let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, salt);
+            hmac::verify(&key, host.as_bytes(), hash).is_ok()
+        }
+        HostPatterns::Patterns(patterns) => {
+            let (denied, allowed): (Vec<_>, Vec<_>) = patterns.iter().partition(|pattern| pattern.starts_with('!'));
+            allowed.iter().any(|pattern| matches(pattern, host))
+                && !denied.iter().any(|pattern| matches(&pattern[1..], host))
+        }
+    }
+}
+
+/// `*` stands for any characters, `?` for one; letters match in either case.
+fn matches(pattern: &str, host: &str) -> bool {
+    let (pattern, host) = (pattern.as_bytes(), host.as_bytes());
+    let (mut at, mut seen) = (0, 0);
+    // Where to go on after a star, if what follows it does not match here.
+    let mut star = None;
+    while seen < host.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, seen));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || byte.eq_ignore_ascii_case(&host[seen]) => {
+                at += 1;
+                seen += 1;
+            }
+            _ => {
+                let Some((after, from)) = star else { return false };
+                star = Some((after, from + 1));
+                at = after + 1;
+                seen = from + 1;
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}
+
+#[cfg(test)]
+mod tests;

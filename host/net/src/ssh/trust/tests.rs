@@ -1,0 +1,106 @@
+use super::*;
+
+const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+const OTHER: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X";
+const ECDSA: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBMxBTpMIGvo7CnordO7wP0QQRqpBwUjOLl4eMhfucfE1sjTYyK5wmTl1UqoSDS1PtRVTBdl+0+9pquFb46U7fwg=";
+
+fn key(text: &str) -> PublicKey {
+    text.parse().unwrap()
+}
+
+fn check(file: &str, host: &str, port: u16, shown: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known_hosts");
+    std::fs::write(&path, file).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read(host, port).unwrap();
+    let said = trusted.check(&key(shown).into(), 0);
+    said.map_err(|words| words.replace(path.to_str().unwrap(), "FILE"))
+}
+
+#[test]
+fn keys_that_are_known_and_that_are_not() {
+    let print = key(ONE).fingerprint(HashAlg::Sha256).to_string();
+    let is = format!("ssh-ed25519 {print}");
+    // ssh-keygen -H made these two.
+    let unknown = |host: &str| {
+        Err(format!(
+            "the host key of {host} is {is}, and not in FILE; if it is right, this line there accepts it: {host} {ONE}"
+        ))
+    };
+    for (file, host, port, said) in [
+        (format!("a.test {ONE}\n"), "a.test", 22, Ok(())),
+        (format!("# {OTHER}\n\nb.test,A.test\t {ONE} a comment\n"), "a.test", 22, Ok(())),
+        (format!("[a.test]:2222 {ONE}\n"), "a.test", 2222, Ok(())),
+        (format!("a.test {ONE}\n"), "a.test", 2222, unknown("[a.test]:2222")),
+        (format!("*.test,!b.test {ONE}\n"), "a.test", 22, Ok(())),
+        (format!("*.test,!b.test {ONE}\n"), "b.test", 22, unknown("b.test")),
+        (format!("10.0.0.? {ONE}\n"), "10.0.0.1", 22, Ok(())),
+        (String::new(), "a.test", 22, unknown("a.test")),
+        ("nonsense\n@odd a.test x\n".into(), "a.test", 22, unknown("a.test")),
+        (format!("a.test {ECDSA}\n"), "a.test", 22, unknown("a.test")),
+        (
+            format!("b.test {ONE}\na.test {OTHER}\n"),
+            "a.test",
+            22,
+            Err(format!(
+                "the host key of a.test is {is}, and line 2 of FILE has another; if it is right, this line in its place accepts it: a.test {ONE}"
+            )),
+        ),
+        (
+            format!("a.test {ONE}\n@revoked * {ONE}\n"),
+            "a.test",
+            22,
+            Err(format!("the host key of a.test, {is}, is revoked in line 2 of FILE")),
+        ),
+        // An authority's key is no host's.
+        (format!("@cert-authority a.test {ONE}\n"), "a.test", 22, unknown("a.test")),
+    ] {
+        assert_eq!(check(&file, host, port, ONE), said, "{file}");
+    }
+}
+
+#[test]
+fn names_may_be_hashed() {
+    let hash = |name: &str| {
+        let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &[7; 20]);
+        HostPatterns::HashedName {
+            salt: vec![7; 20],
+            hash: hmac::sign(&key, name.as_bytes()).as_ref().try_into().unwrap(),
+        }
+    };
+    assert!(is_about(&hash("a.test"), "a.test"));
+    assert!(!is_about(&hash("a.test"), "b.test"));
+}
+
+#[test]
+fn pins() {
+    let print = key(ONE).fingerprint(HashAlg::Sha256).to_string();
+    let other = key(OTHER).fingerprint(HashAlg::Sha256).to_string();
+    let said = |trust: Trust| trust.read("a.test", 22).unwrap().check(&key(ONE).into(), 0);
+    assert_eq!(said(Trust::Pin(print.clone())), Ok(()));
+    assert_eq!(
+        said(Trust::Pin(other.clone())),
+        Err(format!(
+            "the host key of a.test is ssh-ed25519 {print}, and {other} is pinned; if it is right, write pin = \"{print}\""
+        ))
+    );
+    assert_eq!(
+        said(Trust::Nobody),
+        Err(format!(
+            "the host key of a.test is ssh-ed25519 {print}, and none is known; if it is right, write pin = \"{print}\""
+        ))
+    );
+}
+
+#[test]
+fn a_server_is_asked_for_the_keys_that_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known_hosts");
+    std::fs::write(&path, format!("a.test {ECDSA}\n")).unwrap();
+    let trusted = Trust::KnownHosts(path).read("a.test", 22).unwrap();
+    let algorithms: Vec<String> = trusted.algorithms().iter().map(|known| known.as_str().to_owned()).collect();
+    assert_eq!(algorithms[0], "ecdsa-sha2-nistp256");
+    assert_eq!(algorithms.len(), 6);
+    assert!(!algorithms.contains(&"ssh-rsa".to_owned()));
+    assert!(trusted.certificates().is_empty());
+}

@@ -1,0 +1,93 @@
+//! What comes of a hook: whoever knows a binding's secret has it fetched at once, and may wait for the proofs.
+
+use std::{path::Path, pin::Pin, sync::Arc};
+
+use arc_swap::ArcSwap;
+use atoll_gateway::http::{Hook, Hooks, Told};
+use serde_json::json;
+use tokio::sync::Semaphore;
+
+use super::{
+    bindings::{Binding, Bindings, chain},
+    host::Components,
+};
+
+/// Hooks that are looked at together. Fetches of one binding are one fetch, however many ask.
+const AT_ONCE: usize = 32;
+
+/// The longest secret, in bytes.
+const MAX_SECRET: u64 = 4096;
+
+/// The hooks of all bindings.
+#[derive(Clone)]
+pub(super) struct Pushes {
+    bindings: Arc<ArcSwap<Bindings>>,
+    components: Arc<ArcSwap<Components>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Pushes {
+    pub(super) fn new(bindings: Arc<ArcSwap<Bindings>>, components: Arc<ArcSwap<Components>>) -> Self {
+        Self { bindings, components, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    async fn told(self, hook: Hook) -> Told {
+        let Ok(_permit) = self.permits.clone().try_acquire_owned() else { return Told::Busy };
+        let binding = self.bindings.load().get(hook.binding.as_str()).cloned();
+        // Read whether there is such a binding or not, and compared all the same: it takes as long.
+        let secret = match binding.as_ref().and_then(|binding| binding.said().hook.clone()) {
+            Some(file) => tokio::task::spawn_blocking(move || secret(&file)).await.ok().flatten(),
+            None => None,
+        };
+        let known = atoll_git::knows(secret.as_deref().unwrap_or(b"nobody's"), &hook.head, &hook.body);
+        let (Some(binding), true, true) = (binding, secret.is_some(), known) else { return Told::Denied };
+        if hook.wait {
+            return self.proved(&binding).await;
+        }
+        tokio::spawn(async move {
+            // How it went is in the log and on the binding.
+            let _ = binding.fetch().await;
+        });
+        Told::Accepted
+    }
+
+    /// Fetches, and waits until every component that reads the binding was asked to prove what came.
+    async fn proved(&self, binding: &Arc<Binding>) -> Told {
+        if let Err(error) = binding.fetch().await {
+            return Told::Failed(json!({ "error": chain(&*error) }).to_string());
+        }
+        binding.passed_on().await;
+        let name = &binding.said().name;
+        let (mut components, mut all) = (Vec::new(), true);
+        for (component, running) in self.components.load_full().iter() {
+            if !running.said.git.values().any(|grant| grant.from == *name) {
+                continue;
+            }
+            components.push(match running.slot.change(Vec::new()).await {
+                Ok(()) => json!({ "name": **component, "serves": true }),
+                Err(disproof) => {
+                    all = false;
+                    json!({ "name": **component, "serves": false, "error": disproof.to_string() })
+                }
+            });
+        }
+        let report = json!({ "revision": binding.revision(), "components": components }).to_string();
+        if all { Told::Serves(report) } else { Told::Disproved(report) }
+    }
+}
+
+impl Hooks for Pushes {
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
+        Box::pin(self.clone().told(hook))
+    }
+}
+
+/// The first line of a file; nothing where there is none, or no file.
+fn secret(file: &Path) -> Option<Vec<u8>> {
+    if std::fs::metadata(file).ok()?.len() > MAX_SECRET {
+        return None;
+    }
+    let text = std::fs::read_to_string(file).ok()?;
+    let line = text.lines().next()?.trim();
+    (!line.is_empty()).then(|| line.as_bytes().to_vec())
+}

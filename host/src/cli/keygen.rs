@@ -1,0 +1,83 @@
+//! `host keygen`: a key for SSH remotes.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use atoll_net::ssh::{Kind, NewKey};
+use clap::{Args, ValueEnum};
+
+/// The most that is read of a seed, in bytes.
+const MAX_SEED: u64 = 64 * 1024;
+
+/// Make a key to fetch over SSH with, and print its line for authorized_keys
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Keygen {
+    /// Where the private key goes, readable by nobody else; a file that is there is left as it is
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "ed25519")]
+    kind: Type,
+
+    /// Of an RSA key
+    #[arg(long, value_name = "N", default_value_t = 3072)]
+    bits: usize,
+
+    /// Make an ed25519 key from what a file holds (`-`: standard input): the same seed makes the same key, on any machine
+    #[arg(long, value_name = "SEED")]
+    seed_file: Option<PathBuf>,
+
+    /// At the end of the line for authorized_keys
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    comment: String,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  host keygen deploy.ed25519
+  host keygen deploy.rsa --type rsa --bits 4096
+  openssl rand -hex 32 > seed && host keygen deploy.ed25519 --seed-file seed";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Type {
+    Ed25519,
+    Rsa,
+}
+
+impl Keygen {
+    pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
+        let key = match (self.kind, &self.seed_file) {
+            (Type::Ed25519, Some(file)) => NewKey::from_seed(&seed(file)?, &self.comment)?,
+            (Type::Rsa, Some(_)) => anyhow::bail!("a seed makes ed25519 keys alone"),
+            (Type::Ed25519, None) => NewKey::random(Kind::Ed25519, &self.comment)?,
+            (Type::Rsa, None) => NewKey::random(Kind::Rsa(self.bits), &self.comment)?,
+        };
+        let name = self.file.display();
+        let created = File::options().write(true).create_new(true).mode(0o600).open(&self.file);
+        let written = created.and_then(|mut file| {
+            file.write_all(key.private.as_bytes())?;
+            file.sync_all()
+        });
+        written.with_context(|| format!("cannot write {name}"))?;
+        writeln!(output, "{}\n{}", key.line, key.fingerprint)?;
+        Ok(())
+    }
+}
+
+fn seed(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut seed = Vec::new();
+    let read = if file == Path::new("-") {
+        io::stdin().take(MAX_SEED + 1).read_to_end(&mut seed)
+    } else {
+        File::open(file).and_then(|file| file.take(MAX_SEED + 1).read_to_end(&mut seed))
+    };
+    read.with_context(|| format!("cannot read {}", file.display()))?;
+    anyhow::ensure!(seed.len() as u64 <= MAX_SEED, "{} has more than {MAX_SEED} bytes", file.display());
+    Ok(seed)
+}

@@ -1,0 +1,112 @@
+//! Hooks: a push is live because somebody who knows the secret told of it, as forges do; and nobody else learns a thing.
+
+use std::{
+    io::Write as _,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    git_servers::{repository, shows, site},
+    support::{
+        client::{ask, with_body},
+        git_servers::Daemon,
+        host::{Host, Setup},
+        raw,
+    },
+};
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const HOOK: &str = "https://localhost/.well-known/host/hook/site-pages";
+
+/// A site that is asked once a day, with a hook.
+async fn hooked() -> (Host, crate::support::git::Repository, Daemon) {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.write("secret", format!("{SECRET}\n"));
+    let manifest = site(&format!("git://{}/site.git", daemon.address()), "hook = \"secret\"\n");
+    setup.manifest(&manifest.replace("poll = \"1s\"", "poll = \"24h\""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    (host, repository, daemon)
+}
+
+#[tokio::test]
+async fn a_push_that_is_told_of_is_live() {
+    let (host, site, _daemon) = hooked().await;
+    let bearer = format!("Bearer {SECRET}");
+    for (page, name, value) in [
+        ("bearer", "authorization", bearer.clone()),
+        ("gitlab", "x-gitlab-token", SECRET.to_owned()),
+        ("github", "x-hub-signature-256", format!("sha256={}", signature("github"))),
+        ("forgejo", "x-forgejo-signature", signature("forgejo")),
+    ] {
+        site.commit("main", &[("index.html", page)]);
+        let reply = host.client().send(with_body("POST", HOOK, &[(name, &value)], page)).await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (202, ""), "{page}");
+        shows(&host, page).await;
+    }
+    // Waited for, with what its proof found.
+    let waited = format!("{HOOK}?wait");
+    let tell = async || host.client().send(with_body("POST", &waited, &[("authorization", &bearer)], "")).await;
+    let good = site.commit("main", &[("index.html", "good")]);
+    let reply = tell().await;
+    let report = format!("{{\"components\":[{{\"name\":\"site\",\"serves\":true}}],\"revision\":\"{good}\"}}");
+    assert_eq!((reply.status.as_u16(), reply.text()), (200, report.as_str()));
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "good"));
+    let bad = site.commit("main", &[("index.html", "bad"), ("_headers", "/*\n  no colon here\n")]);
+    let reply = tell().await;
+    assert_eq!(reply.status.as_u16(), 422, "{}", reply.text());
+    assert!(reply.text().contains(&bad) && reply.text().contains("_headers:2"), "{}", reply.text());
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "good"));
+    std::fs::remove_dir_all(site.path()).unwrap();
+    let reply = tell().await;
+    assert_eq!(reply.status.as_u16(), 502, "{}", reply.text());
+    assert!(reply.text().contains("repository not exported"), "{}", reply.text());
+}
+
+#[tokio::test]
+async fn whoever_does_not_know_the_secret_learns_nothing() {
+    let (host, site, _daemon) = hooked().await;
+    let revision = host.binding("site-pages").await["revision"].clone();
+    site.commit("main", &[("index.html", "two")]);
+    let bearer = format!("Bearer {SECRET}");
+    let unknown = HOOK.replace("site-pages", "nobody");
+    let mut seen = Vec::new();
+    for (url, name, value) in [
+        (HOOK, "authorization", "Bearer x"),
+        (HOOK, "x-hub-signature-256", "sha256=00"),
+        (HOOK, "x-other", SECRET),
+        (&unknown, "authorization", &bearer),
+        (&unknown, "authorization", "Bearer nobody's"),
+    ] {
+        let reply = host.client().send(with_body("POST", url, &[(name, value)], "")).await;
+        let mut fields = reply.fields.clone();
+        fields.remove("date");
+        seen.push((reply.status.as_u16(), fields, reply.body));
+    }
+    assert_eq!(seen[0].0, 401);
+    assert!(seen.windows(2).all(|two| two[0] == two[1]), "{seen:?}");
+    assert_eq!(host.client().send(ask("GET", HOOK)).await.status, 405);
+    let request = format!(
+        "POST /.well-known/host/hook/site-pages HTTP/1.1\r\nHost: localhost\r\nAuthorization: {bearer}\r\n\
+         Content-Length: 0\r\nConnection: close\r\n\r\n"
+    );
+    let plain = raw::plain(host.http(), request.as_bytes()).await;
+    assert_eq!(raw::status(&plain), 404, "a secret is not taken without TLS");
+    assert_eq!(host.binding("site-pages").await["revision"], revision, "something was fetched");
+    assert!(!host.setup().log().contains(SECRET) && !host.setup().access_log().contains(SECRET));
+}
+
+/// HMAC-SHA256 under the secret, by openssl.
+fn signature(body: &str) -> String {
+    let mut child = Command::new("openssl")
+        .args(["dgst", "-sha256", "-hmac", SECRET, "-r"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("openssl is installed");
+    child.stdin.take().expect("piped").write_all(body.as_bytes()).expect("it reads");
+    let output = child.wait_with_output().expect("it ends");
+    String::from_utf8(output.stdout).expect("text").split(' ').next().expect("a digest").to_owned()
+}

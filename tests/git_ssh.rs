@@ -1,0 +1,200 @@
+//! Sites that are served from a branch that is reached by SSH: OpenSSH's server with `git-shell`. Who answers is checked,
+//! and whoever is not known is refused with the words that would accept it.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use crate::{
+    git_servers::{error, lives, repository, shows, site},
+    support::{
+        host::Setup,
+        skip,
+        sshd::{Sshd, fingerprint, keygen, public, run_keygen, user},
+    },
+};
+
+const PROGRAMS: &[&str] = &["git-shell", "ssh-keygen", "sshd"];
+
+#[tokio::test]
+async fn by_each_kind_of_key_and_each_kind_of_trust() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    for (kind, trust) in [
+        (&["-t", "ed25519"][..], "known_hosts"),
+        (&["-t", "rsa", "-b", "2048"], "hashed"),
+        (&["-t", "ecdsa", "-b", "256"], "pin"),
+        (&["-t", "ed25519"], "authority"),
+        (&["-t", "ed25519", "-N", "a passphrase"], "pin"),
+        (&["seed"], "pin"),
+    ] {
+        let setup = Setup::without_manifest();
+        let repository = repository(&setup);
+        let folder = setup.path("ssh");
+        fs::create_dir(&folder).unwrap();
+        let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
+        let key = if kind == ["seed"] {
+            setup.write("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
+            let made = setup.command(&["keygen", &path("ssh/key"), "--seed-file", &path("ssh/seed")]).await.done();
+            setup.write("ssh/key.pub", made.lines().next().expect("a line"));
+            "key = \"seed:ed25519:ssh/seed\"\n"
+        } else {
+            keygen(&folder, "key", kind);
+            setup.write("ssh/passphrase", "a passphrase\n");
+            if kind.contains(&"-N") {
+                "key = \"ssh/key\"\npassphrase = \"ssh/passphrase\"\n"
+            } else {
+                "key = \"ssh/key\"\n"
+            }
+        };
+        for name in ["seed", "passphrase"].map(|name| folder.join(name)).iter().filter(|path| path.exists()) {
+            fs::set_permissions(name, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        keygen(&folder, "host", &["-t", "ed25519"]);
+        if trust == "authority" {
+            keygen(&folder, "ca", &["-t", "ed25519"]);
+            run_keygen(&folder, &["-q", "-s", "ca", "-I", "host", "-h", "-n", "127.0.0.1", "host.pub"]);
+        }
+        let sshd = Sshd::start(&folder, &["key"]).await;
+        let line = match trust {
+            "pin" => format!("pin = \"{}\"\n", fingerprint(&folder, "host")),
+            "authority" => {
+                setup.write("known_hosts", format!("@cert-authority [127.0.0.1]:* {}\n", public(&folder, "ca")));
+                "known_hosts = \"known_hosts\"\n".to_owned()
+            }
+            _ => {
+                setup.write("known_hosts", format!("{} {}\n", sshd.name(), public(&folder, "host")));
+                if trust == "hashed" {
+                    run_keygen(&setup.path(""), &["-H", "-f", "known_hosts"]);
+                    assert!(fs::read_to_string(setup.path("known_hosts")).unwrap().starts_with("|1|"));
+                }
+                "known_hosts = \"known_hosts\"\n".to_owned()
+            }
+        };
+        let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
+        setup.manifest(&site(&remote, &format!("{key}{line}")));
+        let log = || sshd.log();
+        let connections = log().matches("Accepted publickey").count();
+        assert_eq!(connections, 0);
+        lives(setup, &repository, || {
+            // All of that on one connection.
+            assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+            drop(sshd);
+        })
+        .await;
+    }
+}
+
+/// What is said of servers that are not let in on, or do not let in; `R` is the remote.
+#[tokio::test]
+#[expect(clippy::too_many_lines, reason = "one table")]
+async fn servers_that_are_refused_or_refuse() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).unwrap();
+    for name in ["key", "stranger", "other", "open"] {
+        keygen(&folder, name, &["-t", "ed25519"]);
+    }
+    keygen(&folder, "locked", &["-t", "ed25519", "-N", "passphrase"]);
+    fs::set_permissions(folder.join("open"), fs::Permissions::from_mode(0o644)).unwrap();
+    setup.write("ssh/nonsense", "nonsense");
+    fs::set_permissions(folder.join("nonsense"), fs::Permissions::from_mode(0o600)).unwrap();
+    let sshd = Sshd::start(&folder, &["key", "open"]).await;
+    let (host, print) = (public(&folder, "host"), fingerprint(&folder, "host"));
+    let other = fingerprint(&folder, "other");
+    let name = sshd.name();
+    let user = user();
+    setup.write("good", format!("{name} {host}\n"));
+    setup.write("nobody", "");
+    setup.write("changed", format!("{name} {}\n", public(&folder, "other")));
+    setup.write("revoked", format!("{name} {host}\n@revoked * {host}\n"));
+    let path = |name: &str| setup.path(name).display().to_string();
+    let remote = format!("ssh://{user}@{}{}", sshd.address(), repository.path().display());
+    let key = "key = \"ssh/key\"\n";
+    let good = "known_hosts = \"good\"\n";
+    let cases: &[(String, String)] = &[
+        (
+            key.to_owned(),
+            format!(
+                "the host key of {name} is ssh-ed25519 {print}, and none is known; if it is right, write pin = \"{print}\""
+            ),
+        ),
+        (
+            format!("{key}pin = \"{other}\"\n"),
+            format!(
+                "the host key of {name} is ssh-ed25519 {print}, and {other} is pinned; if it is right, write pin = \"{print}\""
+            ),
+        ),
+        (
+            format!("{key}known_hosts = \"nobody\"\n"),
+            format!(
+                "the host key of {name} is ssh-ed25519 {print}, and not in {}; if it is right, this line there accepts it: {name} {host}",
+                path("nobody")
+            ),
+        ),
+        (
+            format!("{key}known_hosts = \"changed\"\n"),
+            format!(
+                "the host key of {name} is ssh-ed25519 {print}, and line 1 of {} has another; if it is right, this line in its place accepts it: {name} {host}",
+                path("changed")
+            ),
+        ),
+        (
+            format!("{key}known_hosts = \"revoked\"\n"),
+            format!("the host key of {name}, ssh-ed25519 {print}, is revoked in line 2 of {}", path("revoked")),
+        ),
+        (good.to_owned(), format!("the server wants a key for {user}: name its file, key = \"FILE\"")),
+        (
+            format!("key = \"ssh/stranger\"\n{good}"),
+            format!(
+                "the server refuses the key in {} for {user}; its line for authorized_keys: {}",
+                path("ssh/stranger"),
+                public(&folder, "stranger")
+            ),
+        ),
+        (
+            format!("key = \"ssh/open\"\n{good}"),
+            format!("{0} can be read by others (mode 0644); run chmod 600 {0}", path("ssh/open")),
+        ),
+        (
+            format!("key = \"ssh/locked\"\n{good}"),
+            format!(
+                "the key in {} has a passphrase: put it in a file and name it, passphrase = \"FILE\"",
+                path("ssh/locked")
+            ),
+        ),
+        (
+            format!("key = \"ssh/nonsense\"\n{good}"),
+            format!("{} holds no private key in OpenSSH's form", path("ssh/nonsense")),
+        ),
+        (
+            format!("key = \"ssh/locked\"\npassphrase = \"ssh/nonsense\"\n{good}"),
+            format!("the passphrase in {} does not open the key in {}", path("ssh/nonsense"), path("ssh/locked")),
+        ),
+        (
+            format!("key = \"seed:ed25519:ssh/nonsense\"\n{good}"),
+            format!(
+                "the seed in {} is refused: the seed could be guessed: it has some 9 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one",
+                path("ssh/nonsense")
+            ),
+        ),
+    ];
+    setup.manifest(&site(&remote, &format!("{key}{good}")));
+    let running = setup.start().await;
+    shows(&running, "one").await;
+    for (lines, expected) in cases {
+        running.setup().manifest(&site(&remote, lines));
+        running.reload().await.done();
+        assert_eq!(error(&running).await, format!("{remote}: {expected}"));
+        assert_eq!(running.client().get("https://localhost/").await.brief(), (200, "one"), "{expected}");
+    }
+    // What the server itself says, of a path that its shell must not take for more than one.
+    let remote = format!("ssh://{user}@{}/none.git;touch$IFS'x'", sshd.address());
+    running.setup().manifest(&site(&remote, &format!("{key}{good}")));
+    running.reload().await.done();
+    let said = error(&running).await;
+    assert!(said.contains("the server says \"fatal: '/none.git;touch$IFS'x''"), "{said}");
+}

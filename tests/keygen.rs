@@ -1,0 +1,49 @@
+//! `host keygen`, against `ssh-keygen`.
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use crate::support::{host::Setup, skip, sshd::run_keygen};
+
+#[tokio::test]
+async fn ssh_keygen_reads_what_was_made() {
+    if skip::missing(&["ssh-keygen"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    setup.write("seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
+    let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
+    for (name, kind, arguments) in [
+        ("plain", "(ED25519)", &[][..]),
+        ("rsa", "(RSA)", &["--type", "rsa", "--bits", "2048", "--comment", "me@here"]),
+        ("seeded", "(ED25519)", &["--seed-file", &path("seed")]),
+        ("again", "(ED25519)", &["--seed-file", &path("seed")]),
+    ] {
+        let file = path(name);
+        let said = setup.command(&[&["keygen", &file][..], arguments].concat()).await.done();
+        let [line, print] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
+        assert_eq!(run_keygen(&setup.path(""), &["-y", "-f", name]), line, "{name}");
+        let listed = run_keygen(&setup.path(""), &["-l", "-f", name]);
+        assert!(listed.contains(print) && listed.ends_with(kind), "{listed}");
+        assert_eq!(fs::metadata(&file).expect("it was made").permissions().mode() & 0o777, 0o600);
+        // What is there stays.
+        let before = fs::read(&file).expect("it was made");
+        let refused = setup.command(&["keygen", &file]).await.failed();
+        assert_eq!(refused, format!("host: cannot write {file}: File exists (os error 17)\n"));
+        assert_eq!(fs::read(&file).expect("it was made"), before);
+    }
+    let public = |name| run_keygen(&setup.path(""), &["-y", "-f", name]);
+    assert_eq!(public("seeded"), public("again"));
+    setup.write("weak", "password");
+    for (arguments, said) in [
+        (
+            &["--seed-file", &path("weak")][..],
+            "host: the seed could be guessed: it has some 16 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one\n",
+        ),
+        (&["--seed-file", &path("seed"), "--type", "rsa"], "host: a seed makes ed25519 keys alone\n"),
+        (&["--type", "rsa", "--bits", "1024"], "host: an RSA key has 2048 to 8192 bits here, and not 1024\n"),
+    ] {
+        let file = path("none");
+        assert_eq!(setup.command(&[&["keygen", &file][..], arguments].concat()).await.failed(), said);
+        assert!(!fs::exists(&file).expect("the folder is the test's"));
+    }
+}

@@ -1,0 +1,130 @@
+//! OpenSSH's server, with `git-shell` for whoever comes in, and keys made by `ssh-keygen`.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
+
+use tokio::{
+    net::TcpStream,
+    process::{Child, Command},
+};
+
+use super::{
+    upstream::dead,
+    wait::{SOON, until},
+};
+
+/// `sshd`, until it is dropped. It lets the keys in that are named when it starts, and no passwords.
+pub(crate) struct Sshd {
+    address: SocketAddr,
+    folder: PathBuf,
+    _process: Child,
+}
+
+impl Sshd {
+    /// Its host keys are `host` (ed25519) and, where there is one, a certificate `host-cert.pub`; all in `folder`, as `keys`,
+    /// whose public halves may come in.
+    pub(crate) async fn start(folder: &Path, keys: &[&str]) -> Self {
+        let address = dead();
+        let here = folder.display();
+        if !folder.join("host").exists() {
+            keygen(folder, "host", &["-t", "ed25519"]);
+        }
+        let authorized: String = keys.iter().map(|key| public(folder, key) + "\n").collect();
+        write(folder, "authorized_keys", &authorized);
+        let certificate = if folder.join("host-cert.pub").exists() {
+            format!("HostCertificate {here}/host-cert.pub\n")
+        } else {
+            String::new()
+        };
+        let configuration = format!(
+            "ListenAddress {address}\nHostKey {here}/host\n{certificate}PidFile none\nUsePAM no\nStrictModes no\n\
+             PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+             AuthorizedKeysFile {here}/authorized_keys\nAcceptEnv GIT_PROTOCOL\nLogLevel VERBOSE\n\
+             ForceCommand exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n"
+        );
+        write(folder, "sshd_config", &configuration);
+        // What Debian's unit makes for it; where that is not allowed, sshd does not want it either.
+        let _ = fs::create_dir_all("/run/sshd");
+        let mut process = Command::new("/usr/sbin/sshd")
+            .arg("-D")
+            .arg("-f")
+            .arg(folder.join("sshd_config"))
+            .arg("-E")
+            .arg(folder.join("sshd.log"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("sshd is installed");
+        until(SOON, "sshd", async || {
+            assert!(process.try_wait().expect("a child of ours").is_none(), "{}", log(folder));
+            TcpStream::connect(address).await.ok()
+        })
+        .await;
+        Self { address, folder: folder.to_owned(), _process: process }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// As `known_hosts` names it.
+    pub(crate) fn name(&self) -> String {
+        format!("[{}]:{}", self.address.ip(), self.address.port())
+    }
+
+    pub(crate) fn log(&self) -> String {
+        log(&self.folder)
+    }
+}
+
+/// A pair of keys, `NAME` and `NAME.pub`.
+pub(crate) fn keygen(folder: &Path, name: &str, arguments: &[&str]) {
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-C", "", "-f"])
+        .arg(folder.join(name))
+        .args(arguments)
+        .args(if arguments.contains(&"-N") { &[][..] } else { &["-N", ""] })
+        .status()
+        .expect("ssh-keygen is installed");
+    assert!(made.success(), "ssh-keygen {arguments:?}");
+}
+
+/// Whatever else `ssh-keygen` does; what it printed.
+pub(crate) fn run_keygen(folder: &Path, arguments: &[&str]) -> String {
+    let output = std::process::Command::new("ssh-keygen").current_dir(folder).args(arguments).output();
+    let output = output.expect("ssh-keygen is installed");
+    assert!(output.status.success(), "ssh-keygen {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text").trim_end().to_owned()
+}
+
+/// The public half of a key: two words.
+pub(crate) fn public(folder: &Path, name: &str) -> String {
+    let line = fs::read_to_string(folder.join(format!("{name}.pub"))).expect("it was made");
+    line.trim_end().to_owned()
+}
+
+/// As `ssh-keygen -l` prints it.
+pub(crate) fn fingerprint(folder: &Path, name: &str) -> String {
+    let line = run_keygen(folder, &["-l", "-f", &format!("{name}.pub")]);
+    line.split(' ').nth(1).expect("bits, fingerprint, comment").to_owned()
+}
+
+/// Who runs the tests.
+pub(crate) fn user() -> String {
+    let output = std::process::Command::new("id").arg("-un").output().expect("id is everywhere");
+    String::from_utf8(output.stdout).expect("a name").trim_end().to_owned()
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    fs::write(folder.join(name), text).expect("the folder is the test's");
+}
+
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("sshd.log")).unwrap_or_default()
+}
