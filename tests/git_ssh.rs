@@ -34,7 +34,8 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
         let key = if kind == ["seed"] {
             setup.write("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
-            let made = setup.command(&["keygen", &path("ssh/key"), "--seed-file", &path("ssh/seed")]).await.done();
+            let made =
+                setup.command(&["keygen", "--output", &path("ssh/key"), "--seed-file", &path("ssh/seed")]).await.done();
             setup.write("ssh/key.pub", made.lines().next().expect("a line"));
             "key = \"seed:ed25519:ssh/seed\"\n"
         } else {

@@ -19,7 +19,7 @@ async fn ssh_keygen_reads_what_was_made() {
         ("again", "(ED25519)", &["--seed-file", &path("seed")]),
     ] {
         let file = path(name);
-        let said = setup.command(&[&["keygen", &file][..], arguments].concat()).await.done();
+        let said = setup.command(&[&["keygen", "--output", &file][..], arguments].concat()).await.done();
         let [line, print] = said.lines().collect::<Vec<_>>()[..] else { panic!("{said}") };
         assert_eq!(run_keygen(&setup.path(""), &["-y", "-f", name]), line, "{name}");
         let listed = run_keygen(&setup.path(""), &["-l", "-f", name]);
@@ -27,7 +27,7 @@ async fn ssh_keygen_reads_what_was_made() {
         assert_eq!(fs::metadata(&file).expect("it was made").permissions().mode() & 0o777, 0o600);
         // What is there stays.
         let before = fs::read(&file).expect("it was made");
-        let refused = setup.command(&["keygen", &file]).await.failed();
+        let refused = setup.command(&["keygen", "--output", &file]).await.failed();
         assert_eq!(refused, format!("host: cannot write {file}: File exists (os error 17)\n"));
         assert_eq!(fs::read(&file).expect("it was made"), before);
     }
@@ -43,7 +43,7 @@ async fn ssh_keygen_reads_what_was_made() {
         (&["--type", "rsa", "--bits", "1024"], "host: an RSA key has 2048 to 8192 bits here, and not 1024\n"),
     ] {
         let file = path("none");
-        assert_eq!(setup.command(&[&["keygen", &file][..], arguments].concat()).await.failed(), said);
+        assert_eq!(setup.command(&[&["keygen", "--output", &file][..], arguments].concat()).await.failed(), said);
         assert!(!fs::exists(&file).expect("the folder is the test's"));
     }
 }

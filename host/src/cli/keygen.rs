@@ -18,10 +18,6 @@ const MAX_SEED: u64 = 64 * 1024;
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Keygen {
-    /// Where the private key goes, readable by nobody else; a file that is there is left as it is
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "ed25519")]
     kind: Type,
 
@@ -33,6 +29,10 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "SEED")]
     seed_file: Option<PathBuf>,
 
+    /// Where the private key goes, readable by nobody else; a file that is there is left as it is [default: deploy.TYPE]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+
     /// At the end of the line for authorized_keys
     #[arg(long, value_name = "TEXT", default_value = "")]
     comment: String,
@@ -40,9 +40,9 @@ pub(super) struct Keygen {
 
 const EXAMPLES: &str = "\
 Examples:
-  host keygen deploy.ed25519
-  host keygen deploy.rsa --type rsa --bits 4096
-  openssl rand -hex 32 > seed && host keygen deploy.ed25519 --seed-file seed";
+  host keygen --output deploy.ed25519
+  host keygen --type rsa --bits 4096
+  openssl rand -hex 32 > seed && host keygen --seed-file seed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Type {
@@ -58,13 +58,16 @@ impl Keygen {
             (Type::Ed25519, None) => NewKey::random(Kind::Ed25519, &self.comment)?,
             (Type::Rsa, None) => NewKey::random(Kind::Rsa(self.bits), &self.comment)?,
         };
-        let name = self.file.display();
-        let created = File::options().write(true).create_new(true).mode(0o600).open(&self.file);
+        let file = self.output.unwrap_or_else(|| match self.kind {
+            Type::Ed25519 => "deploy.ed25519".into(),
+            Type::Rsa => "deploy.rsa".into(),
+        });
+        let created = File::options().write(true).create_new(true).mode(0o600).open(&file);
         let written = created.and_then(|mut file| {
             file.write_all(key.private.as_bytes())?;
             file.sync_all()
         });
-        written.with_context(|| format!("cannot write {name}"))?;
+        written.with_context(|| format!("cannot write {}", file.display()))?;
         writeln!(output, "{}\n{}", key.line, key.fingerprint)?;
         Ok(())
     }
