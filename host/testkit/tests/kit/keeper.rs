@@ -112,7 +112,8 @@ async fn what_is_not_proved_leaves_the_former_serving() {
     assert_eq!(place.error(), Some(told.clone()));
     assert_eq!((place.slot.serving().unwrap().id(), place.serves("routes")), (before, revision(&good)));
     let log = place.bed.lines.all();
-    assert_eq!(log, [format!("not proved, the former goes on serving: {told}")]);
+    let served = format!("serves {}", revision(&good));
+    assert_eq!(log, [served, format!("not proved, the former goes on serving: {told}")]);
     // Back to what serves: nothing is left to complain of, and nothing to prove.
     assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
     assert_eq!((place.slot.serving().unwrap().id(), place.error()), (before, None));
