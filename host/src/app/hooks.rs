@@ -5,15 +5,11 @@ use std::{path::Path, pin::Pin, sync::Arc};
 use arc_swap::ArcSwap;
 use atoll_gateway::http::{Hook, Hooks, Told};
 use serde_json::json;
-use tokio::sync::Semaphore;
 
 use super::{
     bindings::{Binding, Bindings, chain},
     host::Components,
 };
-
-/// Hooks that are looked at together. Fetches of one binding are one fetch, however many ask.
-const AT_ONCE: usize = 32;
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -23,16 +19,14 @@ const MAX_SECRET: u64 = 4096;
 pub(super) struct Pushes {
     bindings: Arc<ArcSwap<Bindings>>,
     components: Arc<ArcSwap<Components>>,
-    permits: Arc<Semaphore>,
 }
 
 impl Pushes {
     pub(super) fn new(bindings: Arc<ArcSwap<Bindings>>, components: Arc<ArcSwap<Components>>) -> Self {
-        Self { bindings, components, permits: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { bindings, components }
     }
 
     async fn told(self, hook: Hook) -> Told {
-        let Ok(_permit) = self.permits.clone().try_acquire_owned() else { return Told::Busy };
         let binding = self.bindings.load().get(hook.binding.as_str()).cloned();
         // Read whether there is such a binding or not, and compared all the same: it takes as long.
         let secret = match binding.as_ref().and_then(|binding| binding.said().hook.clone()) {

@@ -69,7 +69,10 @@ async fn switch(
     changed.sort();
     front.switch(&components, fronted, manifest);
     host.adopt(components).await;
-    host.follow_elsewhere(elsewhere)?;
+    // It serves: what can't be followed any more is no reason to say that nothing was changed.
+    if let Err(error) = host.follow_elsewhere(elsewhere) {
+        host.say(atoll_runtime::Level::Error, format!("{error:#}"));
+    }
     Ok(changed)
 }
 

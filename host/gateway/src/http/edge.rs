@@ -89,7 +89,7 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
         && let Some(binding) = inbound.path(request.uri()).strip_prefix(HOOKS)
     {
         let binding = binding.to_owned();
-        return hook::answer(&house.gateway, &binding, request, visit);
+        return hook::answer(&house.gateway, binding, request, visit);
     }
 
     let Some(router) = &table.router else {

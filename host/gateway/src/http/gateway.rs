@@ -7,7 +7,10 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::Semaphore,
+};
 
 use crate::http::{
     access::Sink,
@@ -15,7 +18,7 @@ use crate::http::{
     connections::Connections,
     edge::{Challenges, House},
     flight::Flights,
-    hook::Hooks,
+    hook::{AT_ONCE, Hooks},
     memory::Memory,
     peer::Peer,
     roster::{Roster, Table},
@@ -37,6 +40,7 @@ pub struct Gateway {
     pub(super) flights: Flights,
     pub(super) challenges: Arc<dyn Challenges>,
     pub(super) hooks: Arc<dyn Hooks>,
+    pub(super) hooking: Semaphore,
     pub(super) clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
     connections: Arc<Connections>,
@@ -55,8 +59,8 @@ impl Gateway {
         let Capabilities { challenges, hooks, sink, clock } = capabilities;
         let memory = Memory::new(answers);
         let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
-        let connections = Arc::default();
-        Arc::new(Self { table, memory, flights: Flights::default(), challenges, hooks, clock, sink, connections })
+        let (flights, hooking, connections) = (Flights::default(), Semaphore::new(AT_ONCE), Arc::default());
+        Arc::new(Self { table, memory, flights, challenges, hooks, hooking, clock, sink, connections })
     }
 
     /// From now on, new requests go by this roster, and as many bytes are remembered.

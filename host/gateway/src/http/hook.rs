@@ -23,6 +23,9 @@ pub(super) const HOOKS: &str = "/.well-known/host/hook/";
 /// The largest body that is read, in bytes. GitHub's are smaller.
 const MAX_BODY: usize = 1024 * 1024;
 
+/// Hooks at once, from their heads on: whoever sends a body is known only when it is here.
+pub(super) const AT_ONCE: usize = 64;
+
 /// How long one may take to come.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,14 +61,15 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 /// Answers a request for the hook of `binding`.
-pub(super) fn answer(gateway: &Arc<Gateway>, binding: &str, request: Request<Incoming>, visit: Visit) -> Answering {
+pub(super) fn answer(gateway: &Arc<Gateway>, binding: String, request: Request<Incoming>, visit: Visit) -> Answering {
     if request.method() != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Answering::now(visit.finish(response));
     }
-    let (gateway, binding) = (gateway.clone(), binding.to_owned());
+    let gateway = gateway.clone();
     Answering::later(async move {
+        let Ok(_permit) = gateway.hooking.try_acquire() else { return visit.finish(response(Told::Busy)) };
         let (parts, body) = request.into_parts();
         let wait = parts.uri.query().is_some_and(|query| query.split('&').any(|part| part == "wait"));
         let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {

@@ -42,3 +42,17 @@ async fn over_plain_http_there_is_no_hook() {
     let seen = world.client_of(super::plain()).await.see(asked).await;
     assert_eq!(seen.status, 404);
 }
+
+/// Bodies are taken in before anybody is known, so their number is bounded; what is held is given back.
+#[tokio::test]
+async fn no_more_bodies_are_taken_in_than_may_be() {
+    let world = Setup::default().open();
+    let hook = || request(Method::POST, "/.well-known/host/hook/known", &[("authorization", "yes")], "");
+    let held = world.gateway.hooking.try_acquire_many(u32::try_from(super::super::hook::AT_ONCE).unwrap()).unwrap();
+    let mut client = world.client(crate::tls::Protocol::Http2).await;
+    let busy = client.see(hook()).await;
+    assert_eq!((busy.status, busy.field("retry-after")), (429, Some("1")));
+    assert_eq!(client.get("/.well-known/host/other", &[]).await.status, 404, "others are answered");
+    drop(held);
+    assert_eq!(client.see(hook()).await.status, 202);
+}
