@@ -238,7 +238,8 @@ impl Round {
     fn run(mut self) -> (Self, Result<Fetched, FetchError>, Option<Event>) {
         let mut watch = None;
         let mut fetched = None;
-        if self.watched.is_some() {
+        if let Some(watched) = &self.watched {
+            watched.catch_up();
             fetched = Some(self.fetch());
         }
         let points = self.points();

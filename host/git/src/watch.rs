@@ -3,16 +3,17 @@
 
 use std::{
     ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use notify::{
     Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
-    event::{AccessKind, AccessMode, ModifyKind, RenameMode},
+    event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
 use tokio::sync::Notify;
 
@@ -40,6 +41,7 @@ type Routes = Arc<Mutex<Vec<Route>>>;
 struct Route {
     point: Point,
     wake: Arc<Notify>,
+    grown: Arc<AtomicBool>,
 }
 
 /// A directory to watch.
@@ -66,6 +68,8 @@ pub(crate) struct Watched {
     hub: Arc<Hub>,
     wake: Arc<Notify>,
     points: Vec<Point>,
+    /// Whether a directory came that may not be watched yet.
+    grown: Arc<AtomicBool>,
     /// The hub's, when it began.
     faults: u64,
 }
@@ -97,8 +101,13 @@ impl Watcher {
         };
         // From here on dropping it takes back what was done.
         let faults = hub.faults.load(Ordering::Relaxed);
-        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points, faults };
-        lock(&hub.routes).extend(watched.points.iter().map(|point| Route { point: point.clone(), wake: wake.clone() }));
+        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points, grown: Arc::default(), faults };
+        let routes = watched.points.iter().map(|point| Route {
+            point: point.clone(),
+            wake: wake.clone(),
+            grown: watched.grown.clone(),
+        });
+        lock(&hub.routes).extend(routes);
         let begun = watched.points.iter().try_for_each(|point| inotify.watch(&point.path, point.mode()));
         drop(notify);
         begun.map(|()| watched)
@@ -157,6 +166,17 @@ impl Watched {
         &self.points
     }
 
+    /// Waits until the directories are watched whose coming woke us: what happened in them before that is told by no
+    /// event, and has to be fetched after it.
+    pub(crate) fn catch_up(&self) {
+        if self.grown.swap(false, Ordering::Relaxed)
+            && let Some(inotify) = &mut *lock(&self.hub.notify)
+        {
+            // Changes nothing: it is answered when the watches that the last events called for stand.
+            let _ = inotify.configure(Config::default());
+        }
+    }
+
     /// Whether nothing may have been missed since it began.
     pub(crate) fn is_sound(&self) -> bool {
         self.hub.faults.load(Ordering::Relaxed) == self.faults
@@ -197,9 +217,22 @@ fn start(routes: Routes, faults: Arc<AtomicU64>) -> Result<RecommendedWatcher, n
                 Err(_) => true,
             };
             if concerned {
+                if event.as_ref().is_ok_and(brings_directory) {
+                    route.grown.store(true, Ordering::Relaxed);
+                }
                 route.wake.notify_one();
             }
         }
     };
     RecommendedWatcher::new(handler, Config::default().with_follow_symlinks(false))
+}
+
+fn brings_directory(event: &Event) -> bool {
+    match event.kind {
+        EventKind::Create(kind) => kind == CreateKind::Folder,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+            event.paths.iter().any(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
+        }
+        _ => false,
+    }
 }

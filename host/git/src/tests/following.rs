@@ -121,6 +121,32 @@ async fn whatever_moves_the_branch_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_with_a_new_directory_is_seen() {
+    let room = Room::new();
+    room.remote("origin", &[("a", "0")]);
+    room.script("cd origin; git branch deep/dir/branch; mkdir ../commits");
+    for number in 1..=60 {
+        room.push("origin", &[("a", &number.to_string())]);
+        room.script(&format!("cp origin/refs/heads/main commits/{number}"));
+    }
+    let pages = room.pages();
+    let remote = Remote::local(room.path.join("origin")).at("deep/dir/branch");
+    let _follower = Log::default().follow(&pages, &remote, &Watcher::default(), NEVER);
+    head(&pages, |pages| pages.head().is_some()).await;
+    // As a push does after the refs were packed.
+    let deep = room.path.join("origin/refs/heads/deep");
+    for number in 1..=60 {
+        let commit = room.path.join(format!("commits/{number}"));
+        let tip = fs::read_to_string(&commit).unwrap();
+        fs::remove_dir_all(&deep).unwrap();
+        fs::create_dir_all(deep.join("dir")).unwrap();
+        fs::copy(&commit, deep.join("dir/branch.lock")).unwrap();
+        fs::rename(deep.join("dir/branch.lock"), deep.join("dir/branch")).unwrap();
+        head(&pages, |pages| pages.head().is_some_and(|head| head.id == id(&tip))).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_directory_is_taken_in_when_it_changes() {
     let room = Room::new();
     room.script("mkdir -p site/dir; echo 0 >site/a");
