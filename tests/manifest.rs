@@ -1,5 +1,7 @@
 //! The manifest: a mistake is told with its file and line, by whoever reads it, and nothing is changed by it.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
 use crate::support::{
@@ -108,6 +110,40 @@ async fn a_reload_is_all_or_nothing() {
         assert!(said.contains(&expected), "{said}");
         assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
     }
+}
+
+/// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.
+#[tokio::test]
+async fn what_is_pushed_during_a_start_or_a_reload_serves_after_it() {
+    let slow = |name: &str| {
+        let git = "git = { pages = { from = \"site-pages\", mode = \"read\" } }";
+        tables::guest(name, "invalid", &format!("{git}\nenv = {{ SLEEP = \"1000\" }}\n"))
+    };
+    let setup = Setup::new(&[tables::site("site"), slow("first")].concat());
+    let site = setup.repository("site");
+    site.commit("main", &[("index.html", "one")]);
+    let pushed = async |text: &str| {
+        // Late enough that the head was read, and before the proof has ended.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        site.change("main", &[("index.html", text)])
+    };
+    let (host, second) = tokio::join!(setup.start(), pushed("second"));
+    let serves = async |component: &str, revision: &str| {
+        until(SOON, "the newest revision", async || {
+            (host.component(component).await["revisions"]["pages"] == revision).then_some(())
+        })
+        .await;
+    };
+    serves("first", &second).await;
+    serves("site", &second).await;
+    host.setup().manifest(&[tables::site("site"), slow("first"), slow("second")].concat());
+    let (reloaded, third) = tokio::join!(host.reload(), pushed("third"));
+    reloaded.done();
+    for component in ["site", "first", "second"] {
+        serves(component, &third).await;
+    }
+    let ps = host.ps().await;
+    assert!(ps["components"].as_array().unwrap().iter().all(|each| each["error"].is_null()), "{ps}");
 }
 
 /// Of a reload that fails nothing stays: not what another remote brought, and not the good one of two new components.

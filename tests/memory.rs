@@ -254,20 +254,26 @@ async fn a_router_has_no_clock_and_no_chance() {
     }
 }
 
-/// The same path under two names, out of two components.
+/// The same path under two names, out of two components, and where the router itself is who answers.
 #[tokio::test]
 async fn an_answer_is_for_its_name_and_its_component() {
     let setup = Setup::new(&[tables::site("one"), tables::site("two"), tables::router()].concat());
     for name in ["one", "two"] {
         setup.repository(name).commit("main", &[("index.html", name)]);
     }
-    let routes = [("one.test.toml", "upstream = \"one\"\n"), ("two.test.toml", "upstream = \"two\"\n")];
+    let routes = [
+        ("one.test.toml", "upstream = \"one\"\n"),
+        ("two.test.toml", "upstream = \"two\"\n"),
+        ("sent.test.toml", "redirect = { to = \"https://one.test/\" }\n"),
+    ];
     setup.repository("routes").commit("main", &routes);
     let host = setup.start().await;
     for _ in 0..3 {
         for name in ["one", "two"] {
-            assert_eq!(host.client().get(&format!("https://{name}.test/")).await.text(), name);
+            assert_eq!(host.client().get(&format!("https://{name}.test/")).await.brief(), (200, name));
         }
+        let sent = host.client().get("https://sent.test/").await;
+        assert_eq!((sent.status.as_u16(), sent.field("location")), (308, Some("https://one.test/")));
     }
 }
 

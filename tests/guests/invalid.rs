@@ -1,10 +1,16 @@
-//! A service that never passes its proof: it finds two problems in whatever it is given.
+//! A service that never passes its proof: it finds two problems in whatever it is given. A variable makes it do something
+//! else while it looks: `PROBLEMS` finds so many, `SEND` asks somebody outside, `SLEEP` takes so many milliseconds, and
+//! finds none.
 #![cfg(target_arch = "wasm32")]
 #![allow(unsafe_code, clippy::pedantic, unreachable_pub, reason = "generated")]
+
+use std::time::Duration;
 
 use exports::atoll::host::validation::{self, Problem};
 use exports::wasi::http::handler;
 use wasi::http::types::{ErrorCode, Request, Response};
+use wasip2::http::outgoing_handler;
+use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
 wit_bindgen::generate!({
     path: "../../wit",
@@ -26,11 +32,41 @@ export!(Invalid);
 
 impl validation::Guest for Invalid {
     fn validate() -> Vec<Problem> {
-        vec![
-            Problem { file: Some("index.html".into()), line: Some(3), message: "the first problem".into() },
-            Problem { file: None, line: None, message: "the second problem".into() },
-        ]
+        let variable = |name: &str| std::env::var(name).ok();
+        if let Some(count) = variable("PROBLEMS") {
+            let long = format!("\u{1b}[31m{}", "x".repeat(2000));
+            return (1..=number(&count)).map(|line| problem(Some("index.html"), Some(line), &long)).collect();
+        }
+        if variable("SEND").is_some() {
+            return vec![problem(None, None, &outbound())];
+        }
+        if let Some(time) = variable("SLEEP") {
+            std::thread::sleep(Duration::from_millis(number(&time).into()));
+            return vec![];
+        }
+        vec![problem(Some("index.html"), Some(3), "the first problem"), problem(None, None, "the second problem")]
     }
+}
+
+fn number(word: &str) -> u32 {
+    word.parse().expect("a number")
+}
+
+fn problem(file: Option<&str>, line: Option<u32>, message: &str) -> Problem {
+    Problem { file: file.map(Into::into), line, message: message.into() }
+}
+
+/// What comes of a request to somebody outside: the status, or the error.
+fn outbound() -> String {
+    let request = OutgoingRequest::new(Fields::new());
+    request.set_scheme(Some(&Scheme::Https)).expect("a scheme");
+    request.set_authority(Some("api.example.org")).expect("an authority");
+    request.set_path_with_query(Some("/")).expect("a path");
+    let answer = outgoing_handler::handle(request, None).and_then(|answer| {
+        answer.subscribe().block();
+        answer.get().expect("it is there").expect("it is taken once")
+    });
+    answer.map_or_else(|code| format!("{code:?}"), |response| response.status().to_string())
 }
 
 impl handler::Guest for Invalid {

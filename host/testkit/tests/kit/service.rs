@@ -198,6 +198,28 @@ fn only_a_component_that_validates_is_asked_to() {
 }
 
 #[test]
+fn of_many_problems_a_hundred_are_kept_and_of_each_a_kibibyte() {
+    let many = fixture("invalid").given(World::new().env("PROBLEMS", "150")).unwrap();
+    let words = many.prove().unwrap_err().to_string();
+    let kept: Vec<&str> = words.split("; ").collect();
+    assert_eq!((kept.len(), kept[100]), (101, "and 50 more"));
+    // Of 1,024 bytes the first five are the escape code.
+    let shown = format!("\\u{{1b}}[31m{}", "x".repeat(1024 - 5));
+    for (line, problem) in (1..).zip(&kept[..100]) {
+        assert_eq!(*problem, format!("index.html:{line}: {shown}"));
+    }
+}
+
+/// What it may do later, it may not while it looks at what it was given.
+#[test]
+fn nothing_goes_out_while_it_validates() {
+    let world = World::new().outbound("https://api.example.org", "/", Canned::new(200)).env("SEND", "1");
+    let sending = fixture("invalid").given(world).unwrap();
+    assert_eq!(sending.prove().unwrap_err().to_string(), "ErrorCode::HttpRequestDenied");
+    assert!(sending.sent().is_empty());
+}
+
+#[test]
 fn a_probe_must_be_answered() {
     for (probe, proved) in [
         ("/", Ok(())),
