@@ -275,6 +275,8 @@ async fn a_component_that_never_starts_is_tried_again_with_growing_delays() {
     let routes = [("neighbour.test.toml", "upstream = \"neighbour\"\n"), ("never.test.toml", "upstream = \"never\"\n")];
     setup.repository("routes").commit("main", &routes);
     let host = setup.start().await;
+    let ready = host.logged("ready").await;
+    assert!(ready.starts_with("ready, without never: open https://localhost:"), "{ready}");
     neighbour(&host).await;
     let reply = host.client().get("https://never.test/").await;
     assert_eq!(reply.status, 503);

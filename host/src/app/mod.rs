@@ -171,7 +171,12 @@ fn announce(host: &Host, front: &Front) {
             host.say(Level::Info, format!("push to {}", path.display()));
         }
     }
-    host.say(Level::Info, format!("ready{}", front.to_open().map(|url| format!(": open {url}")).unwrap_or_default()));
+    let components = host.components.load();
+    let idle = components.iter().filter(|(_, running)| running.slot.serving().is_none());
+    let idle: Vec<&str> = idle.map(|(name, _)| &**name).collect();
+    let without = if idle.is_empty() { String::new() } else { format!(", without {}", idle.join(", ")) };
+    let open = front.to_open().map(|url| format!(": open {url}")).unwrap_or_default();
+    host.say(Level::Info, format!("ready{without}{open}"));
 }
 
 /// What the socket asks for.

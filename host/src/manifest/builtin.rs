@@ -15,7 +15,8 @@ const READS: [(&str, &str); 2] = [("site", "pages"), ("router", "routes")];
 /// The branch of the repositories that are made for it.
 const BRANCH: &str = "main";
 
-/// `binds` are read by every component, and stand in for a binding of ours of the same name.
+/// `binds` are read by every component, but for what another of those that we know reads by itself; they stand in for a
+/// binding of ours of the same name.
 pub(super) fn manifest(state: &Path, files: &BTreeMap<Name, PathBuf>, binds: Vec<Binding>) -> Manifest {
     let mut bindings = binds.into_iter().map(|binding| (binding.name.clone(), binding)).collect::<BTreeMap<_, _>>();
     let read_by_all = bindings.keys().cloned().collect::<Vec<_>>();
@@ -28,7 +29,11 @@ pub(super) fn manifest(state: &Path, files: &BTreeMap<Name, PathBuf>, binds: Vec
         if let Some(own) = &own {
             bindings.entry(own.clone()).or_insert_with(|| ours(state, own));
         }
-        let git = read_by_all.iter().cloned().chain(own);
+        let anothers = |bind: &Name| {
+            let mut reads = READS.iter();
+            own.is_some() && own.as_ref() != Some(bind) && reads.any(|(_, binding)| *binding == &**bind)
+        };
+        let git = read_by_all.iter().filter(|bind| !anothers(bind)).cloned().chain(own.clone());
         let git = git.map(|name| (name.clone(), Grant { from: name, mode: Mode::Read })).collect();
         components.insert(name.clone(), component(name, path, git));
     }

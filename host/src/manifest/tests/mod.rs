@@ -242,9 +242,9 @@ fn the_built_in_manifest() {
     assert_eq!(addresses(&manifest.listen.https), ["127.0.0.1:8443 false", "[::1]:8443 true"]);
     assert!(manifest.listen.redirect);
 
-    let bind = Bind::parse(&format!("pages={}", fixture.at("public").display())).unwrap();
-    let manifest = load(&Options { bind: vec![bind], ..options }).unwrap().manifest;
-    assert_eq!(granted(&manifest), ["blog: pages", "router: pages routes", "site: pages"]);
+    let bind = |name: &str| Bind::parse(&format!("{name}={}", fixture.at("public").display())).unwrap();
+    let manifest = load(&Options { bind: vec![bind("pages"), bind("notes")], ..options }).unwrap().manifest;
+    assert_eq!(granted(&manifest), ["blog: notes pages", "router: notes routes", "site: notes pages"]);
     assert_eq!(manifest.bindings["pages"].local(), Some(&fixture.at("public")));
     assert!(!manifest.bindings["pages"].ours);
 }
