@@ -29,6 +29,9 @@ const FEW: usize = 100;
 /// What is copied at once.
 const CHUNK: usize = 64 * 1024;
 
+/// From here on an object is not compressed in vain: it is too large to be remembered, so that each answer inflates it.
+const LARGE: u64 = 1024 * 1024;
+
 /// Why an object did not come in.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
@@ -92,31 +95,33 @@ impl<'a> Intake<'a> {
     ) -> Result<(), IntakeError> {
         let mut hash = Hash::new(kind, size);
         let mut buffer = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK).max(1))];
+        let first = piece(id, &hash, &mut buffer, &mut read)?;
         if self.packs()? {
             let pack = self.pack.as_mut().expect("it was begun just now");
             pack.begin(id, kind, size)?;
-            self.deflate.begin();
-            pump(id, &mut hash, &mut buffer, &mut read, &mut self.deflate, pack)?;
+            self.deflate.begin_for(size, &buffer[..first])?;
+            pump(id, &mut hash, &mut buffer, first, &mut read, &mut self.deflate, pack)?;
             hash.check(id)?;
             pack.end();
             return Ok(());
         }
         let mut file = self.temporary()?;
-        self.deflate.begin();
+        self.deflate.begin_for(size, &buffer[..first])?;
         self.deflate.part(&encode::loose_header(kind, size), FlushCompress::None, &mut file)?;
-        pump(id, &mut hash, &mut buffer, &mut read, &mut self.deflate, &mut file)?;
+        pump(id, &mut hash, &mut buffer, first, &mut read, &mut self.deflate, &mut file)?;
         hash.check(id)?;
         self.place(file, id)
     }
 
-    /// Takes in an object of another repository. From pack to pack its compressed bytes are copied as they are.
+    /// Takes in an object of another repository. From pack to pack its compressed bytes are copied as they are, unless it
+    /// is large.
     pub(crate) fn object(&mut self, id: ObjectId, mut object: Object) -> Result<(), IntakeError> {
         let (kind, size) = (object.kind, object.size);
         let packs = self.packs()?;
         let Contents::Stream { inflate, packed: true, left: 1.. } = &mut object.contents else {
             return self.stream(id, kind, size, |out| object.fill(out));
         };
-        if !packs {
+        if !packs || size >= LARGE {
             return self.stream(id, kind, size, |out| object.fill(out));
         }
         inflate.keep();
@@ -180,21 +185,37 @@ pub(super) fn temporary(directory: &Path, prefix: &str) -> io::Result<NamedTempF
     tempfile::Builder::new().prefix(prefix).permissions(fs::Permissions::from_mode(0o444)).tempfile_in(directory)
 }
 
+/// The next piece of an object; nothing at its end.
+fn piece(
+    id: ObjectId,
+    hash: &Hash,
+    buffer: &mut [u8],
+    read: &mut impl FnMut(&mut [u8]) -> Result<usize, Fault>,
+) -> Result<usize, IntakeError> {
+    if hash.left == 0 {
+        return Ok(0);
+    }
+    let length = read(buffer).map_err(|fault| ObjectError { id, fault })?;
+    if length == 0 || length as u64 > hash.left {
+        return Err(ObjectError { id, fault: Fault::damaged("it is not as long as it was said to be") }.into());
+    }
+    Ok(length)
+}
+
+/// Of `buffer`, `length` bytes are read already.
 fn pump(
     id: ObjectId,
     hash: &mut Hash,
     buffer: &mut [u8],
+    mut length: usize,
     read: &mut impl FnMut(&mut [u8]) -> Result<usize, Fault>,
     deflate: &mut Deflate,
     to: &mut impl Write,
 ) -> Result<(), IntakeError> {
-    while hash.left > 0 {
-        let length = read(buffer).map_err(|fault| ObjectError { id, fault })?;
-        if length == 0 || length as u64 > hash.left {
-            return Err(ObjectError { id, fault: Fault::damaged("it is not as long as it was said to be") }.into());
-        }
+    while length > 0 {
         hash.update(&buffer[..length]);
         deflate.part(&buffer[..length], FlushCompress::None, to)?;
+        length = piece(id, hash, buffer, read)?;
     }
     Ok(deflate.part(&[], FlushCompress::Finish, to)?)
 }
@@ -229,27 +250,46 @@ impl Hash {
 
 /// A compressor that is used again and again.
 pub(super) struct Deflate {
-    state: Compress,
+    /// The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
+    fast: Compress,
+    /// Writes the bytes as they are, in zlib's frame.
+    plain: Compress,
+    compresses: bool,
     buffer: Vec<u8>,
 }
 
 impl Deflate {
     pub(super) fn new() -> Self {
-        // The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
-        Self { state: Compress::new(Compression::BEST_SPEED), buffer: vec![0; 32 * 1024] }
+        let (fast, plain) = (Compress::new(Compression::BEST_SPEED), Compress::new(Compression::NONE));
+        Self { fast, plain, compresses: true, buffer: vec![0; 32 * 1024] }
     }
 
     /// A new stream, whatever became of the last one.
     pub(super) fn begin(&mut self) {
-        self.state.reset();
+        self.compresses = true;
+        self.fast.reset();
+    }
+
+    /// A new stream of `size` bytes, of which `first` are the first: a large one is compressed only if those shrink.
+    fn begin_for(&mut self, size: u64, first: &[u8]) -> io::Result<()> {
+        self.begin();
+        if size < LARGE {
+            return Ok(());
+        }
+        self.part(first, FlushCompress::Finish, &mut io::sink())?;
+        self.compresses = self.fast.total_out() < first.len() as u64 / 16 * 15;
+        self.fast.reset();
+        self.plain.reset();
+        Ok(())
     }
 
     pub(super) fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
+        let state = if self.compresses { &mut self.fast } else { &mut self.plain };
         loop {
-            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
-            self.state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
-            let consumed = usize::try_from(self.state.total_in() - before_in).expect("a part of the input");
-            let produced = usize::try_from(self.state.total_out() - before_out).expect("a part of the output");
+            let (before_in, before_out) = (state.total_in(), state.total_out());
+            state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
+            let consumed = usize::try_from(state.total_in() - before_in).expect("a part of the input");
+            let produced = usize::try_from(state.total_out() - before_out).expect("a part of the output");
             to.write_all(&self.buffer[..produced])?;
             bytes = &bytes[consumed..];
             // A full buffer may hide more.

@@ -66,6 +66,37 @@ fn many_objects_become_one_pack_and_few_stay_loose() {
     room.script("git verify-pack state/git/pages.git/objects/pack/*.idx");
 }
 
+/// A film is as long as it was, a long text is not: loose, and in a pack.
+#[test]
+fn what_is_large_is_compressed_where_it_shrinks() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "0")]);
+    room.script("git clone -q origin clone; git -C clone config core.bigFileThreshold 512m");
+    let script = "cd clone; head -c 2000000 /dev/urandom >film; yes a line of text | head -c 2000000 >text; \
+                  git add .; git commit -qm 1; git push -q";
+    for (name, more) in [("loose", ""), ("packed", "mkdir clone/many; (cd clone/many; seq 150 | split -l 1); ")] {
+        room.script(&format!("{more}{script}"));
+        let ours = room.store().repository(name).unwrap();
+        moved(&ours, &remote);
+        let cat = |file: &str| room.script(&format!("git -C state/git/{name}.git cat-file blob HEAD:{file} | sha1sum"));
+        let disk = |file: &str| {
+            let script = format!(
+                "cd state/git/{name}.git; git rev-parse HEAD:{file} | git cat-file --batch-check='%(objectsize:disk)'"
+            );
+            room.script(&script).trim().parse::<u32>().unwrap()
+        };
+        for file in ["film", "text"] {
+            assert_eq!(cat(file), room.script(&format!("sha1sum <clone/{file}")), "{name} {file}");
+        }
+        // In 31 frames of zlib, at most 65,535 bytes each, as git too would write it without compression.
+        assert!((2_000_000..2_001_000).contains(&disk("film")), "{name} {}", disk("film"));
+        assert!(disk("text") < 30_000, "{name} {}", disk("text"));
+        let packs = room.script(&format!("ls state/git/{name}.git/objects/pack | grep -c 'pack$' || true"));
+        assert_eq!(packs.trim(), if name == "packed" { "1" } else { "0" });
+        room.script(&format!("git -C state/git/{name}.git fsck --full --strict"));
+    }
+}
+
 #[test]
 fn packs_with_deltas_are_read() {
     let room = Room::new();
