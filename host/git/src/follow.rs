@@ -6,11 +6,12 @@ use std::{
     collections::hash_map::RandomState,
     error::Error,
     hash::{BuildHasher as _, Hasher as _},
-    iter,
+    io, iter,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use notify::ErrorKind;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, spawn_blocking},
@@ -37,6 +38,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
+
+/// So often is looked at once for what is to be watched, while it changes; and then a while later.
+const UNSETTLED: usize = 4;
 
 /// What happened, for the log. The head itself is in [`Repository::heads`].
 #[derive(Clone, Debug)]
@@ -85,7 +89,16 @@ impl Follower {
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
         let location = remote.location.clone();
         let number = repository.next_follower();
-        let round = Round { repository, number, remote, watcher, wake: Arc::default(), watched: None, refused: None };
+        let round = Round {
+            repository,
+            number,
+            remote,
+            watcher,
+            wake: Arc::default(),
+            watched: None,
+            refused: None,
+            missed: false,
+        };
         let poll = poll.max(Duration::from_millis(10));
         let jitter = matches!(location, Location::Server(_));
         let following = Following { poll, jitter, report, moved, failures: 0, told: String::new() };
@@ -137,6 +150,8 @@ struct Round {
     watched: Option<Watched>,
     /// Why the watch was refused last.
     refused: Option<String>,
+    /// Whether what was to be watched went away just then, or would not stand still: it has to be looked for again.
+    missed: bool,
 }
 
 impl Following {
@@ -156,7 +171,7 @@ impl Following {
                 (self.report)(event);
             }
             let delay = self.conclude(outcome, &mut asking);
-            let next = Instant::now() + delay;
+            let next = Instant::now() + if round.missed { delay.min(RETRY) } else { delay };
             tokio::select! {
                 () = wake.notified() => {
                     if round.gathers() {
@@ -230,31 +245,43 @@ impl Round {
             wake: self.wake.clone(),
             watched: None,
             refused: None,
+            missed: false,
         }
     }
 
     /// Fetches, and only then looks after the watch: that is off the way of a push. What happened before a watch began has
-    /// to be fetched after it.
+    /// to be fetched after it; and what is to be watched may have become more meanwhile.
     fn run(mut self) -> (Self, Result<Fetched, FetchError>, Option<Event>) {
-        let mut watch = None;
-        let mut fetched = None;
-        if let Some(watched) = &self.watched {
-            watched.catch_up();
-            fetched = Some(self.fetch());
-        }
-        let points = self.points();
-        let sound = self.watched.as_ref().is_none_or(Watched::is_sound);
-        if !sound || self.watched.as_ref().map_or(&[][..], Watched::points) != points {
+        self.missed = false;
+        let (mut fetched, mut watch) = (None, None);
+        for _ in 0..UNSETTLED {
+            if let Some(watched) = &self.watched {
+                watched.catch_up();
+                fetched = Some(self.fetch_after(fetched));
+            }
+            let points = self.points();
+            if self.watched.as_ref().is_some_and(|watched| watched.is_sound() && watched.points() == points) {
+                let outcome = fetched.unwrap_or_else(|| self.fetch());
+                return (self, outcome, watch);
+            }
             // Ended first: both may be at the same paths.
             self.watched = None;
-            watch = self.begin(points);
-            fetched = match (fetched, self.fetch()) {
-                (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged) | Err(_)) => Some(moved),
-                (_, again) => Some(again),
-            };
+            watch = self.begin(points).or(watch);
+            if self.watched.is_none() {
+                break;
+            }
         }
-        let outcome = fetched.unwrap_or_else(|| self.fetch());
+        self.missed |= self.watched.is_some();
+        let outcome = self.fetch_after(fetched);
         (self, outcome, watch)
+    }
+
+    /// Once more, in the same round: a head that moved before has moved all the same.
+    fn fetch_after(&self, before: Option<Result<Fetched, FetchError>>) -> Result<Fetched, FetchError> {
+        match (before, self.fetch()) {
+            (Some(moved @ Ok(Fetched::Moved { .. })), Ok(Fetched::Unchanged) | Err(_)) => moved,
+            (_, again) => again,
+        }
     }
 
     fn fetch(&self) -> Result<Fetched, FetchError> {
@@ -268,6 +295,10 @@ impl Round {
                 self.refused = None;
                 Some(Event::Watching)
             }
+            Err(error) if is_gone(&error) => {
+                self.missed = true;
+                None
+            }
             Err(error) => {
                 let why = error.to_string();
                 let told = self.refused.replace(why.clone());
@@ -276,20 +307,29 @@ impl Round {
         }
     }
 
+    /// What is there, and its place: another may be put into it.
     fn points(&self) -> Vec<Point> {
         let Location::Local(path) = &self.remote.location else { return Vec::new() };
-        let Ok(local) = Local::find(path) else { return Vec::new() };
-        local
-            .watched(self.remote.branch.as_deref())
-            .into_iter()
-            .filter_map(|(path, interest)| Point::at(path, interest))
-            .collect()
+        // What is neither yet may be on its way: a repository is made file by file.
+        let inside = Local::find(path).map_or_else(
+            |_| vec![(path.clone(), Interest::Files)],
+            |local| local.watched(self.remote.branch.as_deref()),
+        );
+        let place = path.parent().zip(path.file_name());
+        let place = place.and_then(|(parent, name)| Point::at(parent, Interest::Entry(name.to_owned())));
+        inside.into_iter().filter_map(|(path, interest)| Point::at(&path, interest)).chain(place).collect()
     }
 
-    /// Whether a change is likely to be followed by others that belong to it.
     fn gathers(&self) -> bool {
-        let watched = self.watched.as_ref().map_or(&[][..], Watched::points);
-        watched.iter().any(|point| point.interest() == Interest::Files)
+        self.watched.as_ref().is_some_and(|watched| watched.points().iter().any(Point::gathers))
+    }
+}
+
+fn is_gone(error: &notify::Error) -> bool {
+    match &error.kind {
+        ErrorKind::PathNotFound => true,
+        ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,
+        _ => false,
     }
 }
 

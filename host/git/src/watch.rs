@@ -2,7 +2,7 @@
 //! what they do then. A missed event is the poll's to make good.
 
 use std::{
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
     path::{Path, PathBuf},
     sync::{
@@ -42,6 +42,7 @@ struct Route {
     point: Point,
     wake: Arc<Notify>,
     grown: Arc<AtomicBool>,
+    torn: Arc<AtomicBool>,
 }
 
 /// A directory to watch.
@@ -53,8 +54,10 @@ pub(crate) struct Point {
     identity: Identity,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Interest {
+    /// What has this name in it, or has it no more.
+    Entry(OsString),
     /// HEAD and packed-refs, which lie in it.
     Names,
     /// Refs, in it and below.
@@ -70,6 +73,8 @@ pub(crate) struct Watched {
     points: Vec<Point>,
     /// Whether a directory came that may not be watched yet.
     grown: Arc<AtomicBool>,
+    /// Whether one of ours was taken away: what tells of that may take the watch from what is in its place.
+    torn: Arc<AtomicBool>,
     /// The hub's, when it began.
     faults: u64,
 }
@@ -101,14 +106,26 @@ impl Watcher {
         };
         // From here on dropping it takes back what was done.
         let faults = hub.faults.load(Ordering::Relaxed);
-        let watched = Watched { hub: hub.clone(), wake: wake.clone(), points, grown: Arc::default(), faults };
+        let watched = Watched {
+            hub: hub.clone(),
+            wake: wake.clone(),
+            points,
+            grown: Arc::default(),
+            torn: Arc::default(),
+            faults,
+        };
         let routes = watched.points.iter().map(|point| Route {
             point: point.clone(),
             wake: wake.clone(),
             grown: watched.grown.clone(),
+            torn: watched.torn.clone(),
         });
-        lock(&hub.routes).extend(routes);
-        let begun = watched.points.iter().try_for_each(|point| inotify.watch(&point.path, point.mode()));
+        let routes = {
+            let mut all = lock(&hub.routes);
+            all.extend(routes);
+            all.clone()
+        };
+        let begun = watched.points.iter().try_for_each(|point| inotify.watch(&point.path, point.mode(&routes)));
         drop(notify);
         begun.map(|()| watched)
     }
@@ -121,21 +138,33 @@ impl Default for Watcher {
 }
 
 impl Point {
-    /// Nothing if there is no such directory.
-    pub(crate) fn at(path: PathBuf, interest: Interest) -> Option<Self> {
+    /// Nothing if there is no such directory. It has one path here, however it is named: inotify knows a directory once,
+    /// and tells what happens in it by the path that was given last.
+    pub(crate) fn at(path: &Path, interest: Interest) -> Option<Self> {
+        let path = path.canonicalize().ok()?;
         let identity = Identity::of(&path).ok()?;
         Some(Self { path, interest, identity })
     }
 
-    pub(crate) fn interest(&self) -> Interest {
-        self.interest
+    /// Whether a change is likely to be followed by others that belong to it.
+    pub(crate) fn gathers(&self) -> bool {
+        self.interest == Interest::Files
     }
 
-    fn mode(&self) -> RecursiveMode {
-        match self.interest {
-            Interest::Names => RecursiveMode::NonRecursive,
-            Interest::Refs | Interest::Files => RecursiveMode::Recursive,
-        }
+    fn is_deep(&self) -> bool {
+        matches!(self.interest, Interest::Refs | Interest::Files)
+    }
+
+    /// A shallow watch would take from a deep one, at the same directory or above it, what is below.
+    fn mode(&self, routes: &[Route]) -> RecursiveMode {
+        let deep = routes.iter().any(|route| route.point.is_deep() && self.path.starts_with(&route.point.path));
+        if deep || self.is_deep() { RecursiveMode::Recursive } else { RecursiveMode::NonRecursive }
+    }
+
+    /// Whether the directory itself went away.
+    fn is_taken_by(&self, event: &Event) -> bool {
+        let gone = matches!(event.kind, EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(_)));
+        gone && event.paths.contains(&self.path)
     }
 
     /// Whether something may have changed for who watches here.
@@ -151,7 +180,8 @@ impl Point {
             _ => true,
         };
         let name = path.file_name().unwrap_or_default();
-        let named = match self.interest {
+        let named = match &self.interest {
+            Interest::Entry(entry) => path == self.path || path == self.path.join(entry),
             Interest::Files => true,
             // A lock only says that something is about to happen.
             Interest::Refs => path.extension() != Some(OsStr::new("lock")),
@@ -179,7 +209,7 @@ impl Watched {
 
     /// Whether nothing may have been missed since it began.
     pub(crate) fn is_sound(&self) -> bool {
-        self.hub.faults.load(Ordering::Relaxed) == self.faults
+        self.hub.faults.load(Ordering::Relaxed) == self.faults && !self.torn.load(Ordering::Relaxed)
     }
 }
 
@@ -196,9 +226,9 @@ impl Drop for Watched {
             let _ = watcher.unwatch(&point.path);
         }
         // Ending one ends what others watch at or below the same path; they look for what they missed.
-        for route in left {
+        for route in &left {
             if self.points.iter().any(|point| route.point.path.starts_with(&point.path)) {
-                let _ = watcher.watch(&route.point.path, route.point.mode());
+                let _ = watcher.watch(&route.point.path, route.point.mode(&left));
                 route.wake.notify_one();
             }
         }
@@ -219,6 +249,9 @@ fn start(routes: Routes, faults: Arc<AtomicU64>) -> Result<RecommendedWatcher, n
             if concerned {
                 if event.as_ref().is_ok_and(brings_directory) {
                     route.grown.store(true, Ordering::Relaxed);
+                }
+                if event.as_ref().is_ok_and(|event| route.point.is_taken_by(event)) {
+                    route.torn.store(true, Ordering::Relaxed);
                 }
                 route.wake.notify_one();
             }

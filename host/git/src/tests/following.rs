@@ -70,19 +70,13 @@ async fn two_hundred_pushes_are_each_seen_at_once() {
     }
     room.feed("git -C origin fast-import --quiet", stream.as_bytes());
     let refs = room.path.join("origin/refs/heads");
-    let mut delays = Vec::new();
     for number in 1..=200 {
         fs::copy(refs.join(number.to_string()), refs.join("main.lock")).unwrap();
         let mut heads = pages.heads();
-        let begun = Instant::now();
         fs::rename(refs.join("main.lock"), refs.join("main")).unwrap();
         let seen = heads.wait_for(|head| head.is_some_and(|head| head.committed == number));
         tokio::time::timeout(Duration::from_secs(2), seen).await.expect("seen within two seconds").unwrap();
-        delays.push(begun.elapsed());
     }
-    delays.sort();
-    println!("median {:?}, p95 {:?}, most {:?}", delays[100], delays[190], delays[199]);
-    assert!(delays[100] < Duration::from_millis(50), "{:?}", delays[100]);
     assert_eq!(files(&pages)[2], ("index.html".to_owned(), "200".to_owned()));
     // The last is told after it was seen.
     follower.fetch().await.unwrap();
@@ -182,8 +176,11 @@ async fn a_directory_is_taken_in_when_it_changes() {
         head(&pages, |pages| pages.head() != before).await;
         assert!(begun.elapsed() < Duration::from_secs(2), "{number} {:?}", begun.elapsed());
     }
-    let found: Vec<String> = files(&pages).into_iter().map(|(path, contents)| path + " " + contents.trim()).collect();
-    assert_eq!(found, ["a 4", "link a", "other/b 2"]);
+    // A file on its way may have been seen too.
+    let found = |pages: &Repository| {
+        files(pages).into_iter().map(|(path, contents)| path + " " + contents.trim()).collect::<Vec<_>>()
+    };
+    head(&pages, |pages| found(pages) == ["a 4", "link a", "other/b 2"]).await;
     // A burst is one revision, or a few.
     let moved = || log.said().iter().filter(|line| line.starts_with("Moved")).count();
     let before = moved();
@@ -197,6 +194,44 @@ async fn a_directory_is_taken_in_when_it_changes() {
     head(&pages, |pages| files(pages) == [("a".to_owned(), "5\n".to_owned())]).await;
 }
 
+/// Links are switched to a new release, folders made anew: by the file watch, whoever else watches the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_takes_the_place_of_another_is_seen() {
+    let room = Room::new();
+    room.script("mkdir R1 R2; echo 1 >R1/a; echo 2 >R2/a; ln -s R1 current");
+    let (store, watcher, log) = (room.store(), Watcher::default(), Log::default());
+    let spellings = ["current", "./R1/../current/"];
+    let followed: Vec<_> = spellings
+        .iter()
+        .enumerate()
+        .map(|(number, spelling)| {
+            let pages = store.repository(&format!("p{number}")).unwrap();
+            let follower = log.follow(&pages, &Remote::local(room.path.join(spelling)), &watcher, NEVER);
+            (pages, follower)
+        })
+        .collect();
+    for (script, contents) in [
+        ("true", "1"),
+        ("echo one >R1/a", "one"),
+        ("ln -s R2 next; mv -T next current", "2"),
+        ("echo two >R2/a", "two"),
+        ("mkdir R2/deep; echo x >R2/deep/b; echo three >R2/a", "three"),
+        ("ln -s R1 next; mv -T next current", "one"),
+        ("rm current; mkdir current; echo four >current/a", "four"),
+        ("rm -r current; sleep 0.4; mkdir current; echo five >current/a", "five"),
+        ("cd current; git init -q; git add a; git commit -qm 1", "five"),
+        ("cd current; echo six >a; git commit -qam 2", "six"),
+        ("rm -rf current; mkdir current; echo seven >current/a", "seven"),
+    ] {
+        println!("{script}");
+        room.script(script);
+        for (pages, _) in &followed {
+            let wanted = [("a".to_owned(), format!("{contents}\n"))];
+            head(pages, |pages| pages.head().is_some() && files(pages).starts_with(&wanted)).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_watched_is_polled() {
     let room = Room::new();
@@ -208,7 +243,7 @@ async fn what_cannot_be_watched_is_polled() {
     let error = follower.fetch().await.unwrap_err().to_string();
     assert_eq!(error, format!("{}: there is nothing here; create it, or name another remote", path.display()));
     room.script("git init -q --bare -b main new; mv new origin");
-    while !log.said().contains(&"Watching".to_owned()) {
+    while log.said().iter().filter(|line| *line == "Watching").count() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(follower.fetch().await.unwrap(), Fetched::Unborn);
@@ -225,7 +260,8 @@ async fn what_cannot_be_watched_is_polled() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let said = log.said();
-    assert_eq!(said[0], format!("failed: {error}"), "{said:?}");
+    // Its place is watched before there is anything in it.
+    assert_eq!(said[..2], ["Watching".to_owned(), format!("failed: {error}")], "{said:?}");
     // Once more between the two renames, if it was looked for then.
     assert!(said.iter().filter(|line| line.starts_with("failed")).count() <= 2, "{said:?}");
     assert_eq!(said.iter().filter(|line| **line == gone).count(), 1, "{said:?}");
