@@ -28,7 +28,10 @@ async fn ssh_keygen_reads_what_was_made() {
         // What is there stays.
         let before = fs::read(&file).expect("it was made");
         let refused = setup.command(&["keygen", "--output", &file]).await.failed();
-        assert_eq!(refused, format!("host: cannot write {file}: File exists (os error 17)\n"));
+        assert_eq!(
+            refused,
+            format!("host: {file} is there, and a key is never written over; name another by --output\n")
+        );
         assert_eq!(fs::read(&file).expect("it was made"), before);
     }
     let public = |name| run_keygen(&setup.path(""), &["-y", "-f", name]);

@@ -46,6 +46,47 @@ async fn run_and_check_say_the_same_and_start_nothing() {
     assert!(!setup.state().exists());
 }
 
+/// What the words of a manifest don't show, but the files that they name.
+#[tokio::test]
+async fn check_looks_into_the_files() {
+    let setup = Setup::new("");
+    setup.write("blank", "");
+    setup.write("nothing.wasm", b"\0asm\x0d\0\x01\0");
+    let hello = tables::guest("hello", "hello", "");
+    let router = |name: &str| {
+        let path = component("router");
+        format!("[component.{name}]\npath = \"{}\"\ngit = {{ routes = \"read\" }}\n", path.display())
+    };
+    let routes = "[git.routes]\nremote = \"empty/\"\n";
+    for (lines, expected) in [
+        (
+            "[upstream.u]\nurl = \"https://u.test\"\nca = \"blank\"\n".to_owned(),
+            "host.toml:1: [upstream.u]: blank: no certificate in it",
+        ),
+        (
+            "[git.b]\nremote = \"https://u.test/b.git\"\nca = \"blank\"\n".to_owned(),
+            "host.toml:1: [git.b]: blank: no certificate in it",
+        ),
+        (
+            "[git.b]\nremote = \"b.git\"\nhook = \"blank\"\n".to_owned(),
+            "host.toml:1: [git.b]: `hook`: blank has no secret in its first line: nobody could tell of a push",
+        ),
+        (
+            "[component.n]\npath = \"nothing.wasm\"\n".to_owned(),
+            "host.toml:1: [component.n]: exports nothing that this host calls: no atoll:host/routing, ",
+        ),
+        (
+            [router("one"), router("two"), routes.to_owned()].concat(),
+            "host.toml:4: [component.two]: is a second router, beside `one`: a host has one; \
+             give the other to a host of its own",
+        ),
+    ] {
+        setup.manifest(&format!("{lines}{hello}"));
+        let said = setup.shown(&setup.command(&["check"]).await.failed());
+        assert!(said.contains(expected), "{lines}{said}");
+    }
+}
+
 #[tokio::test]
 async fn a_reload_that_is_wrong_changes_nothing() {
     let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;

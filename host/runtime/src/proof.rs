@@ -33,6 +33,9 @@ use crate::{
     service::Service,
 };
 
+const NO_ROLE: &str = "exports nothing that this host calls: no atoll:host/routing, wasi:http/handler, \
+                       wasi:http/incoming-handler or atoll:host/agent";
+
 /// Problems kept of one validation, and bytes kept of each.
 const PROBLEMS: usize = 100;
 const PROBLEM: usize = 1024;
@@ -133,11 +136,7 @@ impl Runtime {
                 Kind::Service(Arc::new(Service::new(engine, given.clone(), pre, reset.clone())))
             }
             None => {
-                return Err(Disproof::of(
-                    "exports nothing that this host calls: no atoll:host/routing, wasi:http/handler, \
-                     wasi:http/incoming-handler or atoll:host/agent",
-                    false,
-                ));
+                return Err(Disproof::of(NO_ROLE, false));
             }
         };
         let id = self.generations.fetch_add(1, Ordering::Relaxed) + 1;
@@ -202,8 +201,11 @@ impl Runtime {
         Err(Disproof { problems: kept, passing: false })
     }
 
-    /// Whether all that it imports is granted, and here.
+    /// Whether it has a role, and all that it imports is granted, and here.
     pub fn check(&self, component: &Arc<str>, inputs: &Inputs) -> Result<(), Disproof> {
+        if inputs.code.surface().role.is_none() {
+            return Err(Disproof::of(NO_ROLE, false));
+        }
         self.link(component, inputs).map(drop)
     }
 

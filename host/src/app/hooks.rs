@@ -2,6 +2,7 @@
 
 use std::{path::Path, pin::Pin, sync::Arc};
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::http::{Hook, Hooks, Told};
 use serde_json::json;
@@ -74,6 +75,12 @@ impl Hooks for Pushes {
     fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
         Box::pin(self.clone().told(hook))
     }
+}
+
+/// What makes a binding's file with its secret useless.
+pub(super) fn check(file: &Path) -> anyhow::Result<()> {
+    let of_no_use = "has no secret in its first line: nobody could tell of a push";
+    secret(file).map(drop).with_context(|| format!("`hook`: {} {of_no_use}", file.display()))
 }
 
 /// The first line of a file; nothing where there is none, or no file.

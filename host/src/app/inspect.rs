@@ -4,13 +4,14 @@
 use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use atoll_net::{HTTP, Tls};
 use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_grants};
 
-use super::{client, components::Loader};
+use super::{client, components::Loader, hooks};
 use crate::{
     cli::{CaseOutcome, Inspection},
     journal::Log,
-    manifest::Manifest,
+    manifest::{self, Manifest},
     problem::Problem,
 };
 
@@ -34,8 +35,16 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Vec<Problem>> {
     let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
     let runtime = Runtime::new(loader.engine.clone(), log)?;
     let mut problems = Vec::new();
+    let mut router: Option<&manifest::Name> = None;
     for said in manifest.components.values() {
         let checked = loader.file(&said.path).and_then(|code| {
+            if code.surface().role == Some(Role::Router)
+                && let Some(first) = router.replace(&said.name)
+            {
+                anyhow::bail!(
+                    "is a second router, beside `{first}`: a host has one; give the other to a host of its own"
+                );
+            }
             let draft = Draft {
                 code: Some(code),
                 table: loader.table(said)?,
@@ -51,7 +60,32 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Vec<Problem>> {
         }
     }
     problems.extend(super::certificates::check(manifest));
+    problems.extend(files(manifest));
     Ok(problems)
+}
+
+/// What is wrong with the files of upstreams and bindings.
+fn files(manifest: &Manifest) -> Vec<Problem> {
+    let roots = |file: &Path| {
+        let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
+        Tls::with_roots(&file.display().to_string(), &pem, HTTP)?;
+        Ok(())
+    };
+    let upstreams = manifest
+        .upstreams
+        .values()
+        .filter_map(|said| Some((&said.name, said.place.clone(), roots(said.ca.as_deref()?))));
+    let upstreams = upstreams.map(|(name, place, read)| (format!("[upstream.{name}]"), place, read));
+    let bindings = manifest.bindings.values().flat_map(|said| {
+        let ca = match &said.remote {
+            manifest::Remote::Http { ca: Some(file), .. } => roots(file),
+            _ => Ok(()),
+        };
+        let hook = said.hook.as_deref().map_or(Ok(()), hooks::check);
+        [ca, hook].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
+    });
+    let wrong = upstreams.chain(bindings).filter_map(|(table, place, read)| Some((table, place, read.err()?)));
+    wrong.map(|(table, place, error)| place.problem(format!("{table}: {error:#}"))).collect()
 }
 
 /// Runs each case and reports it.

@@ -63,6 +63,9 @@ impl Keygen {
             Type::Rsa => "deploy.rsa".into(),
         });
         let created = File::options().write(true).create_new(true).mode(0o600).open(&file);
+        if created.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
+            anyhow::bail!("{} is there, and a key is never written over; name another by --output", file.display());
+        }
         let written = created.and_then(|mut file| {
             file.write_all(key.private.as_bytes())?;
             file.sync_all()

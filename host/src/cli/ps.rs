@@ -80,7 +80,7 @@ fn component(component: &ComponentStatus) -> [String; 12] {
     let revisions = revisions.collect::<Vec<_>>().join(" ");
     let mut notes = Vec::new();
     if component.swapped {
-        notes.push("swapped until a restart".to_owned());
+        notes.push("not what its file holds".to_owned());
     }
     if component.draining > 0 {
         notes.push(format!("{} draining", component.draining));
@@ -155,7 +155,7 @@ mod tests {
             render(&status),
             "\
 NAME    ROLE    DIGEST        REVISIONS  INSTANCES  MEMORY  REQUESTS  HITS  MISSES  TRAPS  UPTIME
-router  router  0123456789ab  routes@-   0          0B      12        0     0       0      1h2m    swapped until a restart, 2 draining
+router  router  0123456789ab  routes@-   0          0B      12        0     0       0      1h2m    not what its file holds, 2 draining
 site    -       -             -          0          0B      0         0     0       0      -
 site: _headers:3: bad\\u{1b}
 site: _headers:9: worse

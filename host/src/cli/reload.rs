@@ -28,8 +28,11 @@ impl Reload {
         let progress = Progress::show("proving what changed");
         let components = Client::new(&self.state.directory()?).reload().map_err(refused)?;
         drop(progress);
-        let changed =
-            if components.is_empty() { "reloaded; no component changed".into() } else { components.join(" ") };
+        let changed = if components.is_empty() {
+            "reloaded; no component has a new generation".into()
+        } else {
+            components.join(" ")
+        };
         writeln!(output, "{}", printable(&changed))?;
         Ok(())
     }
