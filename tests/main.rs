@@ -19,6 +19,7 @@ mod routing;
 mod scripts;
 mod shutdown;
 mod site;
+mod site_types;
 mod support;
 mod swap;
 mod tls;

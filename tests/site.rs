@@ -115,7 +115,7 @@ async fn the_fields_of_a_file() {
         ("/a.txt", "text/plain; charset=utf-8"),
         ("/a.wasm", "application/wasm"),
         ("/a.xml", "application/xml; charset=utf-8"),
-        ("/nothing-known", "application/octet-stream"),
+        ("/nothing-known", "text/plain; charset=utf-8"),
     ] {
         let reply = host.client().get(&format!("https://localhost{path}")).await;
         assert_eq!(reply.field("content-type"), Some(expected), "{path}");

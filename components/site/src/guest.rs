@@ -10,6 +10,7 @@ use core::cell::OnceCell;
 
 // The allocator and the panic handler.
 use bare as _;
+use wit_bindgen::StreamResult;
 
 use crate::answer::{self, Answer, Body};
 use crate::site::Site;
@@ -53,7 +54,13 @@ static SITE: Kept = Kept(OnceCell::new());
 
 impl handler::Guest for Component {
     async fn handle(request: Request) -> Result<Response, ErrorCode> {
-        let site = SITE.0.get_or_init(open);
+        let site = match SITE.0.get() {
+            Some(site) => site,
+            None => {
+                let opened = open().await;
+                SITE.0.get_or_init(|| opened)
+            }
+        };
         let answer = match site {
             Ok(site) => {
                 let method = match request.get_method() {
@@ -63,7 +70,7 @@ impl handler::Guest for Component {
                 };
                 let target = request.get_path_with_query();
                 let authority = request.get_authority();
-                site.answer(method, target.as_deref().unwrap_or("/"), authority.as_deref().unwrap_or(""))
+                site.answer(method, target.as_deref().unwrap_or("/"), authority.as_deref().unwrap_or("")).await
             }
             Err(words) => answer::failed(words),
         };
@@ -90,10 +97,10 @@ impl validation::Guest for Component {
     }
 }
 
-fn open() -> Result<Site<Branch>, String> {
+async fn open() -> Result<Site<Branch>, String> {
     let branch = Branch::open("pages").map_err(words_for_open)?;
     let committed = (!branch.revision().is_empty()).then(|| branch.committed());
-    Site::open(branch, committed)
+    Site::open(branch, committed).await
 }
 
 /// The response for `answer`, and a line for the log.
@@ -166,6 +173,21 @@ impl Tree for Branch {
 
     fn contents(&self, path: &str) -> Result<Vec<u8>, Fault> {
         Ok(self.contents(path)?)
+    }
+
+    async fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, Fault> {
+        let (mut contents, end) = self.read(path)?;
+        let mut beginning = Vec::with_capacity(length);
+        // It is read into what room is left.
+        while beginning.len() < length {
+            let (status, read) = contents.read(beginning).await;
+            beginning = read;
+            if !matches!(status, StreamResult::Complete(_)) {
+                end.await?;
+                break;
+            }
+        }
+        Ok(beginning)
     }
 }
 

@@ -1,5 +1,5 @@
-//! The static server: answers requests out of the branch of its `pages` binding. Bytes of files never enter it: it says
-//! which file, and hands the host's stream on. Preconditions, ranges and encodings are the host's too.
+//! The static server: answers requests out of the branch of its `pages` binding. It says which file, looks
+//! at the first bytes of it for its type, and hands the host's stream on: no more of a file ever enters it. Preconditions, ranges and encodings are the host's too.
 //!
 //! `guest` alone touches bindings; the rest is plain Rust, tested natively.
 #![cfg_attr(target_arch = "wasm32", no_std)]
@@ -14,12 +14,15 @@ mod fields;
 mod guest;
 mod locate;
 mod lookup;
+mod magic;
 mod media_type;
 mod pointer;
 mod problem;
 mod rules;
 mod site;
+mod sniff;
 mod target;
+mod text;
 mod tree;
 mod uri;
 mod validate;

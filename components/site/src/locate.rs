@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned as _;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::lookup;
 use crate::pointer;
@@ -18,6 +19,8 @@ pub(crate) enum Located {
         id: String,
         /// In bytes.
         size: u64,
+        /// All of it, where that had to be looked at.
+        contents: Option<Vec<u8>>,
     },
     Directory,
     /// A file that stands in for another one: what to tell the log.
@@ -69,13 +72,14 @@ pub(crate) fn file(tree: &impl Tree, path: &str) -> Result<Located, Fault> {
     match entry.kind {
         Kind::File => {
             let size = tree.size(&found)?;
-            if pointer::possible(size) && pointer::is_pointer(&tree.contents(&found)?) {
+            let contents = if pointer::possible(size) { Some(tree.contents(&found)?) } else { None };
+            if contents.as_deref().is_some_and(pointer::is_pointer) {
                 let path = found.escape_debug();
                 return Ok(Located::Pointer(format!(
                     "{path} is a Git LFS pointer: the file that it stands for is not in the branch"
                 )));
             }
-            Ok(Located::File { name: path.to_owned(), path: found, id: entry.id, size })
+            Ok(Located::File { name: path.to_owned(), path: found, id: entry.id, size, contents })
         }
         Kind::Directory => Ok(Located::Directory),
         Kind::Symlink | Kind::Submodule => Ok(Located::Nothing),

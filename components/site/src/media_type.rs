@@ -15,9 +15,6 @@ pub(crate) fn by_extension(path: &str) -> Option<&'static str> {
     Some(TYPES[known].1)
 }
 
-/// What a file of no known type is.
-pub(crate) const UNKNOWN: &str = "application/octet-stream";
-
 /// The length of the longest extension.
 const LONGEST: usize = 11;
 
@@ -154,6 +151,9 @@ const TYPES: [(&str, &str); 130] = [
     ("zip", "application/zip"),
     ("zst", "application/zstd"),
 ];
+
+#[cfg(test)]
+pub(crate) const ALL: &[(&str, &str)] = &TYPES;
 
 #[cfg(test)]
 mod tests {

@@ -3,6 +3,7 @@
 use alloc::borrow::ToOwned as _;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use crate::answer::{self, Answer, Body, CACHE_CONTROL};
 use crate::date;
@@ -12,6 +13,7 @@ use crate::lookup;
 use crate::media_type;
 use crate::rules::headers::Headers;
 use crate::rules::redirects::{Outcome, Redirects};
+use crate::sniff::{self, BEGINNING};
 use crate::target::{self, Refused};
 use crate::tree::{Fault, Kind, Tree};
 use crate::uri;
@@ -24,8 +26,15 @@ pub(crate) struct Site<T> {
     last_modified: Option<String>,
     redirects: Redirects,
     headers: Headers,
-    /// The page for what is not there, and its size in bytes.
-    not_found: Option<(String, u64)>,
+    /// The page for what is not there.
+    not_found: Option<Page>,
+}
+
+struct Page {
+    path: String,
+    /// In bytes.
+    size: u64,
+    media_type: &'static str,
 }
 
 /// Seconds until a site that is being fetched may be there.
@@ -33,12 +42,15 @@ const RETRY_AFTER: &str = "5";
 
 impl<T: Tree> Site<T> {
     /// `committed` is the head commit's time; none without a commit. The error is words for the log.
-    pub(crate) fn open(tree: T, committed: Option<u64>) -> Result<Self, String> {
+    pub(crate) async fn open(tree: T, committed: Option<u64>) -> Result<Self, String> {
         let read = |name| rules(&tree, name).map_err(|words| format!("{name}: {words}"));
         let redirects = read("_redirects")?.map(|text| Redirects::parse(&text).0).unwrap_or_default();
         let headers = read("_headers")?.map(|text| Headers::parse(&text).0).unwrap_or_default();
         let not_found = match locate::file(&tree, "404.html") {
-            Ok(Located::File { path, size, .. }) => Some((path, size)),
+            Ok(Located::File { name, path, size, contents, .. }) => {
+                let media_type = media_type(&tree, &name, &path, size, contents).await;
+                media_type.ok().map(|media_type| Page { path, size, media_type })
+            }
             _ => None,
         };
         let last_modified = committed.and_then(date::http_date);
@@ -50,7 +62,7 @@ impl<T: Tree> Site<T> {
     }
 
     /// `target` is a path with a query; `authority` may have a port.
-    pub(crate) fn answer(&self, method: &str, target: &str, authority: &str) -> Answer {
+    pub(crate) async fn answer(&self, method: &str, target: &str, authority: &str) -> Answer {
         if !matches!(method, "GET" | "HEAD") {
             let mut answer = answer::plain(405);
             answer.fields.set("allow", "GET, HEAD");
@@ -74,8 +86,12 @@ impl<T: Tree> Site<T> {
             None => locate::locate(&self.tree, path, false),
         };
         match located {
-            Ok(Located::File { name, path: file, id, size }) => {
-                let mut fields = common_fields(&name, &file, size);
+            Ok(Located::File { name, path: file, id, size, contents }) => {
+                let media_type = match media_type(&self.tree, &name, &file, size, contents).await {
+                    Ok(media_type) => media_type,
+                    Err(fault) => return unreadable(path, fault),
+                };
+                let mut fields = common_fields(media_type, size);
                 fields.set("etag", &format!("\"{id}\""));
                 if let Some(date) = &self.last_modified {
                     fields.set("last-modified", date);
@@ -91,15 +107,14 @@ impl<T: Tree> Site<T> {
             }
             Ok(Located::Pointer(log)) => Answer { log: Some(log), ..self.not_found(&host, path) },
             Ok(Located::Nothing) => self.not_found(&host, path),
-            Err(Fault::NotFound) => answer::failed(&format!("{}: gone while it was looked at", path.escape_debug())),
-            Err(Fault::Other(words)) => answer::failed(&format!("{}: {words}", path.escape_debug())),
+            Err(fault) => unreadable(path, fault),
         }
     }
 
     fn not_found(&self, host: &str, path: &str) -> Answer {
-        let mut answer = if let Some((page, size)) = &self.not_found {
-            let fields = common_fields("404.html", page, *size);
-            Answer { status: 404, fields, body: Body::File(page.clone()), log: None }
+        let mut answer = if let Some(page) = &self.not_found {
+            let fields = common_fields(page.media_type, page.size);
+            Answer { status: 404, fields, body: Body::File(page.path.clone()), log: None }
         } else {
             let mut answer = answer::plain(404);
             answer.fields.set("cache-control", CACHE_CONTROL);
@@ -112,11 +127,37 @@ impl<T: Tree> Site<T> {
     }
 }
 
-/// What every file has. `name` tells its type, or else the name that it has behind all links.
-fn common_fields(name: &str, file: &str, size: u64) -> Fields {
-    let known = media_type::by_extension(name).or_else(|| media_type::by_extension(file));
+fn unreadable(path: &str, fault: Fault) -> Answer {
+    let words = match fault {
+        Fault::NotFound => "gone while it was looked at".to_owned(),
+        Fault::Other(words) => words,
+    };
+    answer::failed(&format!("{}: {words}", path.escape_debug()))
+}
+
+/// `name` tells the type of a file, or else the name that it has behind all links, at `path`; and its first bytes. Only
+/// what `contents` does not hold already is read.
+async fn media_type(
+    tree: &impl Tree,
+    name: &str,
+    path: &str,
+    size: u64,
+    contents: Option<Vec<u8>>,
+) -> Result<&'static str, Fault> {
+    let known = media_type::by_extension(name).or_else(|| media_type::by_extension(path));
+    let whole = size <= BEGINNING as u64;
+    let beginning = match contents {
+        Some(contents) => contents,
+        None if whole => tree.contents(path)?,
+        None => tree.beginning(path, BEGINNING).await?,
+    };
+    Ok(sniff::media_type(known, &beginning, whole))
+}
+
+/// What every file has.
+fn common_fields(media_type: &str, size: u64) -> Fields {
     let mut fields = Fields::with_capacity(10);
-    fields.set("content-type", known.unwrap_or(media_type::UNKNOWN));
+    fields.set("content-type", media_type);
     // The host knows how much it carries of what it remembers; of what is too large for that, it is told here.
     fields.set("content-length", &format!("{size}"));
     fields.set("cache-control", CACHE_CONTROL);
@@ -149,11 +190,30 @@ fn host(authority: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use core::pin::pin;
+    use core::task::{Context, Poll, Waker};
+
     use super::*;
     use crate::tree::memory::{Branch, tree};
 
     fn site(files: &[(&str, &str)]) -> Site<Branch> {
-        Site::open(tree(files), Some(784_111_777)).expect("a site")
+        open(tree(files), Some(784_111_777)).expect("a site")
+    }
+
+    fn open(branch: Branch, committed: Option<u64>) -> Result<Site<Branch>, String> {
+        at_once(Site::open(branch, committed))
+    }
+
+    fn ask(site: &Site<Branch>, method: &str, target: &str, authority: &str) -> Answer {
+        at_once(site.answer(method, target, authority))
+    }
+
+    /// Of a branch in memory nothing has to be waited for.
+    fn at_once<F: Future>(future: F) -> F::Output {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("waits"),
+        }
     }
 
     /// `STATUS BODY`, or `STATUS -> LOCATION`; of a file its path.
@@ -251,8 +311,8 @@ mod tests {
             ("/a%00", "400 400 Bad Request"),
             ("*", "400 400 Bad Request"),
         ] {
-            assert_eq!(line(&site.answer("GET", target, "a.test")), expect, "{target}");
-            assert_eq!(line(&site.answer("HEAD", target, "a.test")), expect, "{target}");
+            assert_eq!(line(&ask(&site, "GET", target, "a.test")), expect, "{target}");
+            assert_eq!(line(&ask(&site, "HEAD", target, "a.test")), expect, "{target}");
         }
     }
 
@@ -260,7 +320,7 @@ mod tests {
     fn a_file_has_the_fields_of_a_page_that_may_change() {
         let site = site(&FILES);
         assert_eq!(
-            all_fields(site.answer("GET", "/about", "a.test")),
+            all_fields(ask(&site, "GET", "/about", "a.test")),
             [
                 "content-type: text/html; charset=utf-8",
                 "content-length: 5",
@@ -273,7 +333,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            all_fields(site.answer("GET", "/nothing", "a.test")),
+            all_fields(ask(&site, "GET", "/nothing", "a.test")),
             [
                 "content-type: text/html; charset=utf-8",
                 "content-length: 4",
@@ -284,20 +344,65 @@ mod tests {
             ]
         );
         assert_eq!(
-            all_fields(site.answer("GET", "/dir", "a.test")),
+            all_fields(ask(&site, "GET", "/dir", "a.test")),
             ["location: /dir/", "cache-control: public, max-age=0, must-revalidate"]
         );
         // The name that was asked for tells the type, or else the one behind the link; and the tag is the contents'.
-        let linked = site.answer("GET", "/latest", "a.test");
+        let linked = ask(&site, "GET", "/latest", "a.test");
         assert_eq!(field(&linked, "content-type").as_deref(), Some("text/css; charset=utf-8"));
         assert_eq!(field(&linked, "etag").as_deref(), Some("\"id-of-style.css\""));
+    }
+
+    #[test]
+    fn the_type_is_the_names_and_the_bytes() {
+        let png = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR";
+        let long = |beginning: &[u8]| [beginning, &vec![b'x'; 5000][..]].concat();
+        let mut branch = tree(&[("_headers", "/forced\n Content-Type: text/x-own"), ("linked.css", "-> short")]);
+        for (path, contents) in [
+            ("short", png.to_vec()),
+            ("long", long(png)),
+            ("long.txt", long(png)),
+            ("404.html", long(png)),
+            ("forced", png.to_vec()),
+            ("page", b"<!doctype html>".to_vec()),
+            ("page.txt", b"<!doctype html>".to_vec()),
+            // Of what is cut, the rest of the last character is not missed.
+            ("cut", [&[b'x'; 4095][..], "ä".as_bytes()].concat()),
+            ("late", [&[b'x'; 4096][..], b"\0"].concat()),
+        ] {
+            branch.put(path, contents);
+        }
+        let site = open(branch, Some(0)).expect("a site");
+        for (target, expect) in [
+            ("/short", "image/png"),
+            ("/long", "image/png"),
+            ("/long.txt", "image/png"),
+            ("/linked.css", "image/png"),
+            ("/nothing", "image/png"),
+            ("/forced", "text/x-own"),
+            ("/page", "text/html; charset=utf-8"),
+            ("/page.txt", "text/plain; charset=utf-8"),
+            ("/cut", "text/plain; charset=utf-8"),
+            ("/late", "text/plain; charset=utf-8"),
+        ] {
+            assert_eq!(
+                field(&ask(&site, "GET", target, "a.test"), "content-type").as_deref(),
+                Some(expect),
+                "{target}"
+            );
+        }
+        let mut branch = tree(&[]);
+        branch.put("a", long(png));
+        let mut site = open(branch, Some(0)).expect("a site");
+        site.tree.faults.push(("a", Fault::Other("corrupt".into())));
+        assert_eq!(line(&ask(&site, "GET", "/a", "a.test")), "500 500 Internal Server Error");
     }
 
     #[test]
     fn other_methods_are_told_what_is_allowed() {
         let site = site(&FILES);
         for method in ["POST", "PUT", "DELETE", "OPTIONS", "CONNECT", "get", ""] {
-            let answer = site.answer(method, "/", "a.test");
+            let answer = ask(&site, method, "/", "a.test");
             assert_eq!(line(&answer), "405 405 Method Not Allowed");
             assert_eq!(field(&answer, "allow").as_deref(), Some("GET, HEAD"));
             assert_eq!(field(&answer, "content-length").as_deref(), Some("23"));
@@ -306,8 +411,8 @@ mod tests {
 
     #[test]
     fn a_site_that_is_not_fetched_yet_asks_to_come_again() {
-        let site = Site::open(tree(&[]), None).expect("a site");
-        let answer = site.answer("GET", "/", "a.test");
+        let site = open(tree(&[]), None).expect("a site");
+        let answer = ask(&site, "GET", "/", "a.test");
         assert_eq!(line(&answer), "503 503 Service Unavailable: this site has not been fetched yet");
         assert_eq!(field(&answer, "retry-after").as_deref(), Some("5"));
         assert_eq!(field(&answer, "cache-control").as_deref(), Some("no-store"));
@@ -316,7 +421,7 @@ mod tests {
     #[test]
     fn without_a_page_for_it_what_is_missing_is_told_plainly() {
         let site = site(&[("index.html", "x")]);
-        let answer = site.answer("GET", "/nothing", "a.test");
+        let answer = ask(&site, "GET", "/nothing", "a.test");
         assert_eq!(line(&answer), "404 404 Not Found");
         assert_eq!(field(&answer, "content-type").as_deref(), Some("text/plain; charset=utf-8"));
         assert_eq!(field(&answer, "cache-control").as_deref(), Some("public, max-age=0, must-revalidate"));
@@ -326,7 +431,7 @@ mod tests {
     fn a_pointer_is_not_there_and_the_log_says_what_it_is() {
         let site = site(&FILES);
         for target in ["/big.bin", "/linked-big.bin"] {
-            let answer = site.answer("GET", target, "a.test");
+            let answer = ask(&site, "GET", target, "a.test");
             assert_eq!(line(&answer), "404 [404.html]");
             assert_eq!(
                 answer.log.as_deref(),
@@ -335,8 +440,8 @@ mod tests {
         }
         let mut large = tree(&[]);
         large.put("large", [b"version https://git-lfs.github.com/spec/v1\n".to_vec(), vec![b'x'; 1024]].concat());
-        let site = Site::open(large, Some(0)).expect("a site");
-        assert_eq!(line(&site.answer("GET", "/large", "a.test")), "200 [large]");
+        let site = open(large, Some(0)).expect("a site");
+        assert_eq!(line(&ask(&site, "GET", "/large", "a.test")), "200 [large]");
     }
 
     #[test]
@@ -361,13 +466,13 @@ mod tests {
             ("/_redirects", "404 [404.html]"),
             ("/_headers", "404 [404.html]"),
         ] {
-            assert_eq!(line(&site.answer("GET", target, "a.test")), expect, "{target}");
+            assert_eq!(line(&ask(&site, "GET", target, "a.test")), expect, "{target}");
         }
-        let page = site.answer("GET", "/", "B.test:8443");
+        let page = ask(&site, "GET", "/", "B.test:8443");
         assert_eq!(field(&page, "cache-control").as_deref(), Some("public, max-age=60"));
         assert_eq!(field(&page, "x-frame-options").as_deref(), Some("DENY"));
         assert_eq!(field(&page, "x-b").as_deref(), Some("c"));
-        let missing = site.answer("GET", "/missing", "a.test");
+        let missing = ask(&site, "GET", "/missing", "a.test");
         assert_eq!(field(&missing, "cache-control").as_deref(), Some(CACHE_CONTROL));
         assert_eq!(field(&missing, "x-frame-options").as_deref(), Some("DENY"));
         assert_eq!(field(&missing, "x-b"), None);
@@ -377,27 +482,33 @@ mod tests {
     fn what_can_not_be_read_is_a_failure_and_is_logged() {
         let mut branch = tree(&[("a.html", "x")]);
         branch.faults.push(("a", Fault::Other("corrupt: object 12 is missing".into())));
-        let site = Site::open(branch, Some(0)).expect("a site");
-        let answer = site.answer("GET", "/a?q", "a.test");
+        let site = open(branch, Some(0)).expect("a site");
+        let answer = ask(&site, "GET", "/a?q", "a.test");
         assert_eq!(line(&answer), "500 500 Internal Server Error");
         assert_eq!(answer.log.as_deref(), Some("/a: corrupt: object 12 is missing"));
 
         let mut branch = tree(&[]);
         branch.faults.push(("_headers", Fault::Other("larger than 1 MiB".into())));
-        assert_eq!(Site::open(branch, Some(0)).err().as_deref(), Some("_headers: larger than 1 MiB"));
+        assert_eq!(open(branch, Some(0)).err().as_deref(), Some("_headers: larger than 1 MiB"));
     }
 
     #[test]
     fn little_is_asked_for_a_page() {
-        let site = site(&FILES);
+        let mut branch = tree(&FILES);
+        branch.put("page", vec![b'x'; 4096]);
+        branch.put("long", vec![b'x'; 4097]);
+        let site = open(branch, Some(0)).expect("a site");
         for (target, expect) in [
             ("/", &["entry index.html", "size index.html", "contents index.html"][..]),
             ("/about", &["entry about", "entry about.html", "size about.html", "contents about.html"]),
             ("/nothing", &["entry nothing", "entry nothing.html"]),
             ("/.env", &[]),
+            ("/style.css", &["entry style.css", "size style.css", "contents style.css"]),
+            ("/page", &["entry page", "size page", "contents page"]),
+            ("/long", &["entry long", "size long", "beginning long"]),
         ] {
             site.tree().asked.borrow_mut().clear();
-            site.answer("GET", target, "a.test");
+            ask(&site, "GET", target, "a.test");
             assert_eq!(*site.tree().asked.borrow(), expect, "{target}");
         }
     }

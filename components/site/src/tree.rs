@@ -10,6 +10,8 @@ pub(crate) trait Tree {
     fn size(&self, path: &str) -> Result<u64, Fault>;
     /// Of a file or a link; of a link, its target.
     fn contents(&self, path: &str) -> Result<Vec<u8>, Fault>;
+    /// Of a file: its first `length` bytes, or all there are. For what is too long for `contents`.
+    async fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, Fault>;
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +105,10 @@ pub(crate) mod memory {
 
         fn contents(&self, path: &str) -> Result<Vec<u8>, Fault> {
             self.blob("contents", path).map(<[u8]>::to_vec)
+        }
+
+        async fn beginning(&self, path: &str, length: usize) -> Result<Vec<u8>, Fault> {
+            self.blob("beginning", path).map(|contents| contents[..length.min(contents.len())].to_vec())
         }
     }
 }
