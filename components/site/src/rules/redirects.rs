@@ -7,7 +7,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::pattern::Pattern;
-use super::template::Template;
+use super::template::{Template, name_length};
 use crate::problem::{Problem, Problems};
 use crate::target;
 use crate::uri;
@@ -73,6 +73,11 @@ impl Redirects {
     }
 
     fn push(&mut self, rule: Rule) -> Result<(), String> {
+        if let Some(path) = rule.round()
+            && self.rules.iter().all(|above| above.source.matches("", &path).is_none())
+        {
+            return Err("redirects to itself".to_owned());
+        }
         let next = self.rules.len();
         match rule.source.fixed() {
             Some(_) if self.fixed.len() == MOST_FIXED => {
@@ -90,6 +95,18 @@ impl Redirects {
 }
 
 impl Rule {
+    /// The path that the rule leads to, whatever its captures are, if it is for that path too. A rewrite leads nowhere: it
+    /// is not asked about again.
+    fn round(&self) -> Option<String> {
+        /// Stands for what was captured: no rule has it as its text.
+        const ANYTHING: &str = "\u{e000}";
+        let captures = self.source.names().map(|name| (name, ANYTHING)).collect();
+        let location = self.target.encoded(&captures);
+        let path = uri::decode(location.split(['?', '#']).next().unwrap_or(&location))?;
+        let path = String::from_utf8(path.into_owned()).ok()?;
+        (self.status != 200 && self.source.matches("", &path).is_some()).then_some(path)
+    }
+
     fn apply(&self, path: &str, query: Option<&str>) -> Option<Outcome> {
         let captures = self.source.matches("", path)?;
         if self.status == 200 {
@@ -123,11 +140,20 @@ fn parse_line(line: &str) -> Result<Rule, String> {
     let pattern = Pattern::path(source).map_err(|wrong| format!("source `{}`: {wrong}", source.escape_debug()))?;
     let target = parse_destination(to, status, &pattern)
         .map_err(|wrong| format!("destination `{}`: {wrong}", to.escape_debug()))?;
-    let path = target.beginning().split(['?', '#']).next().unwrap_or("");
-    if status != 200 && target.is_fixed() && pattern.matches("", path).is_some() {
-        return Err("leads to itself, without end".to_owned());
+    if let Some(name) = placeholders(to).find(|name| pattern.names().all(|known| known != *name)) {
+        let missing = match name {
+            "splat" => "`:splat` is what `*` stands for, and the source has none: write `*` there".to_owned(),
+            _ => format!("the source has no `:{name}`: write it there"),
+        };
+        return Err(format!("destination `{}`: {missing}, or `%3A` for a mere colon", to.escape_debug()));
     }
     Ok(Rule { source: pattern, target, status })
+}
+
+/// The names that stand behind colons in `to`.
+fn placeholders(to: &str) -> impl Iterator<Item = &str> {
+    let name = |(colon, _): (usize, &str)| &to[colon + 1..=colon + name_length(&to[colon..])];
+    to.match_indices(':').map(name).filter(|name| !name.is_empty())
 }
 
 fn parse_destination(to: &str, status: u16, pattern: &Pattern) -> Result<Template, &'static str> {
@@ -227,6 +253,24 @@ mod tests {
     }
 
     #[test]
+    fn what_comes_near_its_source_is_not_taken_for_it() {
+        check(
+            "/a /A\n/x/keep /elsewhere\n/x/* /x/keep\n/in/* /in/:splat 200\n/old/:id /old/:id/\n/*.htm /:splat\n\
+             /y/* https://b.test/y/:splat\n/:n/x /:n/:n\n/z https://b.test:8443/Talk%3AMain?at=12:30",
+            &[
+                ("/a", Some("302 /A")),
+                ("/x/b", Some("302 /x/keep")),
+                ("/in/b", Some("200 /in/b")),
+                ("/old/1", Some("302 /old/1/")),
+                ("/b.htm", Some("302 /b")),
+                ("/y/b", Some("302 https://b.test/y/b")),
+                ("/n/x", Some("302 /n/n")),
+                ("/z", Some("302 https://b.test:8443/Talk%3AMain?at=12:30")),
+            ],
+        );
+    }
+
+    #[test]
     fn a_capture_names_no_host_and_leaves_no_tree() {
         check(
             "/go/* /:splat 301\n/in/* /files/:splat 200\n/out/* https://b.test/:splat",
@@ -248,7 +292,7 @@ mod tests {
             ("/a", "a line is `SOURCE DESTINATION [STATUS]`"),
             ("/a /b 301 x", "a line is `SOURCE DESTINATION [STATUS]`"),
             ("/a # /b", "the status is 200, 301, 302, 303, 307 or 308, not `/b`"),
-            ("/a /a?b=c#d 308", "leads to itself, without end"),
+            ("/a /a?b=c#d 308", "redirects to itself"),
             ("/a /b 404", "the status is 200, 301, 302, 303, 307 or 308, not `404`"),
             ("/a /b 301!", "the status is 200, 301, 302, 303, 307 or 308, not `301!`"),
             ("a /b", "source `a`: a path begins with `/`"),
@@ -268,8 +312,27 @@ mod tests {
                 "destination `https://b.test:splat`: the host is written out, with `/` behind it",
             ),
             ("/a/* https://", "destination `https://`: the host is written out, with `/` behind it"),
-            ("/a /a", "leads to itself, without end"),
-            ("/* /index.html 302", "leads to itself, without end"),
+            ("/a /a", "redirects to itself"),
+            ("/* /index.html 302", "redirects to itself"),
+            ("/x/* /x/:splat 301", "redirects to itself"),
+            ("/x/* /x/more/:splat 301", "redirects to itself"),
+            ("/%61 /a", "redirects to itself"),
+            ("/é /%C3%A9", "redirects to itself"),
+            ("/:a/:b /:b/:a", "redirects to itself"),
+            (
+                "/a /b/:splat",
+                "destination `/b/:splat`: `:splat` is what `*` stands for, and the source has none: write `*` there, or \
+                 `%3A` for a mere colon",
+            ),
+            (
+                "/a/:id /b/:ident/:id 200",
+                "destination `/b/:ident/:id`: the source has no `:ident`: write it there, or `%3A` for a mere colon",
+            ),
+            (
+                "/a/* https://b.test/?q=:query",
+                "destination `https://b.test/?q=:query`: the source has no `:query`: write it there, or `%3A` for a mere \
+                 colon",
+            ),
         ] {
             let (redirects, problems) = Redirects::parse(&format!("# one\n\n  {line}\n"));
             assert_eq!(problems, [Problem { line: Some(3), message: expect.into() }], "{line}");
