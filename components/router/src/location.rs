@@ -47,6 +47,22 @@ pub(crate) fn build(to: &str, rest: &str, query: Option<&str>) -> String {
     location
 }
 
+/// The path `to` as a client comes back with it: without trailing slash, dot segments and empty ones.
+pub(crate) fn resolved(to: &str) -> String {
+    let mut path = String::with_capacity(to.len());
+    for segment in to.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => path.truncate(path.rfind('/').unwrap_or(0)),
+            _ => {
+                path.push('/');
+                path.push_str(segment);
+            }
+        }
+    }
+    path
+}
+
 fn push_encoded(out: &mut String, text: &str) {
     for byte in text.bytes() {
         if byte == b'%' || byte != b'#' && allowed(byte) {
@@ -94,6 +110,13 @@ mod tests {
             ("/a\r\nSet-Cookie: x", Err("must be percent-encoded, as URLs are")),
         ] {
             assert_eq!(check(to), expect, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_resolved_as_clients_do() {
+        for (to, expect) in [("/", ""), ("/a/", "/a"), ("/a//./b", "/a/b"), ("/a/../b/..", ""), ("/../a", "/a")] {
+            assert_eq!(resolved(to), expect, "{to}");
         }
     }
 

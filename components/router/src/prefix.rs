@@ -29,6 +29,11 @@ pub(crate) fn parse(written: &str) -> Result<&str, &'static str> {
     Ok(prefix)
 }
 
+/// Whether `path` is `prefix`, without its trailing slash, or below it, by whole segments.
+pub(crate) fn covers(prefix: &str, path: &str) -> bool {
+    path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Whether an encoded `byte` can stand in a path in its one form.
 fn decoded(byte: u8) -> Result<(), &'static str> {
     match byte {
@@ -47,6 +52,21 @@ fn hex(digit: Option<u8>) -> Option<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_prefix_covers_whole_segments() {
+        for (prefix, path, expect) in [
+            ("", "/", true),
+            ("", "/a", true),
+            ("/a", "/a", true),
+            ("/a", "/a/", true),
+            ("/a", "/a/b", true),
+            ("/a", "/ab", false),
+            ("/a/b", "/a", false),
+        ] {
+            assert_eq!(covers(prefix, path), expect, "{prefix} {path}");
+        }
+    }
 
     #[test]
     fn prefixes_are_in_the_one_form_of_a_path() {

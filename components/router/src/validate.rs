@@ -150,7 +150,7 @@ mod tests {
             ("redirect = '/new'", &["1: `redirect` is a table"]),
             ("redirect = {}", &["1: a `redirect` needs a `to`"]),
             ("redirect = { to = '/x', status = 304 }", &["1: `status` is 301, 302, 303, 307 or 308"]),
-            ("redirect = { to = '/x', code = 301 }", &["1: unknown key `code`"]),
+            ("redirect = { to = 'https://b.test', code = 301 }", &["1: unknown key `code`"]),
             ("redirect = { to = '//x' }", &["1: `to` is \"//x\": must not begin with `//`, which names a host"]),
             (
                 "redirect = { to = \"/x\\r\\nSet-Cookie: y\" }",
@@ -176,6 +176,27 @@ mod tests {
             ("path = 1", &["1: `path` is a list of tables: `[[path]]`"]),
             ("path = [1]", &["1: `path` is a table"]),
             ("[[path]]\nupstream = 'app'", &["1: a `[[path]]` needs a `prefix`"]),
+            (
+                "upstream = 'site'\n[[path]]\nprefix = '/l'\nredirect = { to = '/l' }",
+                &["4: `to` is \"/l\": is under its own prefix, and would be redirected again, without end"],
+            ),
+            (
+                "[[path]]\nprefix = '/l/'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x/y'\nupstream = 'app'",
+                &["3: `to` is \"/l/x\": is under its own prefix, and would be redirected again, without end"],
+            ),
+            (
+                "[[path]]\nprefix = '/l'\nredirect = { to = '/m/../l/./x/' }",
+                &["3: `to` is \"/m/../l/./x/\": is under its own prefix, and would be redirected again, without end"],
+            ),
+            (
+                "redirect = { to = '/new' }",
+                &["1: `to` is \"/new\": every path is redirected, this one again, without end"],
+            ),
+            ("[[path]]\nprefix = '/l'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x'\nupstream = 'app'", &[]),
+            ("redirect = { to = '/new' }\n[[path]]\nprefix = '/new'\nupstream = 'app'", &[]),
+            ("[[path]]\nprefix = '/l'\nredirect = { to = '/lx' }", &[]),
+            ("[[path]]\nprefix = '/l/x'\nredirect = { to = '/l' }", &[]),
+            ("redirect = { to = 'https://b.test' }", &[]),
             ("[[path]]\nprefix = '/a'", &["1: decides nothing: it needs `upstream`, `redirect` or `refuse`"]),
             ("[[path]]\nprefix = '/a/../b'\nupstream = 'app'", &[&format!("2: `prefix` is \"/a/../b\": {segment}")]),
             ("[[path]]\nprefix = '/a'\nupstream = 'app'\nstrip = 1", &["4: `strip` is true or false"]),

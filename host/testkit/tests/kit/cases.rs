@@ -82,8 +82,8 @@ fn a_site_is_tested() {
             [[case]]
             name     = "a broken line"
             validate = true
-            repository.pages = { "_redirects" = "/a\n" }
-            expect   = { problems = ["_redirects:1: "] }
+            repository.pages = { "_redirects" = "/a\n\n/b /c/:splat\n/x/* /x/:splat 301\n" }
+            expect   = { problems = ["_redirects:1: ", "_redirects:3: destination `/c/:splat`", "_redirects:4: redirects to itself"] }
         "#,
         8,
     );
@@ -134,8 +134,12 @@ fn a_router_is_tested() {
             validate = true
             repository.routes = { "b.test.toml" = "\nupstream = \"nobody\"" }
             expect   = { problems = ["b.test.toml:2: "] }
+            [[case]]
+            validate = true
+            repository.routes = { "c.test.toml" = "[[path]]\nprefix = \"/l\"\nredirect = { to = \"/l/x\" }" }
+            expect   = { problems = ["c.test.toml:3: `to` is \"/l/x\": is under its own prefix"] }
         "#,
-        6,
+        7,
     );
 }
 
