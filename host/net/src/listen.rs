@@ -7,10 +7,7 @@ use std::{
     net::{SocketAddr, TcpListener as StdListener},
     os::fd::{AsFd, FromRawFd, OwnedFd, RawFd},
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -18,10 +15,9 @@ use rustix::{
     io::{Errno, FdFlags, fcntl_setfd},
     net::sockopt,
 };
-use tokio::{
-    net::{TcpListener, TcpSocket, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
-};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+use crate::permits::{Permit, Permits};
 
 /// Connections that the kernel completes and keeps for us; it takes its own bound where that is lower.
 const BACKLOG: u32 = 4096;
@@ -116,7 +112,7 @@ pub struct Accepted {
     /// The address that the client connected to.
     pub local: SocketAddr,
     /// Counts the connection: to be dropped when it ends.
-    pub permit: OwnedSemaphorePermit,
+    pub permit: Permit,
 }
 
 /// Listens on each of `addresses`, or on none. Sockets in `inherited` are used where the address is the same. An IPv6
@@ -161,7 +157,7 @@ impl Listener {
     /// over: then its next owner takes it.
     pub async fn run(
         self,
-        permits: Arc<Semaphore>,
+        permits: Permits,
         stop: impl Future<Output = ()>,
         mut serve: impl FnMut(Accepted),
         mut fault: impl FnMut(&io::Error, Duration),
@@ -181,6 +177,9 @@ impl Listener {
                 }
                 Err(error) if is_one_connections(&error) => {}
                 Err(error) => {
+                    if is_want_of_descriptors(&error) {
+                        permits.crowd();
+                    }
                     fault(&error, pause);
                     tokio::select! {
                         () = &mut stop => break,
@@ -196,17 +195,18 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, permits: &Arc<Semaphore>) -> io::Result<Accepted> {
-        let permit = permits.clone().acquire_owned().await.map_err(io::Error::other)?;
+    async fn accept(&self, permits: &Permits) -> io::Result<Accepted> {
         let (socket, client) = self.socket.accept().await?;
+        // After it came, so that nobody has to leave before somebody is at the door.
+        let permit = permits.wait().await;
         accepted(self.address, socket, client, permit)
     }
 
     /// Asks the kernel itself: the runtime may not have heard yet that there is something.
-    fn accept_rest(self, permits: &Arc<Semaphore>, mut serve: impl FnMut(Accepted)) -> io::Result<()> {
+    fn accept_rest(self, permits: &Permits, mut serve: impl FnMut(Accepted)) -> io::Result<()> {
         let address = self.address;
         let socket = self.socket.into_std()?;
-        while let Ok(permit) = permits.clone().try_acquire_owned() {
+        while let Some(permit) = permits.take() {
             let (socket, client) = match socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if is_one_connections(&error) => continue,
@@ -219,12 +219,7 @@ impl Listener {
     }
 }
 
-fn accepted(
-    listener: SocketAddr,
-    socket: TcpStream,
-    client: SocketAddr,
-    permit: OwnedSemaphorePermit,
-) -> io::Result<Accepted> {
+fn accepted(listener: SocketAddr, socket: TcpStream, client: SocketAddr, permit: Permit) -> io::Result<Accepted> {
     let local = if listener.ip().is_unspecified() { socket.local_addr()? } else { listener };
     Ok(Accepted { socket, client, local, permit })
 }
@@ -248,6 +243,11 @@ fn is_one_connections(error: &io::Error) -> bool {
         Errno::PERM,
     ];
     Errno::from_io_error(error).is_some_and(|error| errors.contains(&error))
+}
+
+/// Whether it would help if somebody left.
+fn is_want_of_descriptors(error: &io::Error) -> bool {
+    Errno::from_io_error(error).is_some_and(|error| matches!(error, Errno::MFILE | Errno::NFILE))
 }
 
 #[cfg(test)]

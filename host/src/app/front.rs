@@ -9,17 +9,17 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::{
-    http::{self, Capabilities, Gateway, Network, Peer, Roster, Spool, SystemClock, Upstream, UrlUpstream},
+    http::{
+        self, Admission, Capabilities, Gateway, Limits, Network, Peer, Roster, Spool, SystemClock, Upstream,
+        UrlUpstream,
+    },
     tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Secured, Tickets},
 };
-use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Protocol, Socket, SystemRoots, Tls};
+use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, Socket, SystemRoots, Tls};
 use atoll_runtime::{Decision, Head, Journal, Level, Role};
 use futures_util::future::BoxFuture;
-use tokio::{sync::Semaphore, task::JoinHandle};
-use tokio_util::{
-    sync::CancellationToken,
-    task::{TaskTracker, task_tracker::TaskTrackerToken},
-};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     certificates,
@@ -31,12 +31,6 @@ use crate::{
     manifest::{AccessLog, Address, Manifest},
 };
 
-/// Connections at once, in all.
-const CONNECTIONS: usize = 20_000;
-/// From the connection to the end of its TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long a handshake that was begun may take to end, after a signal to stop.
-const HELLO: Duration = Duration::from_secs(2);
 /// How long an upstream may pause within a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
@@ -51,9 +45,7 @@ pub(super) struct Front {
     /// For upstreams whose manifest names no roots of its own.
     tls: Tls,
     roots: SystemRoots,
-    permits: Arc<Semaphore>,
-    /// Connections that have no TLS session yet.
-    handshakes: TaskTracker,
+    permits: Permits,
     listening: Mutex<Vec<Listening>>,
     /// What is forwarded to, by name.
     installed: Mutex<Vec<(Arc<str>, Upstream)>>,
@@ -92,6 +84,10 @@ impl Front {
             clock: Arc::new(SystemClock),
         };
         let gateway = Gateway::new(capabilities, nothing(), manifest.answers);
+        let permits = Permits::new(manifest.limits.connections as usize, {
+            let gateway = gateway.clone();
+            move || gateway.make_room()
+        });
         tokio::spawn({
             let gateway = gateway.clone();
             async move { gateway.keep_watch().await }
@@ -109,8 +105,7 @@ impl Front {
             client: host.loader.client.clone(),
             tls: Tls::system(&roots, atoll_net::HTTP),
             roots,
-            permits: Arc::new(Semaphore::new(CONNECTIONS)),
-            handshakes: TaskTracker::new(),
+            permits,
             listening: Mutex::default(),
             installed: Mutex::default(),
             log,
@@ -218,7 +213,9 @@ impl Front {
                 AccessLog::Combined => Some(http::Format::Combined),
                 AccessLog::Off => None,
             },
+            limits: manifest.limits,
         };
+        self.permits.limit(manifest.limits.connections as usize);
         self.gateway.install(roster, manifest.answers);
     }
 
@@ -265,14 +262,16 @@ impl Front {
                 local,
                 challenges: self.challenges.clone(),
                 tickets: self.tickets.clone(),
-                limit: HANDSHAKE,
             }))
         });
         let (gateway, log) = (self.gateway.clone(), self.log.clone());
-        let (permits, handshakes) = (self.permits.clone(), self.handshakes.clone());
+        let permits = self.permits.clone();
         let serve = move |accepted: Accepted| {
             let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
-            tokio::spawn(connection(gateway, acceptor, handshakes.token(), accepted));
+            // One whose client has too many ends here.
+            if let Some(admission) = gateway.admit(accepted.client.ip()) {
+                tokio::spawn(connection(gateway, acceptor, admission, accepted));
+            }
         };
         let fault = move |error: &std::io::Error, pause: Duration| {
             let words = format!("{bound}: no connection could be accepted, trying again in {pause:?}: {error}");
@@ -291,9 +290,7 @@ impl Front {
         for listening in listening {
             let _ = listening.task.await;
         }
-        self.handshakes.close();
-        let (cut, _) = tokio::join!(self.gateway.drain(grace), tokio::time::timeout(HELLO, self.handshakes.wait()));
-        let cut = cut + self.gateway.drain(grace).await;
+        let cut = self.gateway.drain(grace).await;
         if cut > 0 {
             let words = format!("{cut} connections had not ended within {grace:?}, and were cut");
             (&*self.log as &dyn Journal).host(Level::Warning, words);
@@ -327,33 +324,23 @@ impl Front {
 }
 
 /// One connection, from its first byte to its last.
-async fn connection(
-    gateway: Arc<Gateway>,
-    acceptor: Option<Arc<Acceptor>>,
-    handshake: TaskTrackerToken,
-    accepted: Accepted,
-) {
+async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, admission: Admission, accepted: Accepted) {
     let Accepted { socket, client, local, permit } = accepted;
     let socket = Socket(socket);
     let peer = |protocol, certificate| Peer { address: client, port: local.port(), protocol, certificate };
     match acceptor {
-        None => {
-            let serving = gateway.serve(socket, peer(http::Protocol::Http1, None));
-            drop(handshake);
-            serving.await;
-        }
+        None => gateway.serve(socket, peer(http::Protocol::Http1, None), admission).await,
         Some(acceptor) => {
-            // What came to nothing was told to the client as far as it can be: it is no line of ours.
-            let Ok(secured) = acceptor.accept(socket, local.ip(), SystemTime::now()).await else { return };
-            let protocol = match secured.protocol {
-                tls::Protocol::Http1 => http::Protocol::Http1,
-                tls::Protocol::Http2 => http::Protocol::Http2,
+            let limit = gateway.limits().handshake;
+            let secured = tokio::select! {
+                biased;
+                () = admission.revoked() => return,
+                secured = acceptor.accept(socket, local.ip(), SystemTime::now(), limit) => secured,
             };
-            let Secured { stream, certificate, server_name, .. } = secured;
+            // What came to nothing was told to the client as far as it can be: it is no line of ours.
+            let Ok(Secured { stream, protocol, certificate, server_name }) = secured else { return };
             let shown = Arc::new(Shown { certificate, server_name });
-            let serving = gateway.serve(stream, peer(protocol, Some(shown)));
-            drop(handshake);
-            serving.await;
+            gateway.serve(stream, peer(protocol, Some(shown)), admission).await;
         }
     }
     drop(permit);
@@ -362,7 +349,8 @@ async fn connection(
 /// What is served before anything is.
 fn nothing() -> Roster {
     let (upstreams, trusted) = (Vec::new(), Vec::new());
-    Roster { router: None, upstreams, trusted, redirect: true, https_port: 443, access: None }
+    let limits = Limits::default();
+    Roster { router: None, upstreams, trusted, redirect: true, https_port: 443, access: None, limits }
 }
 
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {

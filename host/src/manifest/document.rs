@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    AccessLog, Binding, Component, Manifest, Mode, Name, Pair, TableHash, binding, component, listen,
+    AccessLog, Binding, Component, Manifest, Mode, Name, Pair, TableHash, binding, component, limits, listen,
     reader::{Table, list},
     source::Source,
     upstream,
@@ -55,8 +55,9 @@ pub(super) fn read(source: &Source, files: &BTreeMap<Name, PathBuf>, binds: Vec<
     let certificates = root.rows("certificate").into_iter().filter_map(pair).collect();
     let answers = answers(root.table("memory"));
     let access = access(root.table("log"));
+    let limits = limits::read(root.table("limits"));
     root.finish();
-    Some(Manifest { listen, bindings, upstreams, components, certificates, answers, access })
+    Some(Manifest { listen, bindings, upstreams, components, certificates, answers, access, limits })
 }
 
 /// What a manifest that may be used will be regretted for.

@@ -11,6 +11,7 @@ mod builtin;
 mod component;
 mod document;
 mod hash;
+mod limits;
 mod listen;
 mod name;
 mod origin;
@@ -58,6 +59,8 @@ pub struct Manifest {
     /// For remembered answers, all components; in bytes.
     pub answers: u64,
     pub access: AccessLog,
+    /// What one client may take.
+    pub limits: atoll_gateway::http::Limits,
 }
 
 /// A certificate of one's own, as PEM files.
@@ -123,6 +126,7 @@ impl Manifest {
             certificates: Vec::new(),
             answers: ANSWERS,
             access: AccessLog::default(),
+            limits: atoll_gateway::http::Limits::default(),
         }
     }
 }

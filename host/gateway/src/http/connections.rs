@@ -1,19 +1,21 @@
-//! Every connection that is open: how long it has been idle, and the order to end. Looked through once a second, so that
-//! no request starts a timer; time is the number of looks.
+//! Every connection that is open, whoever it is from: how many an address may have, which one makes room for another, and
+//! the look at each once a second.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    task::Waker,
 };
 
-use futures_util::task::AtomicWaker;
 use tokio::sync::Notify;
 
-use crate::http::limits::{FIRST_HEAD, KEEP_ALIVE, LEAVE};
+use crate::http::{
+    limits::Limits,
+    watch::{Account, Order, Watch},
+};
 
 /// The connections of one host.
 #[derive(Default)]
@@ -27,79 +29,65 @@ pub(super) struct Connections {
 #[derive(Default)]
 struct Open {
     next: u64,
-    watches: BTreeMap<u64, Arc<Watch>>,
+    lines: BTreeMap<u64, Line>,
+    /// How many each address has.
+    addresses: HashMap<IpAddr, u32>,
 }
 
-/// What a connection has been told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub(super) enum Order {
-    Serve,
-    /// Finish what was begun, take nothing new.
-    Leave,
-    /// Now.
-    Abort,
+struct Line {
+    watch: Arc<Watch>,
+    account: Account,
+    address: Option<IpAddr>,
 }
 
-/// One connection, as seen from outside of its task.
-pub(super) struct Watch {
-    ticks: Arc<AtomicU32>,
-    order: AtomicU8,
-    /// When it was told to leave.
-    told: AtomicU32,
-    /// Responses that have not ended.
-    busy: AtomicU32,
-    /// When its last response ended, or its client last took a byte.
-    since: AtomicU32,
-    /// Whether a request ever came.
-    asked: AtomicBool,
-    waker: AtomicWaker,
-}
-
-/// Held while a connection is served; takes it off the list.
-pub(super) struct Entry {
+/// A place among those that are open; given back when it is dropped.
+pub struct Admission {
     connections: Arc<Connections>,
     id: u64,
     pub(super) watch: Arc<Watch>,
 }
 
-/// Held from a request's head to the end of its response.
-pub(super) struct Busy(Arc<Watch>);
-
 impl Connections {
-    pub(super) fn enter(self: &Arc<Self>) -> Entry {
-        let now = self.ticks.load(Ordering::Relaxed);
-        let watch = Arc::new(Watch {
-            ticks: self.ticks.clone(),
-            order: AtomicU8::new(Order::Serve as u8),
-            told: AtomicU32::new(0),
-            busy: AtomicU32::new(0),
-            since: AtomicU32::new(now),
-            asked: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
-        });
+    /// Takes a connection in. Where its address has as many as it may, its oldest idle one goes for it; none where there is
+    /// no such. An address of `None` is not counted.
+    pub(super) fn enter(self: &Arc<Self>, address: Option<IpAddr>, limits: &Limits) -> Option<Admission> {
+        let watch = Arc::new(Watch::new(self.ticks.clone(), limits));
+        let address = address.map(neighbourhood);
         let mut open = self.open();
+        if let Some(address) = address {
+            let has = open.addresses.get(&address).copied().unwrap_or(0);
+            if has >= limits.address_connections && !open.make_room(Some(address), 1) {
+                return None;
+            }
+            *open.addresses.entry(address).or_insert(0) += 1;
+        }
         let id = open.next;
         open.next += 1;
-        open.watches.insert(id, watch.clone());
+        open.lines.insert(id, Line { watch: watch.clone(), account: Account::default(), address });
         drop(open);
         // After it is on the list, so that `drain` misses nobody.
         if self.draining.load(Ordering::SeqCst) {
             watch.tell(Order::Leave);
         }
-        Entry { connections: self.clone(), id, watch }
+        Some(Admission { connections: self.clone(), id, watch })
     }
 
     pub(super) fn count(&self) -> usize {
-        self.open().watches.len()
+        self.open().lines.len()
     }
 
-    /// A second has passed: tells those to leave that have been idle for too long.
+    /// Has those that were idle for longest make room.
+    pub(super) fn make_room(&self, limits: &Limits) {
+        // A few at a time: a look at all of them is not for each newcomer.
+        self.open().make_room(None, (limits.connections / 256).max(1) as usize);
+    }
+
+    /// A second has passed: tells those to go that had their time.
     pub(super) fn tick(&self) {
         let now = self.ticks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        for watch in self.open().watches.values() {
-            if let Some(order) = watch.due(now) {
-                watch.tell(order);
+        for line in self.open().lines.values_mut() {
+            if let Some(order) = line.watch.due(now, &mut line.account) {
+                line.watch.tell(order);
             }
         }
     }
@@ -107,16 +95,12 @@ impl Connections {
     /// Tells everybody to leave; whoever comes later too.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
-        for watch in self.open().watches.values() {
-            watch.tell(Order::Leave);
-        }
+        self.tell(Order::Leave);
     }
 
     /// Ends what is left.
     pub(super) fn abort(&self) {
-        for watch in self.open().watches.values() {
-            watch.tell(Order::Abort);
-        }
+        self.tell(Order::Abort);
     }
 
     /// Returns when nobody is left.
@@ -130,16 +114,65 @@ impl Connections {
         }
     }
 
+    fn tell(&self, order: Order) {
+        for line in self.open().lines.values() {
+            line.watch.tell(order);
+        }
+    }
+
     fn open(&self) -> std::sync::MutexGuard<'_, Open> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Entry {
+impl Open {
+    /// Ends up to so many connections, of one address or of all, those first that have been idle for longest. Says whether
+    /// there was one.
+    fn make_room(&mut self, address: Option<IpAddr>, most: usize) -> bool {
+        let now = self.lines.values().next().map_or(0, |line| line.watch.now());
+        let idle = |(id, line): (&u64, &Line)| {
+            let since = line.watch.idle()?;
+            (address.is_none() || line.address == address).then_some((std::cmp::Reverse(now.wrapping_sub(since)), *id))
+        };
+        let mut idle: Vec<_> = self.lines.iter().filter_map(idle).collect();
+        if idle.len() > most {
+            idle.select_nth_unstable(most - 1);
+            idle.truncate(most);
+        }
+        for (_, id) in &idle {
+            let line = self.lines.get_mut(id).expect("it was found there");
+            line.watch.tell(Order::Yield);
+            // Its place is another's already.
+            let address = line.address.take();
+            self.leave(address);
+        }
+        !idle.is_empty()
+    }
+
+    fn leave(&mut self, address: Option<IpAddr>) {
+        let Some(address) = address else { return };
+        if let Some(has) = self.addresses.get_mut(&address) {
+            *has -= 1;
+            if *has == 0 {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+}
+
+impl Admission {
+    /// Returns when the connection is to end although its handshake is not over.
+    pub async fn revoked(&self) {
+        self.watch.revoked().await;
+    }
+}
+
+impl Drop for Admission {
     fn drop(&mut self) {
         let mut open = self.connections.open();
-        open.watches.remove(&self.id);
-        let empty = open.watches.is_empty();
+        let address = open.lines.remove(&self.id).and_then(|line| line.address);
+        open.leave(address);
+        let empty = open.lines.is_empty();
         drop(open);
         if empty {
             self.connections.left.notify_waiters();
@@ -147,159 +180,13 @@ impl Drop for Entry {
     }
 }
 
-impl Watch {
-    /// A request has come.
-    pub(super) fn begin(self: &Arc<Self>) -> Busy {
-        self.busy.fetch_add(1, Ordering::Relaxed);
-        self.asked.store(true, Ordering::Relaxed);
-        Busy(self.clone())
-    }
-
-    /// Its client has taken some bytes.
-    pub(super) fn moved(&self) {
-        self.since.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
-    }
-
-    /// What the connection is to do now. Called by its own task, which is woken when this changes.
-    pub(super) fn order(&self, waker: &Waker) -> Order {
-        self.waker.register(waker);
-        match self.order.load(Ordering::Acquire) {
-            0 => Order::Serve,
-            // A client that has just connected may send its first request, and get an answer.
-            1 if !self.asked.load(Ordering::Relaxed) && self.since_told() < FIRST_HEAD_AFTER_LEAVE => Order::Serve,
-            1 => Order::Leave,
-            _ => Order::Abort,
-        }
-    }
-
-    fn since_told(&self) -> u32 {
-        self.ticks.load(Ordering::Relaxed).wrapping_sub(self.told.load(Ordering::Relaxed))
-    }
-
-    fn due(&self, now: u32) -> Option<Order> {
-        let idle = match self.busy.load(Ordering::Acquire) {
-            0 => now.wrapping_sub(self.since.load(Ordering::Relaxed)),
-            _ => 0,
-        };
-        if self.order.load(Ordering::Acquire) == Order::Leave as u8 {
-            // Told again, for the sake of its first request; ended where its client is gone without a word.
-            return Some(if idle.min(self.since_told()) > LEAVE { Order::Abort } else { Order::Leave });
-        }
-        let most = if self.asked.load(Ordering::Relaxed) { KEEP_ALIVE } else { FIRST_HEAD };
-        (idle > most).then_some(Order::Leave)
-    }
-
-    fn tell(&self, order: Order) {
-        let before = self.order.fetch_max(order as u8, Ordering::AcqRel);
-        if before == Order::Serve as u8 {
-            self.told.store(self.ticks.load(Ordering::Relaxed), Ordering::Relaxed);
-        }
-        self.waker.wake();
-    }
-}
-
-/// Seconds that a connection without a request has for its first one, once it was told to leave.
-const FIRST_HEAD_AFTER_LEAVE: u32 = 2;
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        // Before the count: whoever sees it idle sees since when.
-        self.0.moved();
-        self.0.busy.fetch_sub(1, Ordering::Release);
+/// What one client has: an address of IPv4, or a /64 of IPv6.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use futures_util::task::noop_waker;
-
-    use super::{Connections, Order};
-    use crate::http::limits::{FIRST_HEAD, KEEP_ALIVE, LEAVE};
-
-    fn ticks(connections: &Connections, count: u32) {
-        for _ in 0..count {
-            connections.tick();
-        }
-    }
-
-    #[test]
-    fn who_asks_nothing_is_told_to_leave_and_then_ended() {
-        let connections = Arc::new(Connections::default());
-        let entry = connections.enter();
-        let order = || entry.watch.order(&noop_waker());
-        ticks(&connections, FIRST_HEAD);
-        assert_eq!(order(), Order::Serve);
-        connections.tick();
-        // Two more seconds for a head that is on its way.
-        assert_eq!(order(), Order::Serve);
-        ticks(&connections, 2);
-        assert_eq!(order(), Order::Leave);
-        ticks(&connections, LEAVE);
-        assert_eq!(order(), Order::Abort);
-    }
-
-    #[test]
-    fn a_kept_connection_may_be_idle_longer() {
-        let connections = Arc::new(Connections::default());
-        let entry = connections.enter();
-        let order = || entry.watch.order(&noop_waker());
-        let busy = entry.watch.begin();
-        ticks(&connections, KEEP_ALIVE * 10);
-        assert_eq!(order(), Order::Serve, "busy is not idle");
-        drop(busy);
-        ticks(&connections, KEEP_ALIVE);
-        assert_eq!(order(), Order::Serve);
-        connections.tick();
-        assert_eq!(order(), Order::Leave);
-    }
-
-    #[test]
-    fn a_request_that_was_begun_is_finished() {
-        let connections = Arc::new(Connections::default());
-        let entry = connections.enter();
-        let busy = entry.watch.begin();
-        connections.drain();
-        ticks(&connections, LEAVE * 10);
-        assert_eq!(entry.watch.order(&noop_waker()), Order::Leave);
-        drop(busy);
-        for _ in 0..3 {
-            ticks(&connections, LEAVE);
-            assert_eq!(entry.watch.order(&noop_waker()), Order::Leave, "its client still takes what was sent");
-            entry.watch.moved();
-        }
-        ticks(&connections, LEAVE + 1);
-        assert_eq!(entry.watch.order(&noop_waker()), Order::Abort);
-    }
-
-    #[test]
-    fn who_comes_while_everybody_leaves_gets_one_answer() {
-        let connections = Arc::new(Connections::default());
-        connections.drain();
-        let entry = connections.enter();
-        assert_eq!(entry.watch.order(&noop_waker()), Order::Serve);
-        let busy = entry.watch.begin();
-        assert_eq!(entry.watch.order(&noop_waker()), Order::Leave);
-        drop(busy);
-        connections.abort();
-        assert_eq!(entry.watch.order(&noop_waker()), Order::Abort);
-    }
-
-    #[tokio::test]
-    async fn the_last_one_closes_the_door() {
-        let connections = Arc::new(Connections::default());
-        connections.empty().await;
-        let (one, two) = (connections.enter(), connections.enter());
-        assert_eq!(connections.count(), 2);
-        drop(one);
-        let waiting = tokio::spawn({
-            let connections = connections.clone();
-            async move { connections.empty().await }
-        });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        drop(two);
-        waiting.await.unwrap();
-    }
-}
+mod tests;

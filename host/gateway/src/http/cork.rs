@@ -14,18 +14,26 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{
-    connections::Watch,
-    limits::{CORK, LEAVE},
+    frames::Frames,
+    heads::Heads,
+    limits::{CORK, DISCARDED, FAREWELL, LEAVE},
+    watch::Watch,
 };
 
 /// What HTTP/2 says when it leaves: two GOAWAY and a PING, with their frames.
-const FAREWELL: usize = 128;
+const GOODBYE: usize = 128;
 
 /// The side that HTTP writes to.
 pub(super) struct Corked<I>(Arc<Mutex<Cork<I>>>);
 
 /// The side of the connection's task. Never locked by two at once: both sides live in one task.
 pub(super) struct Opener<I>(Arc<Mutex<Cork<I>>>);
+
+/// What is heard of a client, beside what HTTP makes of it.
+pub(super) enum Ear {
+    Http1(Heads),
+    Http2(Frames),
+}
 
 struct Cork<I> {
     io: I,
@@ -38,10 +46,28 @@ struct Cork<I> {
     failure: Option<io::Error>,
     /// Bytes written since the client was last heard.
     unheard: usize,
+    ear: Ear,
+    flooded: bool,
+    /// Whether what was written last was taken in part: then nothing else may follow but its rest.
+    torn: bool,
+    /// Whether the client leaves bytes waiting.
+    blocked: bool,
 }
 
-pub(super) fn cork<I>(io: I, watch: Arc<Watch>) -> (Corked<I>, Opener<I>) {
-    let cork = Cork { io, watch, gathered: Vec::new(), left: 0, dirty: false, failure: None, unheard: 0 };
+pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> (Corked<I>, Opener<I>) {
+    let cork = Cork {
+        io,
+        watch,
+        gathered: Vec::new(),
+        left: 0,
+        dirty: false,
+        failure: None,
+        unheard: 0,
+        ear,
+        flooded: false,
+        torn: false,
+        blocked: false,
+    };
     let cork = Arc::new(Mutex::new(cork));
     (Corked(cork.clone()), Opener(cork))
 }
@@ -54,7 +80,9 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
         if !cork.dirty {
             return;
         }
-        match cork.flush(cx) {
+        let flushed = cork.flush(cx);
+        cork.block(flushed.is_pending());
+        match flushed {
             Poll::Ready(Ok(())) | Poll::Pending => {}
             Poll::Ready(Err(error)) => {
                 cork.dirty = false;
@@ -67,15 +95,43 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
+    /// Whether the connection ended because its client sent more frames than it may.
+    pub(super) fn flooded(&self) -> bool {
+        lock(&self.0).flooded
+    }
+
+    /// The last words to a client that broke a limit, and for a while what it still sends is read away.
+    pub(super) async fn tell(&self, words: &[u8]) {
+        {
+            let mut cork = lock(&self.0);
+            if cork.torn || cork.failure.is_some() {
+                return;
+            }
+            cork.gathered.extend_from_slice(words);
+        }
+        let ending = async {
+            let _ = poll_fn(|cx| self.close(cx)).await;
+            let mut left = DISCARDED;
+            poll_fn(|cx| self.discard(cx, &mut left)).await;
+        };
+        let _ = tokio::time::timeout(FAREWELL, ending).await;
+    }
+
+    /// Closes in order what can be closed without waiting.
+    pub(super) fn close_now(&self, cx: &mut Context<'_>) {
+        let _ = self.close(cx);
+    }
+
     /// After the end: takes what the client still sends until it closes too, since closing with unread bytes makes the
     /// kernel take back what was just sent (RFC 9112 section 9.6). Not where there was no more to send than a farewell.
     pub(super) async fn linger(&self) {
-        let last_words = lock(&self.0).unheard > FAREWELL;
+        let last_words = lock(&self.0).unheard > GOODBYE;
         if last_words {
             let ending = async {
                 // HTTP may have ended without a word to the wire: a head that could not be read.
                 let _ = poll_fn(|cx| self.close(cx)).await;
-                poll_fn(|cx| self.discard(cx)).await;
+                let mut left = usize::MAX;
+                poll_fn(|cx| self.discard(cx, &mut left)).await;
             };
             let _ = tokio::time::timeout(Duration::from_secs(LEAVE.into()), ending).await;
         }
@@ -87,15 +143,17 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
         Pin::new(&mut cork.io).poll_shutdown(cx)
     }
 
-    fn discard(&self, cx: &mut Context<'_>) -> Poll<()> {
+    fn discard(&self, cx: &mut Context<'_>, left: &mut usize) -> Poll<()> {
         let mut bytes = [0; 4096];
-        loop {
+        while *left > 0 {
             let mut buffer = ReadBuf::new(&mut bytes);
             let read = ready!(Pin::new(&mut lock(&self.0).io).poll_read(cx, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
-                return Poll::Ready(());
+                break;
             }
+            *left = left.saturating_sub(buffer.filled().len());
         }
+        Poll::Ready(())
     }
 }
 
@@ -114,7 +172,7 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.watch.moved();
+            self.moved(written);
             self.left += written;
         }
         self.gathered = Vec::new();
@@ -130,14 +188,20 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
         self.unheard = self.unheard.saturating_add(length);
         self.dirty |= length > 0;
         if self.gathered.len() + length > CORK {
-            ready!(self.send(cx))?;
+            let sent = self.send(cx);
+            self.block(sent.is_pending());
+            ready!(sent)?;
         }
         if length > CORK {
             // What is large goes by without a copy.
-            let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices))?;
-            self.watch.moved();
+            let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+            self.block(written.is_pending());
+            let written = ready!(written)?;
+            self.moved(written);
+            self.torn = written < length;
             return Poll::Ready(Ok(written));
         }
+        self.torn = false;
         if self.gathered.capacity() == 0 && length > 0 {
             self.gathered.reserve_exact(CORK);
         }
@@ -145,6 +209,22 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             self.gathered.extend_from_slice(slice);
         }
         Poll::Ready(Ok(length))
+    }
+}
+
+impl<I> Cork<I> {
+    fn moved(&mut self, bytes: usize) {
+        self.watch.moved(bytes);
+        if let Ear::Http2(frames) = &mut self.ear {
+            frames.sent(bytes);
+        }
+    }
+
+    fn block(&mut self, blocked: bool) {
+        if self.blocked != blocked {
+            self.blocked = blocked;
+            self.watch.block(blocked);
+        }
     }
 }
 
@@ -156,8 +236,25 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut cork.io).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            cork.unheard = 0;
+        let fresh = &buffer.filled()[before..];
+        if fresh.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        cork.unheard = 0;
+        let Cork { watch, ear, flooded, .. } = &mut *cork;
+        match ear {
+            Ear::Http1(heads) => {
+                if watch.heard() {
+                    heads.begin();
+                }
+                watch.vouch(heads.received(fresh));
+            }
+            Ear::Http2(frames) => {
+                if let Err(flood) = frames.received(fresh, watch.now()) {
+                    *flooded = true;
+                    return Poll::Ready(Err(io::Error::other(flood)));
+                }
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -203,13 +300,13 @@ mod tests {
     use futures_util::future::poll_fn;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-    use super::{CORK, Corked, Opener, cork};
-    use crate::http::connections::Connections;
+    use super::{CORK, Corked, Ear, Opener, cork};
+    use crate::http::{Limits, connections::Connections, heads::Heads};
 
     fn corked(buffer: usize) -> (Corked<DuplexStream>, Opener<DuplexStream>, DuplexStream) {
         let (near, far) = tokio::io::duplex(buffer);
-        let entry = Arc::new(Connections::default()).enter();
-        let (corked, opener) = cork(near, entry.watch.clone());
+        let entry = Arc::new(Connections::default()).enter(None, &Limits::default()).unwrap();
+        let (corked, opener) = cork(near, entry.watch.clone(), Ear::Http1(Heads::default()));
         (corked, opener, far)
     }
 

@@ -7,14 +7,13 @@ use atoll_runtime::{Decision, Failure, under};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
-    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
+    header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING},
 };
 use hyper::body::Incoming;
 
 use crate::{
     http::{
         access::Record,
-        connections::Watch,
         ending::Ending,
         forward, forwarded,
         gateway::Gateway,
@@ -27,6 +26,7 @@ use crate::{
         roster::{Member, Table},
         service,
         visit::{Answering, Visit},
+        watch::Watch,
     },
     tls,
 };
@@ -68,8 +68,18 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
     let origin = forwarded::settle(request.headers_mut(), peer, &table.trusted);
     let record = table.access.as_ref().map(|log| Record::begin(log, &request, origin.client));
     let insist = peer.certificate.as_ref().is_some_and(|certificate| certificate.public());
+    let vouched = house.line.watch.vouched();
     let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record), insist);
 
+    if let Some(coding) = request.headers().get(TRANSFER_ENCODING)
+        && let Some(fault) = misframed(coding, &request, vouched)
+    {
+        return failed(visit, &fault, &request);
+    }
+    // HTTP/1.1 has counted them already.
+    if request.headers().len() > table.limits.fields as usize {
+        return failed(visit, &Fault::Fields, &request);
+    }
     let inbound = match Inbound::read(&house.line, &request, origin) {
         Ok(inbound) => inbound,
         Err(fault) => return failed(visit, &fault, &request),
@@ -178,6 +188,16 @@ fn carry(
             None => failed(visit, &Fault::NoUpstream(forwarding.upstream.clone()), &request),
         },
     }
+}
+
+/// What is wrong with how a request over HTTP/1.1 says where its body ends. hyper has refused what it can't follow.
+fn misframed<B>(coding: &HeaderValue, request: &Request<B>, vouched: bool) -> Option<Fault> {
+    let one = request.headers().get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
+    if !one || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
+        return Some(Fault::Coding);
+    }
+    // Also where it was sent in one breath with what went before: nobody does that who means well.
+    (!vouched).then_some(Fault::Framing)
 }
 
 pub(super) fn failed<B>(visit: Visit, fault: &Fault, request: &Request<B>) -> Answering {

@@ -1,7 +1,7 @@
 //! What hangs on a response until its last byte has left: the connection is busy that long, and the log's line is written
 //! then.
 
-use crate::http::{access::Record, connections::Busy};
+use crate::http::{access::Record, watch::Busy};
 
 pub(super) struct Ending {
     busy: Option<Busy>,
@@ -16,6 +16,13 @@ impl Ending {
     /// The line to be, where one is wanted.
     pub(super) fn record(&mut self) -> Option<&mut Record> {
         self.record.as_deref_mut()
+    }
+
+    /// Whether the rest of the response waits for the client, and not for us.
+    pub(super) fn waits_for_client(&mut self, waiting: bool) {
+        if let Some(busy) = &mut self.busy {
+            busy.waits_for_client(waiting);
+        }
     }
 
     /// Bytes of the body have left.

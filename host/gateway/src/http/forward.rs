@@ -14,7 +14,7 @@ use crate::http::{
     access::Upstream,
     edge::{House, failed},
     forwarded, hop,
-    inbound::{Inbound, moved},
+    inbound::{Inbound, Line, moved},
     payload::Payload,
     rescue::Fault,
     roster::Named,
@@ -40,9 +40,9 @@ pub(super) fn answer(
     };
     fields(house, inbound, forwarding(&decision), &mut parts.headers);
     parts.uri = target;
-    let named = named.clone();
+    let (named, line) = (named.clone(), house.line.clone());
     Answering::later(async move {
-        match send(&named, &parts, body).await {
+        match send(&line, &named, &parts, body).await {
             Ok(response) => {
                 let response = received(response, &parts.method, &named);
                 match response {
@@ -56,8 +56,13 @@ pub(super) fn answer(
 }
 
 /// Tries one origin after the other, for as long as nothing was sent.
-async fn send(named: &Named, parts: &Parts, body: hyper::body::Incoming) -> Result<Response<Incoming>, Fault> {
-    let (mut upload, mut fate) = Upload::new(body);
+async fn send(
+    line: &Line,
+    named: &Named,
+    parts: &Parts,
+    body: hyper::body::Incoming,
+) -> Result<Response<Incoming>, Fault> {
+    let (mut upload, mut fate) = Upload::new(body, line);
     let mut unreachable = String::new();
     for (at, origin) in named.upstream.origins.iter().enumerate() {
         let mut request = Request::new(upload);
@@ -74,7 +79,7 @@ async fn send(named: &Named, parts: &Parts, body: hyper::body::Incoming) -> Resu
         }
         unreachable.push_str(&error);
         let Some(body) = fate.returned() else { break };
-        (upload, fate) = Upload::new(body);
+        (upload, fate) = Upload::new(body, line);
     }
     Err(Fault::Unreachable(unreachable))
 }
@@ -83,10 +88,11 @@ fn fault(error: SendError, fate: &Fate) -> Fault {
     match error {
         _ if fate.stalled() => Fault::ClientStalled,
         SendError::Connect(error) => Fault::Unreachable(error.to_string()),
+        // It had nothing to answer yet.
+        SendError::TimedOut { .. } if fate.waiting() => Fault::ClientStalled,
         SendError::TimedOut { .. } => Fault::Slow,
-        SendError::Broken { .. } | SendError::Request { .. } | SendError::Connection { .. } => {
-            Fault::Broken(error.to_string())
-        }
+        SendError::Request { .. } => Fault::Request,
+        SendError::Broken { .. } | SendError::Connection { .. } => Fault::Broken(error.to_string()),
     }
 }
 

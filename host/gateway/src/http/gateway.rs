@@ -2,6 +2,7 @@
 //! connection.
 
 use std::{
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -15,10 +16,11 @@ use tokio::{
 use crate::http::{
     access::Sink,
     clock::Clock,
-    connections::Connections,
+    connections::{Admission, Connections},
     edge::{Challenges, House},
     flight::Flights,
     hook::{AT_ONCE, Hooks},
+    limits::Limits,
     memory::Memory,
     peer::Peer,
     roster::{Roster, Table},
@@ -69,13 +71,31 @@ impl Gateway {
         self.memory.resize(answers);
     }
 
-    /// Serves one accepted connection until it is done. It counts as open from this call on.
-    pub fn serve<I>(self: Arc<Self>, io: I, peer: Peer) -> impl Future<Output = ()> + Send
+    /// What a connection may take that begins now.
+    pub fn limits(&self) -> Limits {
+        self.table.load().limits
+    }
+
+    /// Takes a connection in, before its first byte; none where its client has too many that are all busy.
+    pub fn admit(&self, client: IpAddr) -> Option<Admission> {
+        let table = self.table.load();
+        let counted = !table.trusted.iter().any(|network| network.contains(client));
+        self.connections.enter(counted.then_some(client), &table.limits)
+    }
+
+    /// Ends some connections that have nothing to do, the oldest first.
+    pub fn make_room(&self) {
+        self.connections.make_room(&self.limits());
+    }
+
+    /// Serves a connection, whose handshake is over, until it is done.
+    pub async fn serve<I>(self: Arc<Self>, io: I, peer: Peer, admission: Admission)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let entry = self.connections.enter();
-        async move { serve::run(House::new(self, peer, entry.watch.clone()), io, &entry.watch).await }
+        admission.watch.settle();
+        let limits = self.limits();
+        serve::run(House::new(self, peer, admission.watch.clone()), io, &admission.watch, &limits).await;
     }
 
     /// Ends connections that have been idle for too long, once a second, for ever.

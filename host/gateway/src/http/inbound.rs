@@ -11,11 +11,11 @@ use http::{HeaderMap, Method, Request, Version, header::HOST, request::Parts};
 
 use crate::http::{
     authority::{Authority, AuthorityError},
-    connections::Watch,
     forwarded::Origin,
     path::one_form,
     peer::Peer,
     rescue::Fault,
+    watch::Watch,
 };
 
 /// One connection, as all its requests share it.
@@ -167,9 +167,10 @@ mod tests {
 
     use super::{Inbound, Line, moved};
     use crate::http::{
-        connections::Connections,
+        Limits,
         forwarded::Origin,
         peer::{Certificate, Peer, Scheme},
+        watch::Watch,
     };
     use crate::tls::Protocol;
 
@@ -189,7 +190,7 @@ mod tests {
     fn line(certificate: Option<Arc<dyn Certificate>>) -> Line {
         let address = "192.0.2.1:9".parse().unwrap();
         let peer = Peer { address, port: 443, protocol: Protocol::Http1, certificate };
-        Line::new(peer, Arc::new(Connections::default()).enter().watch.clone())
+        Line::new(peer, Arc::new(Watch::new(Arc::default(), &Limits::default())))
     }
 
     fn request(version: Version, method: Method, uri: &str, hosts: &[&str]) -> Request<()> {

@@ -69,12 +69,20 @@ impl Payload {
         }
     }
 
+    fn pending<T>(&mut self) -> Poll<T> {
+        if let Some(ending) = &mut self.ending {
+            ending.waits_for_client(false);
+        }
+        Poll::Pending
+    }
+
     /// Binds the body to what is to happen when it ends.
     pub(super) fn ending(mut self, mut ending: Ending) -> Self {
         if self.is_end_stream() {
             // Nobody would read it.
             ending.complete();
         } else {
+            ending.waits_for_client(true);
             self.ending = Some(ending);
         }
         self
@@ -94,11 +102,18 @@ impl http_body::Body for Payload {
                 Some(Ok(Frame::data(bytes)))
             }
             Content::Parts(chunks) => chunks.pop_front().map(|chunk| Ok(Frame::data(chunk))),
-            Content::Guest(stream) => ready!(stream.poll_frame(cx)),
-            Content::Upstream(upstream) => ready!(upstream.poll_frame(cx)),
+            Content::Guest(stream) => match stream.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.pending(),
+            },
+            Content::Upstream(upstream) => match upstream.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.pending(),
+            },
         };
         let over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
         if let Some(ending) = &mut self.ending {
+            ending.waits_for_client(true);
             match &frame {
                 Some(Ok(frame)) => ending.sent(frame.data_ref().map_or(0, Bytes::len)),
                 Some(Err(error)) => ending.broke(error.as_ref()),

@@ -145,7 +145,7 @@ impl Question {
     }
 
     async fn call(&self, body: Incoming) -> Result<Reply, Fault> {
-        let (upload, fate) = Upload::new(body);
+        let (upload, fate) = Upload::new(body, &self.house.line);
         let request = self.request()?.map(|()| upload.boxed());
         let isolation = if self.parts.method.is_safe() && !self.parts.headers.contains_key(AUTHORIZATION) {
             Isolation::Shared

@@ -7,7 +7,10 @@ use atoll_runtime::Failure;
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, RETRY_AFTER},
+    header::{
+        ACCEPT, ACCEPT_RANGES, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+        RETRY_AFTER,
+    },
 };
 
 use crate::http::{
@@ -58,7 +61,16 @@ pub(super) enum Fault {
     Broken(String),
     #[error("upstream timed out")]
     Slow,
-    #[error("the client stopped sending")]
+    /// A length beside a transfer coding: two readers would find two ends (RFC 9112, section 6.1).
+    #[error("two lengths")]
+    Framing,
+    #[error("unknown transfer coding")]
+    Coding,
+    #[error("the request's body broke off")]
+    Request,
+    #[error("too many fields")]
+    Fields,
+    #[error("the client sent too little")]
     ClientStalled,
     #[error("precondition failed")]
     Precondition,
@@ -69,11 +81,15 @@ pub(super) enum Fault {
 impl Fault {
     pub(super) fn status(&self) -> StatusCode {
         match self {
-            Self::Authority(_) | Self::Path(_) | Self::Target | Self::HiddenSeparator | Self::HiddenPrefix => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Authority(_)
+            | Self::Path(_)
+            | Self::Target
+            | Self::HiddenSeparator
+            | Self::HiddenPrefix
+            | Self::Framing
+            | Self::Request => StatusCode::BAD_REQUEST,
             Self::Misdirected => StatusCode::MISDIRECTED_REQUEST,
-            Self::Method => StatusCode::NOT_IMPLEMENTED,
+            Self::Method | Self::Coding => StatusCode::NOT_IMPLEMENTED,
             Self::Absent => StatusCode::NOT_FOUND,
             Self::Refused { status, .. } => *status,
             Self::Router(failure) => status(failure, StatusCode::INTERNAL_SERVER_ERROR),
@@ -81,6 +97,7 @@ impl Fault {
             Self::Decision(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Body(_) | Self::NoUpstream(_) | Self::Unreachable(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
             Self::Slow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Fields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
             Self::Range { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
@@ -118,6 +135,10 @@ impl Fault {
                 head.insert(ACCEPT_RANGES, HeaderValue::from_static("bytes"));
             }
             Self::Method => drop(head.insert(ALLOW, HeaderValue::from_static(ALLOWED))),
+            // Where the next request would begin is not known for sure.
+            Self::Framing | Self::Coding | Self::Request => {
+                head.insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             _ => {}
         }
         let payload = if *method == Method::HEAD { Payload::empty() } else { Payload::whole(Bytes::from(page)) };
@@ -192,7 +213,11 @@ mod tests {
             (Fault::Unreachable("refused".into()), 502, Some("upstream unreachable: refused")),
             (Fault::Broken("reset".into()), 502, Some("upstream broke off: reset")),
             (Fault::Slow, 504, Some("upstream timed out")),
-            (Fault::ClientStalled, 408, Some("the client stopped sending")),
+            (Fault::Framing, 400, Some("two lengths")),
+            (Fault::Coding, 501, Some("unknown transfer coding")),
+            (Fault::Request, 400, Some("the request's body broke off")),
+            (Fault::Fields, 431, Some("too many fields")),
+            (Fault::ClientStalled, 408, Some("the client sent too little")),
             (Fault::Precondition, 412, None),
             (Fault::Range { length: 3 }, 416, None),
         ] {

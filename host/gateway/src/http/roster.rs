@@ -11,6 +11,7 @@ use crate::http::{
     access::{Format, Log, Sink},
     clock::Clock,
     component::Component,
+    limits::Limits,
     memory::{Memory, Tally},
     peer::Network,
 };
@@ -30,6 +31,7 @@ pub struct Roster {
     pub https_port: u16,
     /// None where no access log is wanted.
     pub access: Option<Format>,
+    pub limits: Limits,
 }
 
 /// What a decision may forward to.
@@ -61,6 +63,7 @@ pub(super) struct Table {
     pub(super) redirect: bool,
     pub(super) https_port: u16,
     pub(super) access: Option<Arc<Log>>,
+    pub(super) limits: Limits,
 }
 
 pub(super) enum Member {
@@ -100,6 +103,7 @@ impl Table {
             redirect: roster.redirect,
             https_port: roster.https_port,
             access: roster.access.map(log),
+            limits: roster.limits,
         }
     }
 }

@@ -19,30 +19,43 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http::{
-    connections::{Order, Watch},
-    cork::{Opener, cork},
+    cork::{Ear, Opener, cork},
     edge::{House, answer},
+    frames::Frames,
+    heads::Heads,
     limits::{
-        CONNECTION_WINDOW, ERROR_RESETS, HEAD, HTTP1_BUFFER, PENDING_RESETS, SEND_BUFFER, STREAM_WINDOW, STREAMS,
+        CONNECTION_WINDOW, ERROR_RESETS, HTTP1_BUFFER, Limits, PENDING_RESETS, SEND_BUFFER, STREAM_WINDOW, USUAL_FIELDS,
     },
     payload::Payload,
-    streams::Streams,
+    streams::{Newcomers, Streams},
     visit::Answering,
+    watch::{Order, Watch},
 };
 use crate::tls::Protocol;
 
 /// How often a connection that always has something to do goes on before others are let.
 const ROUNDS: usize = 16;
 
-pub(super) async fn run<I>(house: House, io: I, watch: &Arc<Watch>)
+/// To a client whose head took too long.
+const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7); any of its streams may have been begun.
+const CALM: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11];
+
+pub(super) async fn run<I>(house: House, io: I, watch: &Arc<Watch>, limits: &Limits)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let (corked, opener) = cork(io, watch.clone());
+    let protocol = house.line.peer.protocol;
+    let ear = match protocol {
+        Protocol::Http1 => Ear::Http1(Heads::default()),
+        Protocol::Http2 => Ear::Http2(Frames::new(limits, watch.now())),
+    };
+    let (corked, opener) = cork(io, watch.clone(), ear);
     let io = TokioIo::new(corked);
-    match house.line.peer.protocol {
+    let order = match protocol {
         Protocol::Http1 => {
-            let mut connection = pin!(http1().serve_connection(io, Front(house)));
+            let mut connection = pin!(http1(limits).serve_connection(io, Front(house)));
             drive(watch, &opener, |cx, step| match step {
                 Step::Leave => {
                     connection.as_mut().graceful_shutdown();
@@ -50,11 +63,11 @@ where
                 }
                 Step::Go => connection.as_mut().poll(cx).map(drop),
             })
-            .await;
+            .await
         }
         Protocol::Http2 => {
             let mut streams = Streams::default();
-            let mut connection = pin!(http2(&streams).serve_connection(io, Front(house)));
+            let mut connection = pin!(http2(&streams, limits).serve_connection(io, Front(house)));
             drive(watch, &opener, |cx, step| match step {
                 Step::Leave => {
                     connection.as_mut().graceful_shutdown();
@@ -74,13 +87,26 @@ where
                     Poll::Pending
                 }
             })
+            .await
+        }
+    };
+    match order {
+        Order::Abort => return,
+        Order::Late => return opener.tell(LATE).await,
+        Order::Yield => {
+            return poll_fn(|cx| {
+                opener.close_now(cx);
+                Poll::Ready(())
+            })
             .await;
         }
+        Order::Leave | Order::Serve if opener.flooded() => return opener.tell(CALM).await,
+        Order::Leave | Order::Serve => {}
     }
     let mut lingering = pin!(opener.linger());
     poll_fn(|cx| match watch.order(cx.waker()) {
-        Order::Abort => Poll::Ready(()),
-        Order::Leave | Order::Serve => lingering.as_mut().poll(cx),
+        Order::Abort | Order::Yield => Poll::Ready(()),
+        Order::Leave | Order::Late | Order::Serve => lingering.as_mut().poll(cx),
     })
     .await;
 }
@@ -90,18 +116,26 @@ enum Step {
     Go,
 }
 
-/// Polls a connection until it is done, does what it is told from outside, and opens the cork whenever it rests.
+/// Polls a connection until it is done, does what it is told from outside, and opens the cork whenever it rests. Returns
+/// the order that ended it.
 async fn drive<I: AsyncWrite + Unpin>(
     watch: &Watch,
     opener: &Opener<I>,
     mut connection: impl FnMut(&mut Context<'_>, Step) -> Poll<()>,
-) {
+) -> Order {
     let mut leaving = false;
     poll_fn(|cx| {
         let mut order = watch.order(cx.waker());
         loop {
             match order {
-                Order::Abort => return Poll::Ready(()),
+                Order::Abort | Order::Late => return Poll::Ready(order),
+                Order::Yield => {
+                    // It has nothing to do but to say so.
+                    let _ = connection(cx, Step::Leave);
+                    let _ = connection(cx, Step::Go);
+                    opener.open(cx);
+                    return Poll::Ready(order);
+                }
                 Order::Leave if !leaving => {
                     leaving = true;
                     let _ = connection(cx, Step::Leave);
@@ -113,26 +147,29 @@ async fn drive<I: AsyncWrite + Unpin>(
             order = if leaving || done.is_ready() { Order::Serve } else { watch.order(cx.waker()) };
             if order == Order::Serve {
                 opener.open(cx);
-                return done;
+                return done.map(|()| Order::Serve);
             }
         }
     })
-    .await;
+    .await
 }
 
-fn http1() -> http1::Builder {
+fn http1(limits: &Limits) -> http1::Builder {
     let mut builder = http1::Builder::new();
-    builder.max_header_size(HEAD).max_buf_size(HTTP1_BUFFER);
+    builder.max_header_size(limits.head_size as usize).max_buf_size(HTTP1_BUFFER.max(limits.head_size as usize));
+    if limits.fields != USUAL_FIELDS {
+        builder.max_headers(limits.fields as usize);
+    }
     builder
 }
 
-fn http2(streams: &Streams) -> http2::Builder<crate::http::streams::Newcomers> {
+fn http2(streams: &Streams, limits: &Limits) -> http2::Builder<Newcomers> {
     let mut builder = http2::Builder::new(streams.newcomers());
     builder
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(PENDING_RESETS)
         .max_local_error_reset_streams(ERROR_RESETS)
-        .max_header_list_size(HEAD.try_into().expect("a few thousand"))
+        .max_header_list_size(limits.head_size)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);

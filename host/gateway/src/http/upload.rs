@@ -1,4 +1,4 @@
-//! The body of a request on its way behind us. It streams; a client that stops sending ends it, and where nobody has
+//! The body of a request on its way behind us. It streams; a client that sends too little ends it, and where nobody has
 //! touched it yet it can be had back, for the next that may be asked.
 
 use std::{
@@ -15,12 +15,11 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
-use crate::http::limits::BODY_PAUSE;
+use crate::http::{inbound::Line, least::Least};
 
 #[derive(Debug, thiserror::Error)]
-#[error("the client stopped sending")]
+#[error("the client sent too little")]
 struct Stopped;
 
 /// A body that is being sent on.
@@ -28,7 +27,7 @@ pub(super) struct Upload {
     /// None once it was given back.
     body: Option<Incoming>,
     touched: bool,
-    pause: Option<Pin<Box<Sleep>>>,
+    least: Least,
     fate: Fate,
 }
 
@@ -39,6 +38,8 @@ pub(super) struct Fate(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     stalled: AtomicBool,
+    /// Whether somebody waits for the client's next bytes.
+    waiting: AtomicBool,
     returned: Mutex<Option<Incoming>>,
 }
 
@@ -48,6 +49,11 @@ impl Fate {
         self.0.stalled.load(Ordering::Relaxed)
     }
 
+    /// Whether whoever reads it waits for its client.
+    pub(super) fn waiting(&self) -> bool {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
     /// The body, where it was dropped untouched.
     pub(super) fn returned(&self) -> Option<Incoming> {
         self.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -55,9 +61,11 @@ impl Fate {
 }
 
 impl Upload {
-    pub(super) fn new(body: Incoming) -> (Self, Fate) {
+    /// A body that comes over this connection.
+    pub(super) fn new(body: Incoming, line: &Line) -> (Self, Fate) {
         let fate = Fate::default();
-        (Self { body: Some(body), touched: false, pause: None, fate: fate.clone() }, fate)
+        let (rate, window) = line.watch.body();
+        (Self { body: Some(body), touched: false, least: Least::new(rate, window), fate: fate.clone() }, fate)
     }
 
     /// For a guest.
@@ -77,12 +85,14 @@ impl http_body::Body for Upload {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         self.touched = true;
+        self.fate.0.waiting.store(polled.is_pending(), Ordering::Relaxed);
         if let Poll::Ready(frame) = polled {
-            self.pause = None;
+            if let Some(Ok(frame)) = &frame {
+                self.least.came(frame.data_ref().map_or(0, Bytes::len));
+            }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let pause = self.pause.get_or_insert_with(|| Box::pin(tokio::time::sleep(BODY_PAUSE)));
-        ready!(pause.as_mut().poll(cx));
+        ready!(self.least.poll_short(cx));
         self.fate.0.stalled.store(true, Ordering::Relaxed);
         Poll::Ready(Some(Err(Stopped.into())))
     }

@@ -63,8 +63,6 @@ pub struct Options {
     pub local: Option<Arc<LocalCa>>,
     pub challenges: Arc<Challenges>,
     pub tickets: Tickets,
-    /// From the connection to the end of its handshake.
-    pub limit: Duration,
 }
 
 /// Makes TLS streams of the connections of one listener.
@@ -142,12 +140,18 @@ impl Acceptor {
         Self { options, settings }
     }
 
-    /// `local` is the address that the client connected to.
-    pub async fn accept<S>(&self, mut socket: S, local: IpAddr, now: SystemTime) -> Result<Secured<S>, AcceptError>
+    /// `local` is the address that the client connected to; `limit` is how long all of it may take.
+    pub async fn accept<S>(
+        &self,
+        mut socket: S,
+        local: IpAddr,
+        now: SystemTime,
+        limit: Duration,
+    ) -> Result<Secured<S>, AcceptError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let deadline = tokio::time::Instant::now() + self.options.limit;
+        let deadline = tokio::time::Instant::now() + limit;
         // In a box, so that a handshake's 8 KiB are not held for as long as the connection lives.
         let handshake = Box::pin(async move {
             match hello::read(&mut socket).await {

@@ -1,7 +1,7 @@
 use std::{
     fs::File,
     process::{Command, Stdio},
-    sync::Mutex,
+    sync::{Arc, Mutex},
 };
 
 use rustix::process::{Resource, Rlimit, setrlimit};
@@ -14,6 +14,10 @@ use tokio::{
 use super::*;
 
 const LIMIT: Duration = Duration::from_secs(5);
+
+fn permits(limit: usize) -> Permits {
+    Permits::new(limit, || {})
+}
 
 fn listen(addresses: &[&str]) -> Result<Vec<Listener>, BindError> {
     let addresses: Vec<_> = addresses.iter().map(|address| address.parse().unwrap()).collect();
@@ -59,7 +63,7 @@ async fn both_families_share_a_port_and_the_bound_addresses_are_known() {
 
     let (sent, mut received) = mpsc::unbounded_channel();
     tokio::spawn(all.remove(0).run(
-        Arc::new(Semaphore::new(1)),
+        permits(1),
         std::future::pending(),
         move |accepted| sent.send((accepted.local, accepted.client, accepted.socket.nodelay().unwrap())).unwrap(),
         |_, _| panic!(),
@@ -83,7 +87,7 @@ async fn no_more_are_open_than_there_are_permits() {
     let address = listener.address();
     let held = Arc::new(Mutex::new(Vec::new()));
     let holding = held.clone();
-    let permits = Arc::new(Semaphore::new(2));
+    let permits = permits(2);
     let serve = move |accepted| holding.lock().unwrap().push(accepted);
     tokio::spawn(listener.run(permits, std::future::pending(), serve, |_, _| panic!()));
     let _clients = [
@@ -103,7 +107,7 @@ async fn what_the_kernel_accepted_before_the_end_is_served() {
     let listener = listen(&["127.0.0.1:0"]).unwrap().remove(0);
     let address = listener.address();
     let clients: Vec<_> = (0..20).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    listener.run(Arc::new(Semaphore::new(100)), std::future::ready(()), greet, |_, _| panic!()).await;
+    listener.run(permits(100), std::future::ready(()), greet, |_, _| panic!()).await;
     for client in clients {
         client.set_nonblocking(true).unwrap();
         let mut text = String::new();
@@ -119,7 +123,7 @@ async fn the_end_comes_while_all_permits_are_out() {
     let end = Arc::new(Notify::new());
     let stop = end.clone();
     let run = tokio::spawn(async move {
-        listener.run(Arc::new(Semaphore::new(0)), stop.notified(), greet, |_, _| panic!()).await;
+        listener.run(permits(0), stop.notified(), greet, |_, _| panic!()).await;
     });
     end.notify_one();
     timeout(LIMIT, run).await.unwrap().unwrap();
@@ -137,7 +141,7 @@ async fn out_of_descriptors() {
     let address = listener.address();
     let (told, mut faults) = mpsc::unbounded_channel();
     let fault = move |error: &io::Error, pause| told.send((error.raw_os_error(), pause)).unwrap();
-    tokio::spawn(listener.run(Arc::new(Semaphore::new(1000)), std::future::pending(), greet, fault));
+    tokio::spawn(listener.run(permits(1000), std::future::pending(), greet, fault));
 
     let limit = Rlimit { current: Some(64), maximum: Some(64) };
     setrlimit(Resource::Nofile, limit).unwrap();
@@ -201,7 +205,7 @@ async fn handed_over() {
         greet(accepted);
         end.notify_one();
     };
-    let run = listeners.remove(0).run(Arc::new(Semaphore::new(1)), stop.notified(), serve, |_, _| panic!());
+    let run = listeners.remove(0).run(permits(1), stop.notified(), serve, |_, _| panic!());
     timeout(LIMIT, run).await.unwrap();
     sleep(Duration::from_millis(50)).await;
 }

@@ -59,7 +59,7 @@ fn unknown_keys() {
     check_beside(
         "[connection.cache]",
         &[
-            "host.toml:1: unknown key `connection` in the manifest; known are `listen`, `git`, `upstream`, `component`, `certificate`, `memory`, `log`",
+            "host.toml:1: unknown key `connection` in the manifest; known are `listen`, `git`, `upstream`, `component`, `certificate`, `memory`, `log`, `limits`",
         ],
     );
     check_component(
@@ -334,6 +334,22 @@ fn grants() {
         "git = { pages = 'write' }\n[git.pages]\nremote = 'https://a.test/x'",
         &["host.toml:3: binding `pages` cannot be written: it has no `token`; grant \"read\""],
     );
+}
+
+#[test]
+fn limits() {
+    for (line, message) in [
+        ("heads = '1m'", "unknown key `heads` in [limits]; did you mean `head`?"),
+        ("body_rate = 1", "unknown key `body_rate` in [limits]; did you mean `body-rate`?"),
+        ("idle = 75", "`idle`: `75` has no unit: write \"75s\" (or another of ms, s, m, h)"),
+        ("head = '500ms'", "`head`: `500ms` is not between 1s and 24h"),
+        ("head-size = '2MiB'", "`head-size`: `2MiB` is not between 1KiB and 1MiB"),
+        ("streams = 0", "`streams`: 0 is not between 1 and 10000"),
+        ("control-frames = '9'", "`control-frames`: this is a string; expected a whole number"),
+        ("connections = -1", "`connections`: -1 is not between 1 and 1048576"),
+    ] {
+        check_beside(&format!("[limits]\n{line}"), &[&format!("host.toml:2: {message}")]);
+    }
 }
 
 #[test]

@@ -89,6 +89,20 @@ answers = "1GiB"
 [log]
 access = "combined"
 
+[limits]
+handshake = "5s"
+head = "6s"
+idle = "2m"
+body-rate = 0
+body-window = "30s"
+head-size = "64KiB"
+fields = 200
+streams = 32
+resets = 50
+control-frames = 60
+address-connections = 70
+connections = 80
+
 [component.router]
 path = "router.wasm"
 git = { routes = "read" }
@@ -145,6 +159,21 @@ fn a_whole_manifest() {
 
     assert_eq!(manifest.certificates[0].chain, fixture.at("chain.pem"));
     assert_eq!((manifest.answers, manifest.access), (1 << 30, AccessLog::Combined));
+    let limits = atoll_gateway::http::Limits {
+        handshake: Duration::from_secs(5),
+        head: Duration::from_secs(6),
+        idle: Duration::from_mins(2),
+        body_rate: 0,
+        body_window: Duration::from_secs(30),
+        head_size: 64 << 10,
+        fields: 200,
+        streams: 32,
+        resets: 50,
+        control_frames: 60,
+        address_connections: 70,
+        connections: 80,
+    };
+    assert_eq!(manifest.limits, limits);
 }
 
 #[test]

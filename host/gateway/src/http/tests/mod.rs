@@ -31,8 +31,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use client::{Client, Seen, get, request};
 
 use super::{
-    Capabilities, Certificate, Component, Format, Gateway, Hook, Hooks, Live, Network, Peer, Reply, Roster, Sink,
-    SystemClock, Told, Upstream, UrlUpstream,
+    Capabilities, Certificate, Component, Format, Gateway, Hook, Hooks, Limits, Live, Network, Peer, Reply, Roster,
+    Sink, SystemClock, Told, Upstream, UrlUpstream,
 };
 use crate::tls::{Challenges, Protocol};
 
@@ -216,11 +216,20 @@ struct Setup {
     redirect: bool,
     trusted: Vec<Network>,
     answers: u64,
+    limits: Limits,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { router: None, services: vec![], urls: vec![], redirect: true, trusted: vec![], answers: 16 << 20 }
+        Self {
+            router: None,
+            services: vec![],
+            urls: vec![],
+            redirect: true,
+            trusted: vec![],
+            answers: 16 << 20,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -235,6 +244,7 @@ impl Setup {
             redirect: self.redirect,
             https_port: 8443,
             access: Some(Format::Json),
+            limits: self.limits,
         };
         (roster, self.answers)
     }
@@ -268,7 +278,8 @@ impl World {
     /// The far end of a connection that is served.
     fn connect(&self, peer: Peer) -> DuplexStream {
         let (near, far) = tokio::io::duplex(64 << 10);
-        tokio::spawn(self.gateway.clone().serve(near, peer));
+        let admission = self.gateway.admit(peer.address.ip()).expect("not all are busy");
+        tokio::spawn(self.gateway.clone().serve(near, peer, admission));
         far
     }
 

@@ -38,7 +38,7 @@ impl Server {
         let resolver = Arc::new(Resolver::default());
         resolver.replace(certificates);
         let challenges = Arc::new(Challenges::default());
-        let options = Options { certificates: resolver.clone(), local, challenges: challenges.clone(), tickets, limit };
+        let options = Options { certificates: resolver.clone(), local, challenges: challenges.clone(), tickets };
         let acceptor = Arc::new(Acceptor::new(options));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -48,7 +48,7 @@ impl Server {
                 let (socket, _) = listener.accept().await.unwrap();
                 let (acceptor, told) = (acceptor.clone(), told.clone());
                 tokio::spawn(async move {
-                    let outcome = match acceptor.accept(socket, address.ip(), SystemTime::now()).await {
+                    let outcome = match acceptor.accept(socket, address.ip(), SystemTime::now(), limit).await {
                         Ok(secured) => greet(secured).await,
                         Err(error) => error.to_string(),
                     };

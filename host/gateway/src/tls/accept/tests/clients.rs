@@ -213,7 +213,6 @@ async fn requests_for_names_that_the_certificate_does_not_cover_are_told_apart()
         local: None,
         challenges: Arc::default(),
         tickets: Tickets::new().unwrap(),
-        limit: LIMIT,
     });
     let config = Arc::new(client(authority.roots(), BOTH, &[b"h2"]));
     let connecting = tokio::spawn(async move {
@@ -221,7 +220,7 @@ async fn requests_for_names_that_the_certificate_does_not_cover_are_told_apart()
         TlsConnector::from(config).connect(ServerName::try_from("x.b.test").unwrap(), socket).await
     });
     let (socket, _) = listener.accept().await.unwrap();
-    let secured = acceptor.accept(socket, address.ip(), SystemTime::now()).await.unwrap();
+    let secured = acceptor.accept(socket, address.ip(), SystemTime::now(), LIMIT).await.unwrap();
     connecting.await.unwrap().unwrap();
     assert_eq!(secured.stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_3));
     for (host, expected) in

@@ -1,0 +1,177 @@
+//! The frames that an HTTP/2 client sends, counted as they go by (RFC 9113, section 4.1): what is no request and no body
+//! costs us an answer each, and costs the client nine bytes. It changes nothing and understands no payload.
+
+use crate::http::limits::{FRAMES, Limits};
+
+/// Bytes of ours that pay for one control frame: a client that is sent much acknowledges much.
+const PAID: u64 = 256;
+/// What can be saved up of them.
+const SAVED: u64 = 1024 * 1024;
+
+const PREFACE: usize = 24;
+const HEAD: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const CONTINUATION: u8 = 9;
+const END_STREAM: u8 = 1;
+
+/// The client sent more than it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Flood {
+    #[error("too many streams were reset")]
+    Resets,
+    #[error("too many control frames")]
+    Control,
+}
+
+pub(super) struct Frames {
+    most_resets: u32,
+    most_control: u32,
+    /// Bytes of the preface, or of a payload, that are still to come.
+    skip: usize,
+    head: [u8; HEAD],
+    /// Of `head`, what is there.
+    filled: usize,
+    /// When the counts began.
+    since: u32,
+    resets: u32,
+    control: u32,
+    /// Bytes sent that no frame was paid with.
+    credit: u64,
+}
+
+impl Frames {
+    pub(super) fn new(limits: &Limits, now: u32) -> Self {
+        Self {
+            most_resets: limits.resets,
+            most_control: limits.control_frames,
+            skip: PREFACE,
+            head: [0; HEAD],
+            filled: 0,
+            since: now,
+            resets: 0,
+            control: 0,
+            credit: 0,
+        }
+    }
+
+    /// We sent so much.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.credit = SAVED.min(self.credit.saturating_add(bytes as u64));
+    }
+
+    /// The client sent this; `now` in seconds.
+    pub(super) fn received(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let taken = (HEAD - self.filled).min(bytes.len());
+            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+            self.filled += taken;
+            bytes = &bytes[taken..];
+            if self.filled == HEAD {
+                self.filled = 0;
+                self.frame(now)?;
+            }
+        }
+    }
+
+    fn frame(&mut self, now: u32) -> Result<(), Flood> {
+        let [high, middle, low, kind, flags, ..] = self.head;
+        let length = u32::from_be_bytes([0, high, middle, low]);
+        self.skip = length as usize;
+        match kind {
+            HEADERS | CONTINUATION => return Ok(()),
+            DATA if length > 0 || flags & END_STREAM != 0 => return Ok(()),
+            _ => {}
+        }
+        if now.wrapping_sub(self.since) >= FRAMES {
+            (self.since, self.resets, self.control) = (now, 0, 0);
+        }
+        if kind == RST_STREAM {
+            self.resets += 1;
+            return if self.resets > self.most_resets { Err(Flood::Resets) } else { Ok(()) };
+        }
+        if self.credit >= PAID {
+            self.credit -= PAID;
+            return Ok(());
+        }
+        self.control += 1;
+        if self.control > self.most_control { Err(Flood::Control) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FRAMES, Flood, Frames};
+    use crate::http::Limits;
+
+    fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
+        let mut frame = vec![0, (length >> 8) as u8, length as u8, kind, flags, 0, 0, 0, 1];
+        frame.extend(std::iter::repeat_n(7, length));
+        frame
+    }
+
+    fn frames() -> Frames {
+        let limits = Limits { resets: 2, control_frames: 3, ..Limits::default() };
+        let mut frames = Frames::new(&limits, 0);
+        frames.received(&[b'P'; 24], 0).unwrap();
+        frames
+    }
+
+    #[test]
+    fn what_is_counted() {
+        for (what, bytes, expected) in [
+            ("resets", frame(3, 0, 4), (3, Some(Flood::Resets))),
+            ("settings", frame(4, 0, 6), (4, Some(Flood::Control))),
+            ("their acknowledgements", frame(4, 1, 0), (4, Some(Flood::Control))),
+            ("pings", frame(6, 0, 8), (4, Some(Flood::Control))),
+            ("priorities", frame(2, 0, 5), (4, Some(Flood::Control))),
+            ("windows", frame(8, 0, 4), (4, Some(Flood::Control))),
+            ("unknown", frame(0x55, 0, 300), (4, Some(Flood::Control))),
+            ("empty data", frame(0, 0, 0), (4, Some(Flood::Control))),
+            ("the end of a body", frame(0, 1, 0), (100, None)),
+            ("data", frame(0, 0, 1), (100, None)),
+            ("heads", frame(1, 4, 20), (100, None)),
+            ("long heads", frame(9, 0, 20), (100, None)),
+        ] {
+            for piece in [1, 7, bytes.len()] {
+                let mut frames = frames();
+                let mut flood = (100, None);
+                'sent: for at in 1..=100 {
+                    for part in bytes.chunks(piece) {
+                        if let Err(found) = frames.received(part, 0) {
+                            flood = (at, Some(found));
+                            break 'sent;
+                        }
+                    }
+                }
+                assert_eq!(flood, expected, "{what} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_sent_pays_and_time_forgives() {
+        let ping = frame(6, 0, 8);
+        let mut frames = frames();
+        for _ in 0..10 {
+            frames.sent(256);
+            frames.received(&ping, 0).unwrap();
+        }
+        for now in [0, 0, 0, FRAMES, FRAMES, FRAMES] {
+            frames.received(&ping, now).unwrap();
+        }
+        assert_eq!(frames.received(&ping, FRAMES), Err(Flood::Control));
+        let mut frames = self::frames();
+        frames.sent(usize::MAX);
+        let free = (0..1_000_000).take_while(|_| frames.received(&ping, 0).is_ok()).count();
+        assert_eq!(free, 4096 + 3);
+    }
+}

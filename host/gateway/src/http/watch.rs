@@ -1,0 +1,283 @@
+//! One connection, as seen from outside of its task: what it does, since when, and the order to end. Time is the number of
+//! looks at it, one a second, so that no request starts a timer.
+
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering},
+    },
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use futures_util::task::AtomicWaker;
+
+use crate::http::limits::{HELLO, LEAVE, Limits};
+
+/// What a connection has been told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    Serve,
+    /// Finish what was begun, take nothing new.
+    Leave,
+    /// It took too long with a head: to be told so, and ended.
+    Late,
+    /// Others need its place: to be told, and ended.
+    Yield,
+    /// Now.
+    Abort,
+}
+
+pub(super) struct Watch {
+    ticks: Arc<AtomicU32>,
+    pace: Pace,
+    order: AtomicU8,
+    /// When it was told to leave.
+    told: AtomicU32,
+    /// Responses that have not ended; in the upper half, those of them that wait for the client.
+    responses: AtomicU64,
+    /// When its last response ended, or its client last took a byte.
+    since: AtomicU32,
+    /// When a head was begun, and one more; 0 where none is.
+    begun: AtomicU32,
+    /// Bytes that the client has taken.
+    taken: AtomicU64,
+    /// Whether there are bytes that it does not take.
+    blocked: AtomicBool,
+    /// Whether the head that came last is known to have named no length.
+    vouched: AtomicBool,
+    /// Whether its handshake is over.
+    serving: AtomicBool,
+    /// Whether a request ever came.
+    asked: AtomicBool,
+    waker: AtomicWaker,
+}
+
+/// The limits on time that a connection began with, in seconds.
+#[derive(Clone, Copy)]
+struct Pace {
+    head: u32,
+    idle: u32,
+    rate: u32,
+    window: u32,
+    /// Bytes that may be owed.
+    debt: u64,
+}
+
+/// What is known of a connection from one look to the next.
+#[derive(Default)]
+pub(super) struct Account {
+    taken: u64,
+    /// Bytes that its client should have taken by now and has not.
+    owed: u64,
+}
+
+/// Held from a request's head to the end of its response.
+pub(super) struct Busy {
+    watch: Arc<Watch>,
+    /// Whether it waits for its client.
+    waiting: bool,
+}
+
+const ONE: u64 = 1;
+const WAITING: u64 = 1 << 32;
+
+impl Watch {
+    pub(super) fn new(ticks: Arc<AtomicU32>, limits: &Limits) -> Self {
+        let now = ticks.load(Ordering::Relaxed);
+        let (rate, window) = (limits.body_rate, seconds(limits.body_window));
+        let (head, idle) = (seconds(limits.head), seconds(limits.idle));
+        let pace = Pace { head, idle, rate, window, debt: u64::from(rate) * u64::from(window) };
+        Self {
+            ticks,
+            pace,
+            order: AtomicU8::new(Order::Serve as u8),
+            told: AtomicU32::new(0),
+            responses: AtomicU64::new(0),
+            since: AtomicU32::new(now),
+            begun: AtomicU32::new(0),
+            taken: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            vouched: AtomicBool::new(false),
+            serving: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    pub(super) fn now(&self) -> u32 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
+    /// Bytes a second that bodies come with, and the window that this is the mean of.
+    pub(super) fn body(&self) -> (u32, Duration) {
+        (self.pace.rate, Duration::from_secs(self.pace.window.into()))
+    }
+
+    /// Its handshake is over: from now on it has time for a first head.
+    pub(super) fn settle(&self) {
+        self.since.store(self.now(), Ordering::Relaxed);
+        self.told.store(self.now(), Ordering::Relaxed);
+        self.serving.store(true, Ordering::Release);
+    }
+
+    /// A request has come.
+    pub(super) fn begin(self: &Arc<Self>) -> Busy {
+        self.responses.fetch_add(ONE, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
+        self.begun.store(0, Ordering::Relaxed);
+        Busy { watch: self.clone(), waiting: false }
+    }
+
+    /// Bytes have come over HTTP/1.1; says whether a head begins with them.
+    pub(super) fn heard(&self) -> bool {
+        let begins = self.begun.load(Ordering::Relaxed) == 0 && !self.is_busy();
+        if begins {
+            self.begun.store(self.now().wrapping_add(1), Ordering::Relaxed);
+        }
+        begins
+    }
+
+    /// Whether the head that came last is known to have named no length.
+    pub(super) fn vouch(&self, known: bool) {
+        self.vouched.store(known, Ordering::Relaxed);
+    }
+
+    /// The same, for the request that is of this head. The connection's task alone asks.
+    pub(super) fn vouched(&self) -> bool {
+        let vouched = self.vouched.load(Ordering::Relaxed);
+        self.vouched.store(false, Ordering::Relaxed);
+        vouched
+    }
+
+    /// Its client has taken some bytes.
+    pub(super) fn moved(&self, bytes: usize) {
+        self.taken.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Its client does not take what is there, or does again.
+    pub(super) fn block(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// What the connection is to do now. Called by its own task, which is woken when this changes.
+    pub(super) fn order(&self, waker: &Waker) -> Order {
+        match self.told(waker) {
+            // A client that has just connected may send its first request, and get an answer.
+            Order::Leave if !self.asked.load(Ordering::Relaxed) && self.since_told() < FIRST_HEAD_AFTER_LEAVE => {
+                Order::Serve
+            }
+            // A request came before the word did.
+            Order::Late | Order::Yield if self.is_busy() => Order::Leave,
+            order => order,
+        }
+    }
+
+    /// Returns when the connection is to end before its handshake is over.
+    pub(super) async fn revoked(&self) {
+        poll_fn(|cx| if self.told(cx.waker()) > Order::Leave { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Since when it has nothing to do; none where it has.
+    pub(super) fn idle(&self) -> Option<u32> {
+        let open = self.order.load(Ordering::Relaxed) < Order::Late as u8 && !self.is_busy();
+        open.then(|| self.since.load(Ordering::Relaxed))
+    }
+
+    /// What it is to be told, a second after the last look.
+    pub(super) fn due(&self, now: u32, account: &mut Account) -> Option<Order> {
+        let idle = if self.is_busy() { 0 } else { now.wrapping_sub(self.since.load(Ordering::Relaxed)) };
+        if self.owes(account) {
+            return Some(Order::Abort);
+        }
+        let serving = self.serving.load(Ordering::Acquire);
+        if self.order.load(Ordering::Acquire) == Order::Leave as u8 {
+            // Told again, for the sake of its first request; ended where its client is gone without a word.
+            let (waited, most) =
+                if serving { (idle.min(self.since_told()), LEAVE) } else { (self.since_told(), HELLO) };
+            return Some(if waited > most { Order::Abort } else { Order::Leave });
+        }
+        if !serving {
+            // The handshake has a limit of its own.
+            return None;
+        }
+        let begun = self.begun.load(Ordering::Relaxed);
+        if begun != 0 && !self.is_busy() && now.wrapping_sub(begun.wrapping_sub(1)) > self.pace.head {
+            return Some(Order::Late);
+        }
+        let most = if self.asked.load(Ordering::Relaxed) { self.pace.idle } else { self.pace.head };
+        (idle > most && begun == 0).then_some(Order::Leave)
+    }
+
+    pub(super) fn tell(&self, order: Order) {
+        let before = self.order.fetch_max(order as u8, Ordering::AcqRel);
+        if before == Order::Serve as u8 {
+            self.told.store(self.now(), Ordering::Relaxed);
+        }
+        self.waker.wake();
+    }
+
+    /// Whether the client has taken less than it should, for longer than a window.
+    fn owes(&self, account: &mut Account) -> bool {
+        let taken = self.taken.load(Ordering::Relaxed);
+        let fresh = taken.wrapping_sub(account.taken);
+        account.taken = taken;
+        let waiting = self.blocked.load(Ordering::Relaxed) || self.responses.load(Ordering::Relaxed) >= WAITING;
+        let due = if waiting { u64::from(self.pace.rate) } else { 0 };
+        account.owed = (account.owed + due).saturating_sub(fresh);
+        account.owed > self.pace.debt
+    }
+
+    fn told(&self, waker: &Waker) -> Order {
+        self.waker.register(waker);
+        match self.order.load(Ordering::Acquire) {
+            0 => Order::Serve,
+            1 => Order::Leave,
+            2 => Order::Late,
+            3 => Order::Yield,
+            _ => Order::Abort,
+        }
+    }
+
+    fn is_busy(&self) -> bool {
+        self.responses.load(Ordering::Acquire) != 0
+    }
+
+    fn since_told(&self) -> u32 {
+        self.now().wrapping_sub(self.told.load(Ordering::Relaxed))
+    }
+}
+
+/// Seconds that a connection without a request has for its first one, once it was told to leave.
+const FIRST_HEAD_AFTER_LEAVE: u32 = 2;
+
+/// Whole seconds, and at least one.
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+impl Busy {
+    /// Whether the response waits for its client, and not for us.
+    pub(super) fn waits_for_client(&mut self, waiting: bool) {
+        if self.waiting != waiting {
+            self.waiting = waiting;
+            let change = if waiting { WAITING } else { WAITING.wrapping_neg() };
+            self.watch.responses.fetch_add(change, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        // Before the count: whoever sees it idle sees since when.
+        self.watch.moved(0);
+        let waiting = if self.waiting { WAITING } else { 0 };
+        self.watch.responses.fetch_sub(ONE + waiting, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests;

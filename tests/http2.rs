@@ -1,0 +1,261 @@
+//! HTTP/2 as nobody should speak it: what each gets, to the frame and its code, while a neighbour is served.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{
+    client::{Client, Protocol, ask},
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
+        RST_STREAM, SETTINGS, WINDOW_UPDATE, field, frame, get, head,
+    },
+    host::{Host, Setup},
+    tables,
+    wait::{SOON, within},
+};
+
+const NAME: &str = "localhost";
+
+async fn host(limits: &str) -> Host {
+    let manifest = format!("[limits]\n{limits}\n{}", tables::mischief("mischief", ""));
+    Setup::new(&manifest).start().await
+}
+
+/// What a neighbour gets meanwhile, and how soon.
+async fn neighbour(client: &Client) {
+    let begun = Instant::now();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let reply = client.send_over(protocol, ask("GET", &format!("https://{NAME}/"))).await;
+        assert_eq!(reply.brief(), (200, "mischief\n"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// A request whose body is to follow.
+fn post(stream: u32) -> Vec<u8> {
+    let fields =
+        [field(":method", "POST"), field(":scheme", "https"), field(":authority", NAME), field(":path", "/echo")];
+    frame(HEADERS, END_HEADERS, stream, &fields.concat())
+}
+
+fn with(fields: &[(&str, &str)]) -> Vec<u8> {
+    let more: Vec<_> = fields.iter().map(|(name, value)| field(name, value)).collect();
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, &[head(NAME, "/"), more.concat()].concat())
+}
+
+/// The h2 crate says PROTOCOL_ERROR for the whole connection where RFC 9113 has a finer code, or would let it live.
+#[tokio::test]
+async fn what_breaks_the_protocol() {
+    let host = host("").await;
+    let client = host.client();
+    let only = |kind, flags, stream, payload: &[u8]| frame(kind, flags, stream, payload);
+    let setting = |id: u8, value: u32| {
+        let payload = [&[0, id][..], &value.to_be_bytes()].concat();
+        frame(SETTINGS, 0, 0, &payload)
+    };
+    let table: Vec<(&str, Vec<u8>, &str)> = vec![
+        ("a whole request", get(1, NAME, "/"), "answered 1"),
+        (
+            "padding of nothing else",
+            [post(1), only(DATA, PADDED | END_STREAM, 1, &[3, 0, 0, 0])].concat(),
+            "answered 1",
+        ),
+        ("padding longer than its frame", [post(1), only(DATA, PADDED, 1, &[9, 0, 0])].concat(), "GOAWAY 1"),
+        ("padded fields longer than their frame", only(HEADERS, PADDED | END_HEADERS, 1, &[200, 0x82]), "GOAWAY 1"),
+        ("no window at all", only(WINDOW_UPDATE, 0, 0, &[0; 4]), "GOAWAY 1"),
+        ("no window for a stream", [post(1), only(WINDOW_UPDATE, 0, 1, &[0; 4])].concat(), "GOAWAY 1"),
+        ("a window that overflows", only(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff]), "GOAWAY 3"),
+        (
+            "a stream's window that overflows",
+            [post(1), only(WINDOW_UPDATE, 0, 1, &[0x7f, 0xff, 0xff, 0xff])].concat(),
+            "RST_STREAM 1 3",
+        ),
+        ("an initial window too large", setting(4, 1 << 31), "GOAWAY 1"),
+        ("a frame size too small", setting(5, 100), "GOAWAY 1"),
+        ("push neither on nor off", setting(2, 2), "GOAWAY 1"),
+        ("a frame too large", only(DATA, 0, 1, &[0; 20_000]), "GOAWAY 6"),
+        ("settings of five bytes", only(SETTINGS, 0, 0, &[0; 5]), "GOAWAY 1"),
+        ("an acknowledgement with settings", only(SETTINGS, 1, 0, &[0; 6]), "GOAWAY 1"),
+        ("settings of a stream", only(SETTINGS, 0, 1, &[0; 6]), "GOAWAY 1"),
+        ("a ping of seven bytes", only(PING, 0, 0, &[0; 7]), "GOAWAY 1"),
+        ("a ping of a stream", only(PING, 0, 1, &[0; 8]), "GOAWAY 1"),
+        ("a window of three bytes", only(WINDOW_UPDATE, 0, 0, &[0; 3]), "GOAWAY 1"),
+        ("a reset of three bytes", [post(1), only(RST_STREAM, 0, 1, &[0; 3])].concat(), "GOAWAY 1"),
+        ("a reset of nobody", only(RST_STREAM, 0, 1, &[0; 4]), "GOAWAY 1"),
+        ("data of nobody", only(DATA, 0, 1, b"x"), "GOAWAY 1"),
+        ("data of the connection", only(DATA, 0, 0, b"x"), "GOAWAY 1"),
+        ("a request on the connection", get(0, NAME, "/"), "GOAWAY 1"),
+        ("a request on our stream", get(2, NAME, "/"), "GOAWAY 1"),
+        ("a promise", only(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x82]), "GOAWAY 1"),
+        ("a continuation of nothing", only(CONTINUATION, END_HEADERS, 1, &[0x82]), "GOAWAY 1"),
+        ("another frame amid a head", [only(HEADERS, 0, 1, &[0x82]), only(PING, 0, 0, &[0; 8])].concat(), "GOAWAY 1"),
+        ("a head that is no HPACK", only(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), "GOAWAY 1"),
+        ("a field out of no table", only(HEADERS, END_HEADERS, 1, &[0xfe]), "GOAWAY 1"),
+        ("a stream that waits for itself", only(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]), "RST_STREAM 1 1"),
+        ("a name in upper case", with(&[("X-A", "b")]), "GOAWAY 1"),
+        ("a field of one connection", with(&[("connection", "close")]), "RST_STREAM 1 1"),
+        ("a transfer coding", with(&[("transfer-encoding", "chunked")]), "RST_STREAM 1 1"),
+        ("te that is not trailers", with(&[("te", "gzip")]), "RST_STREAM 1 1"),
+        ("a second path", with(&[(":path", "/x")]), "RST_STREAM 1 1"),
+        ("an unknown pseudo field", with(&[(":x", "y")]), "GOAWAY 1"),
+        ("a response's pseudo field", with(&[(":status", "200")]), "RST_STREAM 1 1"),
+        ("a line feed in a value", with(&[("x", "a\nb")]), "GOAWAY 1"),
+        (
+            "no path",
+            only(
+                HEADERS,
+                END_HEADERS | END_STREAM,
+                1,
+                &[field(":method", "GET"), field(":scheme", "https"), field(":authority", NAME)].concat(),
+            ),
+            "RST_STREAM 1 1",
+        ),
+        (
+            "more data than was told",
+            [
+                only(HEADERS, END_HEADERS, 1, &[head(NAME, "/echo"), field("content-length", "1")].concat()),
+                only(DATA, END_STREAM, 1, b"xx"),
+            ]
+            .concat(),
+            "RST_STREAM 1 1",
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for (what, bytes, expected) in table {
+        let mut frames = Frames::open(&client, NAME, &[]).await;
+        frames.send(&bytes).await;
+        neighbour(&client).await;
+        let outcome = frames.outcome().await;
+        if outcome != expected {
+            wrong.push(format!("{what}: {outcome}, not {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let mut frames = Frames::silent(&client, NAME).await;
+    frames.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    assert_eq!(frames.outcome().await, "GOAWAY 1", "no preface");
+}
+
+/// Each costs the sender little and would cost us much; all get ENHANCE_YOUR_CALM.
+#[tokio::test]
+async fn floods() {
+    const STREAMS: u32 = 400;
+    let host = host("resets = 100\ncontrol-frames = 200").await;
+    let client = host.client();
+    let stream = |at: u32| at * 2 + 1;
+    let reset =
+        |at: u32| [get(stream(at), NAME, "/sleep?ms=500"), frame(RST_STREAM, 0, stream(at), &[0, 0, 0, 8])].concat();
+    let many = |bytes: &[u8]| bytes.repeat(1000);
+    let table: Vec<(&str, Vec<u8>)> = vec![
+        ("streams reset at once", (0..STREAMS).flat_map(reset).collect()),
+        ("settings", many(&frame(SETTINGS, 0, 0, &[0, 3, 0, 0, 0, 100]))),
+        ("settings without any", many(&frame(SETTINGS, 0, 0, &[]))),
+        ("pings", many(&frame(PING, 0, 0, &[7; 8]))),
+        ("pongs", many(&frame(PING, 1, 0, &[7; 8]))),
+        ("priorities", many(&frame(PRIORITY, 0, 1, &[0, 0, 0, 3, 0]))),
+        ("windows", many(&frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]))),
+        ("frames that nobody knows", many(&frame(0xbe, 0, 0, &[0; 100]))),
+        ("empty data", [post(1), many(&frame(DATA, 0, 1, &[]))].concat()),
+        ("padding alone", [post(1), many(&frame(DATA, PADDED, 1, &[1, 0]))].concat()),
+        ("continuations", [frame(HEADERS, 0, 1, &[0x82]), many(&frame(CONTINUATION, 0, 1, &[]))].concat()),
+        (
+            "continuations with fields",
+            [frame(HEADERS, 0, 1, &head(NAME, "/")), many(&frame(CONTINUATION, 0, 1, &field("x", "y").repeat(50)))]
+                .concat(),
+        ),
+    ];
+    for (what, bytes) in table {
+        let mut frames = Frames::open(&client, NAME, &[]).await;
+        frames.send(&bytes).await;
+        neighbour(&client).await;
+        let outcome = frames.outcome().await;
+        if what == "padding alone" {
+            // It counts against the stream's window like any other, and no further.
+            assert_ne!(outcome, "closed", "{what}");
+        } else {
+            assert_eq!(outcome, "GOAWAY 11", "{what}");
+        }
+    }
+    // One after the other, so that each is begun before it is reset.
+    let mut frames = Frames::open(&client, NAME, &[]).await;
+    for at in 0..STREAMS {
+        frames.send(&reset(at)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    neighbour(&client).await;
+    assert_eq!(frames.outcome().await, "GOAWAY 11", "streams reset one after the other");
+}
+
+#[tokio::test]
+async fn streams_beyond_the_limit_are_refused_and_the_others_go_on() {
+    let host = host("streams = 4").await;
+    let client = host.client();
+    let mut frames = Frames::open(&client, NAME, &[]).await;
+    let slow = |stream| get(stream, NAME, "/sleep?ms=300");
+    frames.send(&[slow(1), slow(3), slow(5), slow(7), slow(9)].concat()).await;
+    assert_eq!(frames.outcome().await, "RST_STREAM 9 7");
+    let mut answered = Vec::new();
+    for _ in 0..4 {
+        answered.push(frames.outcome().await);
+    }
+    answered.sort();
+    assert_eq!(answered, ["answered 1", "answered 3", "answered 5", "answered 7"]);
+}
+
+#[tokio::test]
+async fn a_head_beyond_the_limits_is_told_so() {
+    let host = host("head-size = \"4KiB\"\nfields = 20").await;
+    let client = host.client();
+    let many: Vec<_> = (0..30).map(|at| (format!("x-{at}"), "y")).collect();
+    let many: Vec<_> = many.iter().map(|(name, value)| (&**name, *value)).collect();
+    let large = "x".repeat(5000);
+    for fields in [&many[..], &[("x", &large)]] {
+        for protocol in [Protocol::Http1, Protocol::Http2] {
+            let request = crate::support::client::with_fields("GET", &format!("https://{NAME}/"), fields);
+            let mut connection = client.connect(NAME, protocol).await;
+            assert_eq!(connection.send(request).await.status, 431, "{protocol:?} {}", fields.len());
+        }
+    }
+    neighbour(&client).await;
+}
+
+/// Windows that stay shut hold a stream and no more than a window; the connection goes when its time is up.
+#[tokio::test]
+async fn who_opens_no_window_is_let_go() {
+    let host = host("body-rate = 1000\nbody-window = \"2s\"\nidle = \"2s\"").await;
+    let client = host.client();
+    // SETTINGS_INITIAL_WINDOW_SIZE 0.
+    for path in ["/", "/large?mb=5"] {
+        let mut frames = Frames::open(&client, NAME, &[0, 4, 0, 0, 0, 0]).await;
+        frames.send(&get(1, NAME, path)).await;
+        let begun = Instant::now();
+        let end = async {
+            loop {
+                match frames.next().await {
+                    None => return,
+                    Some(frame) => assert!(frame.kind != DATA, "{frame:?}"),
+                }
+            }
+        };
+        let (_, ()) = tokio::join!(neighbour(&client), within(SOON, "its end", end));
+        assert!(begun.elapsed() > Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
+    }
+}
+
+/// What is left of a connection's time is told before it is used up.
+#[tokio::test]
+async fn an_idle_connection_is_told_to_go() {
+    let host = host("idle = \"1s\"").await;
+    let mut frames = Frames::open(&host.client(), NAME, &[]).await;
+    frames.send(&get(1, NAME, "/")).await;
+    assert_eq!(frames.outcome().await, "answered 1");
+    let goaway = async {
+        loop {
+            match frames.next().await {
+                Some(frame) if frame.kind == GOAWAY => return frame.payload,
+                Some(_) => {}
+                None => panic!("closed without a word"),
+            }
+        }
+    };
+    assert_eq!(within(SOON, "a GOAWAY", goaway).await[4..8], [0; 4]);
+}

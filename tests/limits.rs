@@ -1,0 +1,156 @@
+//! How many may be there at once, who makes room, and what a reload changes: `[limits]`.
+
+use std::time::{Duration, Instant};
+
+use http_body_util::BodyExt as _;
+use tokio::{io::AsyncReadExt, net::TcpStream};
+
+use crate::support::{
+    client::{BOTH, Client, Protocol, ask},
+    host::{Host, Setup},
+    tables,
+    wait::{SOON, within},
+};
+
+const URL: &str = "https://localhost/";
+
+fn manifest(limits: &str) -> String {
+    format!("[limits]\n{limits}\n{}", tables::mischief("mischief", "timeout = \"30s\"\n"))
+}
+
+async fn host(limits: &str) -> Host {
+    Setup::new(&manifest(limits)).start().await
+}
+
+async fn served(client: &Client) {
+    let begun = Instant::now();
+    assert_eq!(client.send_over(Protocol::Http2, ask("GET", URL)).await.status, 200);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+async fn closed(stream: &mut TcpStream) {
+    let end = within(SOON, "the end of a connection", stream.read(&mut [0; 1])).await;
+    assert!(matches!(end, Ok(0) | Err(_)), "{end:?}");
+}
+
+/// One address has its share, of which the oldest idle one goes first; another has its own.
+#[tokio::test]
+async fn an_address_has_its_share() {
+    let host = host("address-connections = 3").await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        let mut connection = host.client().connect("localhost", Protocol::Http2).await;
+        assert_eq!(connection.send(ask("GET", URL)).await.status, 200);
+        open.push(connection);
+    }
+    let mut fourth = host.client().connect("localhost", Protocol::Http1).await;
+    assert_eq!(fourth.send(ask("GET", URL)).await.status, 200);
+    assert!(open[0].ends_within(SOON).await, "the oldest");
+    let mut kept = Vec::new();
+    for mut connection in open.drain(1..).chain([fourth]) {
+        kept.push(tokio::spawn(async move { connection.send(ask("GET", "https://localhost/sleep?ms=1500")).await }));
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let error = host.client().handshake(Some("localhost"), &[]).await.expect_err("all are busy");
+    assert!(matches!(error.kind(), std::io::ErrorKind::UnexpectedEof | std::io::ErrorKind::ConnectionReset), "{error}");
+    served(&host.client().connecting_from("127.0.0.2".parse().unwrap())).await;
+    for kept in kept {
+        assert_eq!(within(SOON, "an answer", kept).await.unwrap().status, 200);
+    }
+    served(&host.client()).await;
+}
+
+/// When all places are taken, who says nothing goes for who comes.
+#[tokio::test]
+async fn when_all_is_full_the_oldest_idle_one_goes() {
+    let host = host("connections = 20").await;
+    let mut silent = Vec::new();
+    for _ in 0..20 {
+        silent.push(TcpStream::connect(host.https()).await.unwrap());
+    }
+    for protocol in BOTH {
+        let begun = Instant::now();
+        assert_eq!(host.client().send_over(protocol, ask("GET", URL)).await.status, 200);
+        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    }
+    closed(&mut silent[0]).await;
+}
+
+/// More than any limit would let one address have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_connections_that_send_nothing() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let room = limit.maximum.unwrap_or(u64::MAX);
+    rustix::process::setrlimit(
+        rustix::process::Resource::Nofile,
+        rustix::process::Rlimit { current: Some(room.min(65_536)), maximum: limit.maximum },
+    )
+    .unwrap();
+    let count = if room >= 32_768 { 10_000 } else { 500 };
+    let host = host(&format!("connections = {count}\naddress-connections = 100000")).await;
+    let mut silent = Vec::new();
+    for _ in 0..count {
+        silent.push(within(SOON, "a connection", TcpStream::connect(host.https())).await.unwrap());
+        if silent.len() % 1000 == 0 {
+            served(&host.client().connecting_from("127.0.0.3".parse().unwrap())).await;
+        }
+    }
+    served(&host.client().connecting_from("127.0.0.3".parse().unwrap())).await;
+}
+
+/// 64 descriptors, and somebody who takes them all.
+#[tokio::test]
+async fn running_out_of_descriptors_is_survived() {
+    let host = host("handshake = \"2s\"").await;
+    let id = rustix::process::Pid::from_raw(i32::try_from(host.id()).unwrap()).unwrap();
+    let least = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
+    rustix::process::prlimit(Some(id), rustix::process::Resource::Nofile, least).unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..100 {
+        silent.push(TcpStream::connect(host.https()).await.unwrap());
+    }
+    host.logged("no connection could be accepted").await;
+    let begun = Instant::now();
+    assert_eq!(host.client().get(URL).await.status, 200, "room was made");
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    drop(silent);
+    served(&host.client()).await;
+}
+
+/// Bytes over a window: who takes nothing goes, who takes little at a time stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_download_has_a_least_rate() {
+    let host = host("body-rate = 1000\nbody-window = \"2s\"").await;
+    for protocol in BOTH {
+        let url = "https://localhost/large?mb=20";
+        let mut stopped = host.client().narrow().connect("localhost", protocol).await;
+        let mut slow = host.client().narrow().connect("localhost", protocol).await;
+        let (stalls, goes) = (stopped.open(ask("GET", url)).await.unwrap(), slow.open(ask("GET", url)).await.unwrap());
+        let mut body = goes.into_body();
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(7) {
+            within(SOON, "some bytes", body.frame()).await.unwrap().expect("it goes on");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        served(&host.client()).await;
+        let whole = within(SOON, "its end", stalls.into_body().collect()).await;
+        assert!(whole.is_err(), "{protocol:?}: who took nothing was cut off");
+    }
+}
+
+/// A reload changes them for connections that come after it.
+#[tokio::test]
+async fn a_reload_changes_limits() {
+    let host = host("handshake = \"1h\"").await;
+    let mut before = TcpStream::connect(host.https()).await.unwrap();
+    // It is in its handshake.
+    served(&host.client()).await;
+    host.setup().manifest(&manifest("handshake = \"1s\""));
+    host.reload().await.done();
+    let mut after = TcpStream::connect(host.https()).await.unwrap();
+    closed(&mut after).await;
+    assert!(crate::support::raw::silent(&mut before, Duration::from_millis(100)).await);
+    host.setup().manifest(&manifest("handshak = \"1s\""));
+    let failed = host.reload().await.failed();
+    assert!(failed.contains("host.toml:2: unknown key `handshak` in [limits]; did you mean `handshake`?"), "{failed}");
+}
