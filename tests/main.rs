@@ -26,4 +26,5 @@ mod site_types;
 mod support;
 mod swap;
 mod tls;
+mod upgrade;
 mod upstreams;

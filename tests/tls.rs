@@ -127,6 +127,66 @@ async fn openssl_sees_the_same() {
     }
 }
 
+/// What OpenSSL is told by an alert, and what it may do again.
+#[tokio::test]
+async fn openssl_resumes_and_is_refused() {
+    if missing(&["openssl"]) {
+        return;
+    }
+    let (host, _) = with_pairs().await;
+    let session = host.setup().path("session").display().to_string();
+    let early = host.setup().write("early", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").display().to_string();
+    let address = host.https().to_string();
+    for (arguments, expected) in [
+        (&["-alpn", "spdy/3"][..], "no application protocol"),
+        (&["-alpn", "http/1.1", "-sess_out", &session, "-ign_eof"], "New, TLSv1.3"),
+        (&["-alpn", "http/1.1", "-sess_in", &session], "Reused, TLSv1.3"),
+        // Nothing is taken before the handshake is over: it could be a replay.
+        (&["-alpn", "http/1.1", "-sess_in", &session, "-early_data", &early], "Early data was not sent"),
+        (&["-groups", "X25519"], "Server Temp Key: X25519"),
+        (&["-groups", "P-521:P-384"], "Server Temp Key: ECDH"),
+    ] {
+        let mut openssl = tokio::process::Command::new("openssl");
+        openssl.args(["s_client", "-connect", &address, "-servername", "a.test"]).args(arguments);
+        openssl.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+        let mut child = openssl.stderr(std::process::Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+        let mut words = child.stdin.take().unwrap();
+        // The ticket comes with the first answer at the latest, and the end after it.
+        let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n";
+        let _ = tokio::io::AsyncWriteExt::write_all(&mut words, request).await;
+        drop(words);
+        let output = within(SOON, "openssl", child.wait_with_output()).await.unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert!(said.contains(expected), "{arguments:?}: {said}");
+    }
+}
+
+/// Who speaks plain HTTP here is told what to do; who speaks nothing that is known gets an alert.
+#[tokio::test]
+async fn what_is_no_tls() {
+    let (host, client) = with_pairs().await;
+    let said = "This port speaks HTTPS: use https:// in place of http:// in the address.\n";
+    let long = [&[0x16, 3, 1, 0x40, 0][..], &[1, 0, 0x3f, 0xfc], &[3; 0x4000]].concat();
+    for (what, bytes, expected) in [
+        ("HTTP", &b"GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"[..], said.as_bytes()),
+        ("HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", said.as_bytes()),
+        ("SSH", b"SSH-2.0-OpenSSH_9.2\r\n", &[0x15, 3, 3, 0, 2, 2]),
+        ("zeros", &[0; 100], &[0x15, 3, 3, 0, 2, 2]),
+        ("a hello that is none", &long, &[0x15, 3, 3, 0, 2, 2]),
+    ] {
+        let answer = raw::plain(host.https(), bytes).await;
+        let shown = String::from_utf8_lossy(&answer);
+        assert!(answer.windows(expected.len()).any(|window| window == expected), "{what}: {shown}");
+        if expected == said.as_bytes() {
+            assert_eq!(raw::status(&answer), 400, "{what}");
+        } else {
+            assert_eq!(answer.len(), 7, "{what}: {answer:?}");
+        }
+        assert_eq!(client.get("https://a.test/").await.status, 200, "a neighbour");
+    }
+}
+
 /// A request on a connection whose certificate does not cover its authority.
 #[tokio::test]
 async fn an_authority_that_the_certificate_does_not_cover_is_misdirected() {

@@ -20,7 +20,7 @@ use crate::support::{
     skip::missing,
     tables,
     upstream::{Seen, Upstream, dead, mute, whole},
-    wait::{SOON, within},
+    wait::{SOON, until, within},
 };
 
 /// A host whose router sends everything to the upstream of these lines.
@@ -184,6 +184,40 @@ async fn where_one_refuses_the_next_is_tried() {
     }
 }
 
+/// One that refused is left alone for a while, and then asked again.
+#[tokio::test]
+async fn one_that_refused_is_left_alone_for_a_while() {
+    let second = Upstream::start(Protocol::Http1, |_| Response::new(whole("second"))).await;
+    let first = dead();
+    let host = before(&format!("url = [\"http://{first}\", \"http://{}\"]", second.address())).await;
+    let ask = async || host.client().get("https://a.test/").await.text().to_owned();
+    assert_eq!(ask().await, "second");
+    let begun = Instant::now();
+    says_at(first, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nfirst").await;
+    let soon = ask().await;
+    assert!(soon == "second" || begun.elapsed() > Duration::from_millis(900), "{soon}");
+    let again = until(SOON, "the first one asked again", async || (ask().await == "first").then_some(()));
+    again.await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+/// One plain page, as the client would have it.
+#[tokio::test]
+async fn a_failure_is_told_in_the_clients_form() {
+    let host = before(&format!("url = \"http://{}\"", dead())).await;
+    for (accept, media, body) in [
+        ("application/json", "application/json", "{\"status\":502,\"error\":\"Bad Gateway\"}\n"),
+        ("text/html, application/json;q=0.5", "text/plain; charset=utf-8", "502 Bad Gateway\n"),
+        ("*/*", "text/plain; charset=utf-8", "502 Bad Gateway\n"),
+    ] {
+        for protocol in BOTH {
+            let request = with_fields("GET", "https://a.test/", &[("accept", accept)]);
+            let reply = host.client().send_over(protocol, request).await;
+            assert_eq!((reply.brief(), reply.field("content-type")), ((502, body), Some(media)), "{accept}");
+        }
+    }
+}
+
 /// The client must be able to tell.
 #[tokio::test]
 async fn a_response_that_breaks_off_does_not_look_whole() {
@@ -260,9 +294,19 @@ async fn nginx_is_passed_through() {
 
 /// Takes a request, says these bytes, and goes.
 async fn says(bytes: &'static [u8]) -> std::net::SocketAddr {
+    let (address, listener) = mute().await;
+    serves(listener, bytes);
+    address
+}
+
+/// The same, where nobody listened before.
+async fn says_at(address: std::net::SocketAddr, bytes: &'static [u8]) {
+    serves(tokio::net::TcpListener::bind(address).await.unwrap(), bytes);
+}
+
+fn serves(listener: tokio::net::TcpListener, bytes: &'static [u8]) {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    let (address, listener) = mute().await;
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = [0; 4096];
@@ -270,7 +314,6 @@ async fn says(bytes: &'static [u8]) -> std::net::SocketAddr {
             let _ = stream.write_all(bytes).await;
         }
     });
-    address
 }
 
 async fn cuts_off() -> std::net::SocketAddr {

@@ -66,6 +66,15 @@ pub(crate) async fn mute() -> (SocketAddr, TcpListener) {
     (listener.local_addr().expect("a bound listener"), listener)
 }
 
+/// TLS with this pair, and these protocols by ALPN.
+pub(crate) fn tls_acceptor(pair: &Pair, protocols: &[&str]) -> TlsAcceptor {
+    let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM");
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair");
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Upstream {
     /// Over TCP: HTTP/1.1, or h2c.
     pub(crate) async fn start(
@@ -81,11 +90,8 @@ impl Upstream {
         pair: &Pair,
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
-        let chain = CertificateDer::pem_slice_iter(pair.chain.as_bytes()).collect::<Result<_, _>>().expect("PEM");
-        let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).expect("PEM");
-        let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("a pair");
-        config.alpn_protocols = vec![if protocol == Protocol::Http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        Self::serve(protocol, Some(TlsAcceptor::from(Arc::new(config))), Arc::new(answer)).await
+        let only = if protocol == Protocol::Http2 { "h2" } else { "http/1.1" };
+        Self::serve(protocol, Some(tls_acceptor(pair, &[only])), Arc::new(answer)).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -17,6 +17,9 @@ use rustls::{
 /// HTTP by whatever the server prefers of HTTP/2 and HTTP/1.1.
 pub const HTTP: &[&[u8]] = &[b"h2", b"http/1.1"];
 
+/// HTTP/1.1 alone.
+pub const HTTP1: &[&[u8]] = &[b"http/1.1"];
+
 /// The roots that this system trusts. Cheap to clone, read once: make one and hand it around.
 #[derive(Debug, Clone, Default)]
 pub struct SystemRoots(Arc<OnceLock<Arc<RootCertStore>>>);
@@ -76,6 +79,17 @@ impl Tls {
             return Err(RootsError::Empty { file: file.into() });
         }
         Ok(Self::new(Trust::File(Arc::new(roots)), protocols))
+    }
+
+    /// Offers these protocols in place of its own.
+    #[must_use]
+    pub fn offering(&self, protocols: &[&[u8]]) -> Self {
+        let trust = match &self.0.trust {
+            Trust::System(roots) => Trust::System(roots.clone()),
+            Trust::File(roots) => Trust::File(roots.clone()),
+        };
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        Tls(Arc::new(Inner { trust, name: self.0.name.clone(), protocols, config: OnceLock::new() }))
     }
 
     /// Expects the certificate of `name` in place of the target's own host.

@@ -233,18 +233,22 @@ impl Front {
                     Tls::with_roots(&file.display().to_string(), &pem, atoll_net::HTTP)?
                 }
             };
-            let mut origins = Vec::new();
+            let plain = tls.offering(atoll_net::HTTP1);
+            let mut places = Vec::new();
             for url in &said.urls {
                 let uri: ::http::Uri = url.to_string().parse().with_context(|| url.to_string())?;
                 let protocol = match (said.protocol, uri.scheme_str()) {
                     (crate::manifest::Protocol::H2c, Some("http")) => Protocol::H2c,
                     _ => Protocol::Http1,
                 };
-                let origin = atoll_net::Origin::new(&uri, protocol, &tls, Egress::Any);
-                origins.push(origin.with_context(|| format!("[upstream.{}]: {url}", said.name))?);
+                let origin = |protocol, tls| {
+                    let origin = atoll_net::Origin::new(&uri, protocol, tls, Egress::Any);
+                    origin.with_context(|| format!("[upstream.{}]: {url}", said.name))
+                };
+                places.push(http::Place::new(origin(protocol, &tls)?, origin(Protocol::Http1, &plain)?));
             }
-            let upstream =
-                UrlUpstream { client: self.client.clone(), origins, raw_path: said.raw_path, patience: PATIENCE };
+            let (client, places) = (self.client.clone(), places.into());
+            let upstream = UrlUpstream { client, places, raw_path: said.raw_path, patience: PATIENCE };
             upstreams.push((Arc::from(&*said.name), Upstream::Url(upstream)));
         }
         Ok(upstreams)

@@ -25,6 +25,8 @@ use crate::{
         rescue::{ALLOWED, Fault},
         roster::{Member, Table},
         service,
+        streams::Newcomers,
+        tunnel,
         visit::{Answering, Visit},
         watch::Watch,
     },
@@ -56,8 +58,8 @@ pub(super) struct House {
 }
 
 impl House {
-    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer, watch: Arc<Watch>) -> Self {
-        Self { gateway, line: Arc::new(Line::new(peer, watch)) }
+    pub(super) fn new(gateway: Arc<Gateway>, peer: Peer, watch: Arc<Watch>, tunnels: Newcomers) -> Self {
+        Self { gateway, line: Arc::new(Line::new(peer, watch, tunnels)) }
     }
 }
 
@@ -80,7 +82,12 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
     if request.headers().len() > table.limits.fields as usize {
         return failed(visit, &Fault::Fields, &request);
     }
-    let inbound = match Inbound::read(&house.line, &request, origin) {
+    let wish = if *request.method() == Method::CONNECT || request.headers().contains_key(CONNECTION) {
+        tunnel::wish(&mut request)
+    } else {
+        None
+    };
+    let mut inbound = match Inbound::read(&house.line, &request, origin) {
         Ok(inbound) => inbound,
         Err(fault) => return failed(visit, &fault, &request),
     };
@@ -91,6 +98,7 @@ pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering
         Err(fault) => return failed(visit, &fault, &request),
     }
 
+    inbound.wish = wish.map(Box::new);
     // Before anything is decided or remembered by what a client could take out again.
     if request.headers().contains_key(CONNECTION) {
         hop::strip(request.headers_mut());
@@ -183,8 +191,12 @@ fn carry(
             failed(visit, &Fault::Refused { status: *status, reason: reason.clone() }, &request)
         }
         Decision::Forward(forwarding) => match table.upstreams.get(forwarding.upstream.as_str()) {
+            // An answer would be taken for a tunnel. Who asked by Upgrade gets an answer without one.
+            Some(Member::Component(_)) if inbound.wish.as_ref().is_some_and(|wish| wish.connect) => {
+                failed(visit, &Fault::Method, &request)
+            }
             Some(Member::Component(service)) => service::answer(house, service, decision, inbound, request, visit),
-            Some(Member::Url(upstream)) => forward::answer(house, upstream, decision, &inbound, request, visit),
+            Some(Member::Url(upstream)) => forward::answer(house, upstream, decision, inbound, request, visit),
             None => failed(visit, &Fault::NoUpstream(forwarding.upstream.clone()), &request),
         },
     }

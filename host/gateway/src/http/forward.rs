@@ -1,6 +1,6 @@
 //! To a URL: the request as the host knows it, to the first of its origins that can be reached. Bodies stream both ways.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Forwarding, under};
@@ -13,12 +13,15 @@ use http::{
 use crate::http::{
     access::Upstream,
     edge::{House, failed},
-    forwarded, hop,
+    forwarded,
+    health::in_turn,
+    hop,
     inbound::{Inbound, Line, moved},
     payload::Payload,
     rescue::Fault,
     roster::Named,
     service::forwarding,
+    tunnel::Wish,
     upload::{Fate, Upload},
     visit::{Answering, Visit},
 };
@@ -28,53 +31,62 @@ pub(super) fn answer(
     house: &House,
     named: &Arc<Named>,
     decision: Arc<Decision>,
-    inbound: &Inbound,
+    mut inbound: Inbound,
     request: Request<hyper::body::Incoming>,
     mut visit: Visit,
 ) -> Answering {
     visit.answered_by(|| Upstream { name: named.name.clone(), revision: None, remembered: false });
     let (mut parts, body) = request.into_parts();
-    let target = match target(&parts.uri, inbound, forwarding(&decision), named.upstream.raw_path) {
+    let target = match target(&parts.uri, &inbound, forwarding(&decision), named.upstream.raw_path) {
         Ok(target) => target,
         Err(fault) => return failed(visit, &fault, &Request::from_parts(parts, ())),
     };
-    fields(house, inbound, forwarding(&decision), &mut parts.headers);
+    fields(house, &inbound, forwarding(&decision), &mut parts.headers);
+    let wish = inbound.wish.take();
+    if let Some(wish) = &wish {
+        wish.tell(&mut parts.headers);
+    }
     parts.uri = target;
     let (named, line) = (named.clone(), house.line.clone());
     Answering::later(async move {
-        match send(&line, &named, &parts, body).await {
-            Ok(response) => {
-                let response = received(response, &parts.method, &named);
-                match response {
-                    Ok(response) => visit.pass(response, &forwarding(&decision).response_fields),
-                    Err(fault) => visit.fail(&fault, &parts.method, &parts.headers),
-                }
-            }
+        let response = match send(&line, &named, &parts, body, wish.is_some()).await {
+            Ok(response) => received(response, &parts.method, &named, &line, wish),
+            Err(fault) => Err(fault),
+        };
+        match response {
+            Ok(response) => visit.pass(response, &forwarding(&decision).response_fields),
             Err(fault) => visit.fail(&fault, &parts.method, &parts.headers),
         }
     })
 }
 
-/// Tries one origin after the other, for as long as nothing was sent.
+/// Tries one origin after the other, for as long as nothing was sent; those that refused a short while ago come last.
 async fn send(
     line: &Line,
     named: &Named,
     parts: &Parts,
     body: hyper::body::Incoming,
+    tunnel: bool,
 ) -> Result<Response<Incoming>, Fault> {
     let (mut upload, mut fate) = Upload::new(body, line);
     let mut unreachable = String::new();
-    for (at, origin) in named.upstream.origins.iter().enumerate() {
+    let now = Instant::now();
+    for place in in_turn(&named.upstream.places, now) {
         let mut request = Request::new(upload);
         *request.method_mut() = parts.method.clone();
         *request.uri_mut() = parts.uri.clone();
         request.headers_mut().clone_from(&parts.headers);
+        let origin = if tunnel { &place.tunnel } else { &place.origin };
         let error = match named.upstream.client.send(origin, request).await {
-            Ok(response) => return Ok(response),
+            Ok(response) => {
+                place.health.answered();
+                return Ok(response);
+            }
             Err(SendError::Connect(error)) => error.to_string(),
             Err(error) => return Err(fault(error, &fate)),
         };
-        if at > 0 {
+        place.health.refused(Instant::now());
+        if !unreachable.is_empty() {
             unreachable.push_str("; ");
         }
         unreachable.push_str(&error);
@@ -97,10 +109,22 @@ fn fault(error: SendError, fate: &Fate) -> Fault {
 }
 
 /// What an upstream's response is to the client.
-fn received(response: Response<Incoming>, method: &Method, named: &Named) -> Result<Response<Payload>, Fault> {
+fn received(
+    mut response: Response<Incoming>,
+    method: &Method,
+    named: &Named,
+    line: &Line,
+    wish: Option<Box<Wish>>,
+) -> Result<Response<Payload>, Fault> {
+    let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    match wish {
+        Some(wish) => wish.granted(line, &mut response)?,
+        None if switched => return Err(Fault::Broken("it switched protocols, which nobody asked for".into())),
+        None => {}
+    }
     let (mut head, body) = response.into_parts();
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return Err(Fault::Broken("it switched protocols, which nobody asked for".into()));
+    if switched {
+        return Ok(Response::from_parts(head, Payload::empty()));
     }
     hop::strip(&mut head.headers);
     let empty = *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

@@ -17,7 +17,7 @@ use crate::http::{
     access::Sink,
     clock::Clock,
     connections::{Admission, Connections},
-    edge::{Challenges, House},
+    edge::Challenges,
     flight::Flights,
     hook::{AT_ONCE, Hooks},
     limits::Limits,
@@ -95,7 +95,7 @@ impl Gateway {
     {
         admission.watch.settle();
         let limits = self.limits();
-        serve::run(House::new(self, peer, admission.watch.clone()), io, &admission.watch, &limits).await;
+        serve::run(self, peer, io, &admission.watch, &limits).await;
     }
 
     /// Ends connections that have been idle for too long, once a second, for ever.

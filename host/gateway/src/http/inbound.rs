@@ -15,6 +15,8 @@ use crate::http::{
     path::one_form,
     peer::Peer,
     rescue::Fault,
+    streams::Newcomers,
+    tunnel::Wish,
     watch::Watch,
 };
 
@@ -22,6 +24,8 @@ use crate::http::{
 pub(super) struct Line {
     pub(super) peer: Peer,
     pub(super) watch: Arc<Watch>,
+    /// Where what comes after HTTP is left.
+    pub(super) tunnels: Newcomers,
     /// The name that was asked for last: as a rule it is asked for again.
     last: Mutex<Option<Arc<Name>>>,
 }
@@ -40,11 +44,13 @@ pub(super) struct Inbound {
     /// The path, where its one form is not what was sent.
     path: Option<String>,
     pub(super) hidden_separator: bool,
+    /// What the client wants to speak from now on, where that isn't HTTP.
+    pub(super) wish: Option<Box<Wish>>,
 }
 
 impl Line {
-    pub(super) fn new(peer: Peer, watch: Arc<Watch>) -> Self {
-        Self { peer, watch, last: Mutex::default() }
+    pub(super) fn new(peer: Peer, watch: Arc<Watch>, tunnels: Newcomers) -> Self {
+        Self { peer, watch, tunnels, last: Mutex::default() }
     }
 
     fn name(&self, sent: &[u8]) -> Result<Arc<Name>, AuthorityError> {
@@ -68,8 +74,12 @@ impl Inbound {
         if request.uri().scheme_str().is_some_and(|scheme| !matches!(scheme, "http" | "https")) {
             return Err(Fault::Target);
         }
+        // RFC 9113, section 8.3.1: every request but CONNECT has a path.
+        if request.version() == Version::HTTP_2 && request.uri().path_and_query().is_none() {
+            return Err(Fault::Target);
+        }
         let name = line.name(authority(request)?)?;
-        let mut inbound = Self { name, origin, path: None, hidden_separator: false };
+        let mut inbound = Self { name, origin, path: None, hidden_separator: false, wish: None };
         if !is_asterisk(request) {
             let form = one_form(request.uri().path())?;
             inbound.hidden_separator = form.hidden_separator;
@@ -170,6 +180,7 @@ mod tests {
         Limits,
         forwarded::Origin,
         peer::{Certificate, Peer, Scheme},
+        streams::Newcomers,
         watch::Watch,
     };
     use crate::tls::Protocol;
@@ -190,7 +201,7 @@ mod tests {
     fn line(certificate: Option<Arc<dyn Certificate>>) -> Line {
         let address = "192.0.2.1:9".parse().unwrap();
         let peer = Peer { address, port: 443, protocol: Protocol::Http1, certificate };
-        Line::new(peer, Arc::new(Watch::new(Arc::default(), &Limits::default())))
+        Line::new(peer, Arc::new(Watch::new(Arc::default(), &Limits::default())), Newcomers::default())
     }
 
     fn request(version: Version, method: Method, uri: &str, hosts: &[&str]) -> Request<()> {

@@ -11,6 +11,7 @@ use crate::http::{
     access::{Format, Log, Sink},
     clock::Clock,
     component::Component,
+    health::Health,
     limits::Limits,
     memory::{Memory, Tally},
     peer::Network,
@@ -46,11 +47,25 @@ pub enum Upstream {
 pub struct UrlUpstream {
     pub client: Client,
     /// The next is tried where one can't be reached. At least one.
-    pub origins: Vec<Origin>,
+    pub places: Arc<[Place]>,
     /// The path goes out as the client sent it.
     pub raw_path: bool,
     /// How long it may pause within a body.
     pub patience: std::time::Duration,
+}
+
+/// A URL of an upstream.
+pub struct Place {
+    pub(super) origin: Origin,
+    pub(super) tunnel: Origin,
+    pub(super) health: Health,
+}
+
+impl Place {
+    /// `tunnel` is the same place for what becomes a tunnel: spoken to by HTTP/1.1 alone.
+    pub fn new(origin: Origin, tunnel: Origin) -> Self {
+        Self { origin, tunnel, health: Health::default() }
+    }
 }
 
 /// A roster as requests use it.

@@ -22,11 +22,13 @@ use crate::http::{
     cork::{Ear, Opener, cork},
     edge::{House, answer},
     frames::Frames,
+    gateway::Gateway,
     heads::Heads,
     limits::{
         CONNECTION_WINDOW, ERROR_RESETS, HTTP1_BUFFER, Limits, PENDING_RESETS, SEND_BUFFER, STREAM_WINDOW, USUAL_FIELDS,
     },
     payload::Payload,
+    peer::Peer,
     streams::{Newcomers, Streams},
     visit::Answering,
     watch::{Order, Watch},
@@ -42,11 +44,13 @@ const LATE: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\nconte
 /// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113, sections 6.8 and 7); any of its streams may have been begun.
 const CALM: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 11];
 
-pub(super) async fn run<I>(house: House, io: I, watch: &Arc<Watch>, limits: &Limits)
+pub(super) async fn run<I>(gateway: Arc<Gateway>, peer: Peer, io: I, watch: &Arc<Watch>, limits: &Limits)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let protocol = house.line.peer.protocol;
+    let protocol = peer.protocol;
+    let mut streams = Streams::default();
+    let house = House::new(gateway, peer, watch.clone(), streams.newcomers());
     let ear = match protocol {
         Protocol::Http1 => Ear::Http1(Heads::default()),
         Protocol::Http2 => Ear::Http2(Frames::new(limits, watch.now())),
@@ -55,18 +59,29 @@ where
     let io = TokioIo::new(corked);
     let order = match protocol {
         Protocol::Http1 => {
-            let mut connection = pin!(http1(limits).serve_connection(io, Front(house)));
-            drive(watch, &opener, |cx, step| match step {
+            let connection = http1(limits).serve_connection(io, Front(house)).with_upgrades();
+            let mut connection = pin!(connection);
+            let order = drive(watch, &opener, |cx, step| match step {
                 Step::Leave => {
                     connection.as_mut().graceful_shutdown();
                     Poll::Pending
                 }
                 Step::Go => connection.as_mut().poll(cx).map(drop),
             })
-            .await
+            .await;
+            match order {
+                // What it became goes on with the same bytes.
+                Order::Serve => {
+                    drive(watch, &opener, |cx, step| match step {
+                        Step::Leave => Poll::Pending,
+                        Step::Go => streams.poll_all(cx),
+                    })
+                    .await
+                }
+                order => order,
+            }
         }
         Protocol::Http2 => {
-            let mut streams = Streams::default();
             let mut connection = pin!(http2(&streams, limits).serve_connection(io, Front(house)));
             drive(watch, &opener, |cx, step| match step {
                 Step::Leave => {
@@ -172,7 +187,8 @@ fn http2(streams: &Streams, limits: &Limits) -> http2::Builder<Newcomers> {
         .max_header_list_size(limits.head_size)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER);
+        .max_send_buf_size(SEND_BUFFER)
+        .enable_connect_protocol();
     builder
 }
 

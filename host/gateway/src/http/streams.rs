@@ -18,6 +18,13 @@ pub(super) struct Newcomers(Arc<Mutex<Vec<Stream>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Newcomers {
     fn execute(&self, stream: F) {
+        self.begin(stream);
+    }
+}
+
+impl Newcomers {
+    /// Leaves what the connection's task is to poll.
+    pub(super) fn begin(&self, stream: impl Future<Output = ()> + Send + 'static) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
     }
 }
@@ -53,6 +60,12 @@ impl Streams {
             ended = true;
         }
         ended
+    }
+
+    /// Polls what is there until all has ended.
+    pub(super) fn poll_all(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.poll(cx);
+        if self.running.is_empty() { Poll::Ready(()) } else { Poll::Pending }
     }
 
     fn exchange(&self, list: Vec<Stream>) -> Vec<Stream> {

@@ -116,6 +116,11 @@ impl Watch {
         (self.pace.rate, Duration::from_secs(self.pace.window.into()))
     }
 
+    /// How long it may have nothing to do.
+    pub(super) fn idle_limit(&self) -> Duration {
+        Duration::from_secs(self.pace.idle.into())
+    }
+
     /// Its handshake is over: from now on it has time for a first head.
     pub(super) fn settle(&self) {
         self.since.store(self.now(), Ordering::Relaxed);

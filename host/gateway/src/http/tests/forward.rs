@@ -45,7 +45,7 @@ fn within(patience: Duration, ports: &[u16], protocol: atoll_net::Protocol) -> U
     let options = Options { head: patience, ..Options::default() };
     UrlUpstream {
         client: Client::new(Dialler::system(), options),
-        origins: ports.iter().map(origin).collect(),
+        places: ports.iter().map(|port| crate::http::Place::new(origin(port), origin(port))).collect(),
         raw_path: false,
         patience,
     }

@@ -1,0 +1,93 @@
+//! Which of an upstream's origins to try: one that could not be reached is left alone for a while, longer each time, and
+//! is tried all the same where no other is left.
+
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::http::roster::Place;
+
+/// After the first refusal; twice as long after each further one.
+const SHORTEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_mins(2);
+
+/// What is known of an origin.
+#[derive(Default)]
+pub(super) struct Health {
+    /// Whether the rest is worth a look.
+    poor: AtomicBool,
+    refusals: Mutex<Refusals>,
+}
+
+#[derive(Default)]
+struct Refusals {
+    count: u32,
+    until: Option<Instant>,
+}
+
+impl Health {
+    pub(super) fn answered(&self) {
+        if self.poor.load(Ordering::Relaxed) {
+            *self.refusals() = Refusals::default();
+            self.poor.store(false, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn refused(&self, now: Instant) {
+        let mut refusals = self.refusals();
+        // Many requests find out at once: that is one refusal.
+        if refusals.until.is_none_or(|until| until <= now) {
+            let pause = SHORTEST.saturating_mul(1 << refusals.count.min(10)).min(LONGEST);
+            *refusals = Refusals { count: refusals.count + 1, until: Some(now + pause) };
+        }
+        self.poor.store(true, Ordering::Relaxed);
+    }
+
+    fn rests(&self, now: Instant) -> bool {
+        self.poor.load(Ordering::Relaxed) && self.refusals().until.is_some_and(|until| until > now)
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The places in the order in which they are to be tried.
+pub(super) fn in_turn(places: &[Place], now: Instant) -> impl Iterator<Item = &Place> {
+    // Asked before any is tried, so that each is tried once. Nothing is allocated for a few.
+    let resting: smallvec::SmallVec<[bool; 16]> =
+        places.iter().map(|place| places.len() > 1 && place.health.rests(now)).collect();
+    let last = resting.clone();
+    let first = places.iter().zip(resting).filter(|(_, resting)| !resting);
+    first.chain(places.iter().zip(last).filter(|(_, resting)| *resting)).map(|(place, _)| place)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Health, LONGEST};
+
+    #[test]
+    fn who_refuses_rests_longer_each_time() {
+        let (health, begun) = (Health::default(), Instant::now());
+        let mut now = begun;
+        assert!(!health.rests(now));
+        for seconds in [1, 2, 4, 8, 16, 32, 64, 120, 120] {
+            health.refused(now);
+            health.refused(now);
+            let pause = Duration::from_secs(seconds);
+            assert!(health.rests(now + pause - Duration::from_millis(1)), "{seconds}");
+            now += pause;
+            assert!(!health.rests(now), "{seconds}");
+        }
+        health.answered();
+        health.refused(now);
+        assert!(health.rests(now) && !health.rests(now + Duration::from_secs(1)));
+        assert_eq!(LONGEST, Duration::from_secs(120));
+    }
+}

@@ -1,0 +1,224 @@
+//! Connections that stop being HTTP: Upgrade (RFC 9110, section 7.8) and extended CONNECT (RFC 8441), which an upstream
+//! takes as an Upgrade whatever the client spoke. Bytes go both ways until either side closes, nothing moves for as long
+//! as a connection may be idle, or the host has to end.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
+    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
+};
+use hyper::{
+    ext::Protocol,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use rustls::crypto::aws_lc_rs;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+
+use crate::http::{inbound::Line, rescue::Fault, watch::Watch};
+
+const WEBSOCKET: &str = "websocket";
+const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
+const ACCEPT: HeaderName = HeaderName::from_static("sec-websocket-accept");
+
+/// What a client wants to speak in place of HTTP.
+pub(super) struct Wish {
+    protocol: HeaderValue,
+    /// Whether it asked by CONNECT: a 2xx would be a promise to it.
+    pub(super) connect: bool,
+    on: OnUpgrade,
+}
+
+/// Takes the wish out of a request, which is then a GET like any other. To be called before fields of the connection are
+/// taken out.
+pub(super) fn wish<B>(request: &mut Request<B>) -> Option<Wish> {
+    let (protocol, connect) = if request.method() == Method::CONNECT {
+        let protocol = request.extensions_mut().remove::<Protocol>()?;
+        *request.method_mut() = Method::GET;
+        (HeaderValue::from_bytes(protocol.as_ref()).ok()?, true)
+    } else {
+        let one = request.headers().get_all(UPGRADE).iter().nth(1).is_none();
+        let named = request.headers().get_all(CONNECTION).iter().any(names_upgrade);
+        let usable = request.version() == Version::HTTP_11 && request.method() == Method::GET;
+        let protocol = request.headers().get(UPGRADE).filter(|value| one && named && usable && is_one(value))?;
+        (protocol.clone(), false)
+    };
+    let on = request.extensions_mut().remove::<OnUpgrade>()?;
+    Some(Wish { protocol, connect, on })
+}
+
+fn names_upgrade(value: &HeaderValue) -> bool {
+    value.as_bytes().split(|byte| *byte == b',').any(|name| name.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+}
+
+/// Whether one protocol is named: of several the upstream could choose another than was meant.
+fn is_one(value: &HeaderValue) -> bool {
+    !value.is_empty() && value.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
+}
+
+impl Wish {
+    /// Puts it into the fields of a request that goes to an upstream.
+    pub(super) fn tell(&self, fields: &mut HeaderMap) {
+        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        fields.insert(UPGRADE, self.protocol.clone());
+        // RFC 8441, section 5: over HTTP/2 there is no such key, and RFC 6455 wants one.
+        if self.connect && self.is_websocket() {
+            fields.insert(KEY, nonce());
+        }
+    }
+
+    /// Takes an upstream's answer: with 101 a tunnel is begun, which ends with the connection, and the answer is what the
+    /// client has to hear of it. Another answer is left as it is.
+    pub(super) fn granted<B>(self, line: &Line, response: &mut Response<B>) -> Result<(), Fault> {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            // Somebody who asked by CONNECT would take it for a tunnel.
+            let promise = self.connect && response.status().is_success();
+            return if promise { Err(Fault::Broken("it did not switch protocols".into())) } else { Ok(()) };
+        }
+        let agreed = response.headers().get(UPGRADE).map(HeaderValue::as_bytes);
+        if !agreed.is_some_and(|agreed| agreed.eq_ignore_ascii_case(self.protocol.as_bytes())) {
+            return Err(Fault::Broken("it switched to a protocol that nobody asked for".into()));
+        }
+        let upstream = hyper::upgrade::on(&mut *response);
+        let head = response.headers_mut();
+        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
+            head.remove(name);
+        }
+        if self.connect {
+            head.remove(ACCEPT);
+            *response.status_mut() = StatusCode::OK;
+        } else {
+            head.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+            head.insert(UPGRADE, self.protocol);
+        }
+        let (client, watch) = (self.on, line.watch.clone());
+        // In flight from now on, whenever the answer has gone out.
+        let busy = watch.begin();
+        line.tunnels.begin(async move {
+            let _ = carry(client, upstream, &watch).await;
+            drop(busy);
+        });
+        Ok(())
+    }
+
+    fn is_websocket(&self) -> bool {
+        self.protocol.as_bytes().eq_ignore_ascii_case(WEBSOCKET.as_bytes())
+    }
+}
+
+/// Bytes both ways, to the end.
+async fn carry(client: OnUpgrade, upstream: OnUpgrade, watch: &Arc<Watch>) -> Option<()> {
+    let (client, upstream) = (client.await.ok()?, upstream.await.ok()?);
+    let moved = Arc::new(AtomicU32::new(watch.now()));
+    let side = |stream| Side { stream: TokioIo::new(stream), watch: watch.clone(), moved: moved.clone() };
+    let (mut client, mut upstream) = (side(client), side(upstream));
+    tokio::select! {
+        _ = copy_bidirectional(&mut client, &mut upstream) => {}
+        () = silence(watch, &moved, watch.idle_limit()) => {}
+    }
+    Some(())
+}
+
+/// Returns when nothing has moved for so long.
+async fn silence(watch: &Watch, moved: &AtomicU32, idle: Duration) {
+    let mut wait = idle;
+    loop {
+        tokio::time::sleep(wait).await;
+        let silent = Duration::from_secs(watch.now().wrapping_sub(moved.load(Ordering::Relaxed)).into());
+        if silent >= idle {
+            return;
+        }
+        wait = (idle - silent).max(Duration::from_millis(100));
+    }
+}
+
+/// One side of a tunnel, which notes when something moves.
+struct Side {
+    stream: TokioIo<Upgraded>,
+    watch: Arc<Watch>,
+    moved: Arc<AtomicU32>,
+}
+
+impl Side {
+    fn note(&self) {
+        self.moved.store(self.watch.now(), Ordering::Relaxed);
+    }
+}
+
+impl AsyncRead for Side {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.note();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Side {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        self.note();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+/// 16 random bytes in Base64 (RFC 6455, section 4.1): of the last letter four bits are none of theirs.
+fn nonce() -> HeaderValue {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut random = [0; 22];
+    // It keeps caches apart, and no secret: without randomness it is still a key.
+    let _ = aws_lc_rs::default_provider().secure_random.fill(&mut random);
+    let mut key: Vec<u8> = random.iter().map(|byte| LETTERS[usize::from(byte & 0x3f)]).collect();
+    key[21] = LETTERS[usize::from(random[21] & 0x30)];
+    key.extend_from_slice(b"==");
+    HeaderValue::from_bytes(&key).expect("letters")
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Request, Version};
+
+    use super::{nonce, wish};
+
+    #[test]
+    fn what_is_no_wish() {
+        for (method, version, connection, upgrade) in [
+            (Method::GET, Version::HTTP_11, "keep-alive", "websocket"),
+            (Method::GET, Version::HTTP_10, "upgrade", "websocket"),
+            (Method::POST, Version::HTTP_11, "upgrade", "websocket"),
+            (Method::GET, Version::HTTP_11, "upgrade", "h2c, websocket"),
+            (Method::GET, Version::HTTP_11, "upgrade", ""),
+            (Method::CONNECT, Version::HTTP_11, "upgrade", "websocket"),
+        ] {
+            let mut request = Request::builder().method(method).version(version);
+            request = request.header("connection", connection).header("upgrade", upgrade);
+            assert!(wish(&mut request.body(()).unwrap()).is_none(), "{connection} {upgrade}");
+        }
+    }
+
+    #[test]
+    fn a_nonce_is_sixteen_bytes_and_another_each_time() {
+        let (one, two) = (nonce(), nonce());
+        assert_ne!(one, two);
+        let text = one.to_str().unwrap();
+        assert!(text.len() == 24 && text.ends_with("=="), "{text}");
+        assert!(["A", "Q", "g", "w"].contains(&&text[21..22]), "{text}");
+    }
+}
