@@ -8,7 +8,8 @@ use tokio::{io::AsyncReadExt, net::TcpStream};
 use crate::support::{
     client::{BOTH, Client, Protocol, ask},
     host::{Host, Setup},
-    tables,
+    raw, tables,
+    upstream::dead,
     wait::{SOON, within},
 };
 
@@ -138,6 +139,42 @@ async fn a_download_has_a_least_rate() {
     }
 }
 
+/// Behind a balancer that says of whom a connection is, the client is counted and logged, and not the balancer.
+#[tokio::test]
+async fn a_proxy_header_tells_the_client() {
+    let (http, https) = (dead(), dead());
+    let listen = format!("[listen]\nhttp = \"{http}\"\nhttps = \"{https}\"\nproxied = \"{http}\"\nredirect = false\n");
+    let manifest =
+        [&listen, "[limits]\naddress-connections = 1\nhandshake = \"1s\"\n", &*tables::guest("hello", "hello", "")];
+    let host = Setup::new(&manifest.concat()).start().await;
+    let ask = "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\0\x01\0\x02";
+    let cases = [
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n".to_vec(), Some("192.0.2.1")),
+        (b"PROXY TCP6 2001:db8::1 ::1 7 80\r\n".to_vec(), Some("2001:db8::1")),
+        (b"PROXY UNKNOWN\r\n".to_vec(), Some("127.0.0.1")),
+        (v2.to_vec(), Some("192.0.2.7")),
+        (vec![], None),
+        (b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\n".to_vec(), None),
+        (b"PROXY TCP4 ".to_vec(), None),
+    ];
+    let mut lines = 0;
+    for (header, client) in cases {
+        let answer = raw::plain(http, &[&header[..], ask.as_bytes()].concat()).await;
+        let Some(client) = client else {
+            assert!(answer.is_empty(), "{header:?}");
+            continue;
+        };
+        assert_eq!(raw::status(&answer), 200, "{header:?}");
+        lines += 1;
+        assert_eq!(host.accessed(lines).await[lines - 1]["client"], client, "{header:?}");
+    }
+    // No other listener believes it.
+    assert_eq!(host.client().get(URL).await.status, 200);
+    let answer = raw::plain(https, b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n").await;
+    assert_eq!(answer[..6], [0x15, 3, 3, 0, 2, 2]);
+}
+
 /// A reload changes them for connections that come after it.
 #[tokio::test]
 async fn a_reload_changes_limits() {
@@ -149,7 +186,7 @@ async fn a_reload_changes_limits() {
     host.reload().await.done();
     let mut after = TcpStream::connect(host.https()).await.unwrap();
     closed(&mut after).await;
-    assert!(crate::support::raw::silent(&mut before, Duration::from_millis(100)).await);
+    assert!(raw::silent(&mut before, Duration::from_millis(100)).await);
     host.setup().manifest(&manifest("handshak = \"1s\""));
     let failed = host.reload().await.failed();
     assert!(failed.contains("host.toml:2: unknown key `handshak` in [limits]; did you mean `handshake`?"), "{failed}");

@@ -46,6 +46,8 @@ pub(super) struct Front {
     tls: Tls,
     roots: SystemRoots,
     permits: Permits,
+    /// Listeners whose connections begin with a PROXY header, as the manifest names them.
+    proxied: Arc<ArcSwap<Vec<SocketAddr>>>,
     listening: Mutex<Vec<Listening>>,
     /// What is forwarded to, by name.
     installed: Mutex<Vec<(Arc<str>, Upstream)>>,
@@ -106,6 +108,7 @@ impl Front {
             tls: Tls::system(&roots, atoll_net::HTTP),
             roots,
             permits,
+            proxied: Arc::default(),
             listening: Mutex::default(),
             installed: Mutex::default(),
             log,
@@ -215,6 +218,7 @@ impl Front {
             },
             limits: manifest.limits,
         };
+        self.proxied.store(Arc::new(manifest.listen.proxied.clone()));
         self.permits.limit(manifest.limits.connections as usize);
         self.gateway.install(roster, manifest.answers);
     }
@@ -269,9 +273,13 @@ impl Front {
             }))
         });
         let (gateway, log) = (self.gateway.clone(), self.log.clone());
-        let permits = self.permits.clone();
+        let (permits, proxied) = (self.permits.clone(), self.proxied.clone());
         let serve = move |accepted: Accepted| {
             let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
+            if proxied.load().contains(&asked) {
+                tokio::spawn(introduced(gateway, acceptor, accepted));
+                return;
+            }
             // One whose client has too many ends here.
             if let Some(admission) = gateway.admit(accepted.client.ip()) {
                 tokio::spawn(connection(gateway, acceptor, admission, accepted));
@@ -324,6 +332,17 @@ impl Front {
 
     fn listening(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that somebody else took in first, and says of whom.
+async fn introduced(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, mut accepted: Accepted) {
+    let limit = gateway.limits().handshake;
+    // Who is not introduced is nobody's client.
+    let Ok(Ok(client)) = tokio::time::timeout(limit, atoll_net::proxied(&mut accepted.socket)).await else { return };
+    accepted.client = client.unwrap_or(accepted.client);
+    if let Some(admission) = gateway.admit(accepted.client.ip()) {
+        connection(gateway, acceptor, admission, accepted).await;
     }
 }
 

@@ -13,6 +13,8 @@ pub struct Listen {
     pub https: Vec<Address>,
     /// Proxies whose `X-Forwarded-*` are believed.
     pub trusted: Vec<IpNet>,
+    /// Of these addresses, those whose connections begin with a PROXY header.
+    pub proxied: Vec<SocketAddr>,
     /// Whether plain HTTP is redirected to HTTPS rather than served.
     pub redirect: bool,
 }
@@ -51,7 +53,7 @@ impl Default for Listen {
                 Address { at: (Ipv6Addr::LOCALHOST, port).into(), optional: true },
             ]
         };
-        Self { http: loopback(8080), https: loopback(8443), trusted: Vec::new(), redirect: true }
+        Self { http: loopback(8080), https: loopback(8443), trusted: Vec::new(), proxied: Vec::new(), redirect: true }
     }
 }
 
@@ -67,11 +69,19 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
     if let Some(Address { at, .. }) = shared {
         table.report(format!("has {at} for both `http` and `https`: one address, one protocol"));
     }
-    table.finish();
-    match (http, https) {
-        (None, None) => Listen { trusted, redirect, ..default },
-        (http, https) => Listen { http: http.unwrap_or_default(), https: https.unwrap_or_default(), trusted, redirect },
+    let proxied = table.texts("proxied", Address::parse).unwrap_or_default();
+    let proxied: Vec<_> = proxied.into_iter().map(|address| address.at).collect();
+    let (http, https) = match (http, https) {
+        (None, None) => (default.http, default.https),
+        (http, https) => (http.unwrap_or_default(), https.unwrap_or_default()),
+    };
+    for at in &proxied {
+        if !http.iter().chain(&https).any(|address| address.at == *at) {
+            table.report(format!("has {at} in `proxied`, and in neither `http` nor `https`"));
+        }
     }
+    table.finish();
+    Listen { http, https, trusted, proxied, redirect }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

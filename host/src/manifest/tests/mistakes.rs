@@ -123,6 +123,10 @@ fn types() {
 #[test]
 fn listeners() {
     check_beside(
+        "[listen]\nhttp = '127.0.0.1:80'\nproxied = ['127.0.0.1:80', '127.0.0.1:81']",
+        &["host.toml:1: [listen] has 127.0.0.1:81 in `proxied`, and in neither `http` nor `https`"],
+    );
+    check_beside(
         "[listen]\nhttp = '8080'",
         &["host.toml:2: `http`: `8080` is not an IP address and a port: write \"127.0.0.1:8080\""],
     );

@@ -50,6 +50,7 @@ const WHOLE: &str = r#"
 http  = "127.0.0.1:8080"
 https = ["0.0.0.0:8443", "[::]:8443"]
 trusted = ["10.0.0.0/8"]
+proxied = "[::]:8443"
 redirect = false
 
 [git.pages]
@@ -119,13 +120,14 @@ fn a_whole_manifest() {
             http: vec![address("127.0.0.1:8080")],
             https: vec![address("0.0.0.0:8443"), address("[::]:8443")],
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
+            proxied: vec!["[::]:8443".parse().unwrap()],
             redirect: false,
         }
     );
     let pages = &manifest.bindings["pages"];
     assert_eq!(pages.local(), Some(&fixture.at("public/")));
     assert_eq!((pages.branch.as_deref(), pages.poll, pages.ours), (Some("gh-pages"), Duration::from_secs(90), false));
-    assert_eq!(pages.place.line, Some(8));
+    assert_eq!(pages.place.line, Some(9));
     let routes = &manifest.bindings["routes"];
     assert_eq!((routes.branch.as_deref(), routes.poll), (None, Duration::from_mins(1)));
 
