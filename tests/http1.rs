@@ -288,6 +288,38 @@ async fn a_body_is_asked_for_when_somebody_reads_it() {
     assert!(!ears.heard().await[0].to_lowercase().contains("expect"));
 }
 
+/// What stands behind a body goes along with it, either way.
+#[tokio::test]
+async fn trailers_are_carried() {
+    let ears = Ears::start(b"x-sum: 1\r\n\r\n").await;
+    let host = before(&ears, "").await;
+    let request = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\nConnection: close\r\n\r\n\
+                   2\r\nhi\r\n0\r\nX-Sum: 1\r\n\r\n";
+    assert_eq!(statuses(&raw::tls(&host.client(), "a.test", request.as_bytes()).await), [200]);
+    assert!(ears.heard().await[0].ends_with("2\r\nhi\r\n0\r\nx-sum: 1\r\n\r\n"), "{:?}", ears.heard().await);
+
+    let answer: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let manifest = [tables::upstream("app", listener.local_addr().unwrap()), tables::router()].concat();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    let setup = Setup::new(&manifest);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nTE: trailers\r\nConnection: close, TE\r\n\r\n";
+    let answer = String::from_utf8(raw::tls(&host.client(), "a.test", request).await).unwrap();
+    assert!(answer.ends_with("2\r\nok\r\n0\r\nx-sum: 1\r\n\r\n"), "{answer}");
+    let mut connection = host.client().connect("a.test", Protocol::Http2).await;
+    let response = connection.open(get("GET", "https://a.test/")).await.unwrap();
+    let whole = http_body_util::BodyExt::collect(response.into_body()).await.unwrap();
+    assert_eq!(whole.trailers().unwrap()["x-sum"], "1");
+}
+
 /// An answer before the request is all there is an answer.
 #[tokio::test]
 async fn an_upstream_may_answer_early() {

@@ -236,7 +236,7 @@ async fn who_opens_no_window_is_let_go() {
                 }
             }
         };
-        let (_, ()) = tokio::join!(neighbour(&client), within(SOON, "its end", end));
+        let ((), ()) = tokio::join!(neighbour(&client), within(SOON, "its end", end));
         assert!(begun.elapsed() > Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
     }
 }

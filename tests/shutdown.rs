@@ -124,3 +124,40 @@ async fn a_second_signal_ends_it_now() {
     let cut = within(SOON, "its end", asked).await.unwrap();
     assert!(cut.is_err(), "{cut:?}");
 }
+
+/// With a socket that a supervisor holds, a host ends and the next one begins, and nobody who comes meanwhile is refused.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_with_a_socket_that_was_handed_over_refuses_nobody() {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("[listen]\nhttps = \"{}\"\n", socket.local_addr().unwrap());
+    let setup = Setup::new(&[&*listen, &*tables::guest("hello", "hello", "")].concat()).handing_over(socket);
+    let mut host = setup.start().await;
+    let client = host.client();
+    let asking = |protocol| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            let mut answered = 0;
+            loop {
+                let reply = client.send_over(protocol, ask("GET", "https://localhost/")).await;
+                assert_eq!(reply.status, 200);
+                answered += 1;
+                if answered == 300 {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+    };
+    let asking = BOTH.map(asking);
+    for _ in 0..2 {
+        let before = host.setup().access_log().lines().count();
+        host.accessed(before + 50).await;
+        host.signal(Signal::TERM);
+        let (setup, status) = host.ended(SOON).await;
+        assert_eq!(status.code(), Some(0));
+        host = setup.start().await;
+    }
+    for asking in asking {
+        within(SOON, "all answers", asking).await.expect("nobody was refused");
+    }
+}

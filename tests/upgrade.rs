@@ -157,7 +157,8 @@ async fn a_websocket_goes_through() {
         let (mut reading, mut writing) = tokio::io::split(stream);
         let mut back = vec![0; large.len()];
         let (sent, came) = tokio::join!(writing.write_all(&large), reading.read_exact(&mut back));
-        (sent.unwrap(), came.unwrap());
+        sent.unwrap();
+        came.unwrap();
         assert!(back == large);
         writing.shutdown().await.unwrap();
         assert_eq!(within(SOON, "its end", reading.read(&mut [0; 1])).await.unwrap(), 0);

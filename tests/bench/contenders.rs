@@ -96,7 +96,7 @@ impl Place {
     pub(crate) fn setup(&self, upstream: SocketAddr, lines: &str) -> (Setup, Repository) {
         let manifest = [
             lines,
-            "[log]\naccess = \"off\"\n[[certificate]]\nchain = \"bench.pem\"\nkey = \"bench.key\"\n",
+            "[limits]\naddress-connections = 20000\n[log]\naccess = \"off\"\n[[certificate]]\nchain = \"bench.pem\"\nkey = \"bench.key\"\n",
             &tables::site("site"),
             &tables::router(),
             &tables::upstream("app", upstream),

@@ -86,10 +86,13 @@ impl Frames {
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         within(SOON, "a frame", self.stream.read_exact(&mut head)).await.ok()?;
-        let [a, b, c, kind, flags, d, e, f, g] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
+        let [length @ .., kind, flags, _, _, _, _] = &head;
+        let (kind, flags) = (*kind, *flags);
+        let [high, middle, low] = *length;
+        let stream = u32::from_be_bytes(head[5..].try_into().expect("four bytes"));
+        let mut payload = vec![0; u32::from_be_bytes([0, high, middle, low]) as usize];
         within(SOON, "a frame", self.stream.read_exact(&mut payload)).await.ok()?;
-        Some(Frame { kind, flags, stream: u32::from_be_bytes([d, e, f, g]), payload })
+        Some(Frame { kind, flags, stream, payload })
     }
 
     /// The first frame that ends something: a stream, well or badly, or the connection; in words.

@@ -7,6 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     net::SocketAddr,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -30,7 +31,12 @@ pub(crate) struct Setup {
     program: PathBuf,
     arguments: Vec<String>,
     environment: Vec<(&'static str, PathBuf)>,
+    /// Handed over to it, as a supervisor would.
+    socket: Option<std::net::TcpListener>,
 }
+
+/// What a supervisor does with a socket (sd_listen_fds(3)); ours comes as standard input.
+const HAND_OVER: &str = r#"exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; exec "$0" "$@""#;
 
 /// A host that runs. It is killed when it is dropped.
 pub(crate) struct Host {
@@ -61,7 +67,13 @@ impl Setup {
     pub(crate) fn without_manifest() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::create_dir(folder.path().join(EMPTY)).expect("the folder is the test's");
-        Self { folder, program: env!("CARGO_BIN_EXE_host").into(), arguments: Vec::new(), environment: Vec::new() }
+        Self {
+            folder,
+            program: env!("CARGO_BIN_EXE_host").into(),
+            arguments: Vec::new(),
+            environment: Vec::new(),
+            socket: None,
+        }
     }
 
     /// Writes the manifest anew.
@@ -84,6 +96,12 @@ impl Setup {
 
     pub(crate) fn argument(mut self, argument: impl AsRef<Path>) -> Self {
         self.arguments.push(argument.as_ref().to_str().expect("the tests' paths are text").to_owned());
+        self
+    }
+
+    /// Hands a socket over to each host that is started.
+    pub(crate) fn handing_over(mut self, socket: std::net::TcpListener) -> Self {
+        self.socket = Some(socket);
         self
     }
 
@@ -152,8 +170,17 @@ impl Setup {
             arguments.extend(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
         }
         arguments.extend(self.arguments.iter().map(String::as_str));
-        self.invocation(&arguments)
-            .stdin(Stdio::null())
+        let (mut command, stdin) = match &self.socket {
+            None => (self.invocation(&arguments), Stdio::null()),
+            Some(socket) => {
+                let program = self.program.to_str().expect("a path of ours");
+                let arguments = [&["-c", HAND_OVER, program], &arguments[..]].concat();
+                let socket = socket.try_clone().expect("a descriptor");
+                (self.invocation_of("bash".as_ref(), &arguments), Stdio::from(OwnedFd::from(socket)))
+            }
+        };
+        command
+            .stdin(stdin)
             .stdout(self.append("access"))
             .stderr(self.append("log"))
             .spawn()
@@ -161,7 +188,11 @@ impl Setup {
     }
 
     fn invocation(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
+        self.invocation_of(&self.program, arguments)
+    }
+
+    fn invocation_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").expect("a PATH"))

@@ -104,9 +104,10 @@ mod tests {
             move || drop(held.lock().unwrap().pop())
         });
         let one = permits.wait().await;
-        held.lock().unwrap().push(permits.wait().await);
+        let two = permits.wait().await;
+        held.lock().unwrap().push(two);
         assert!(permits.take().is_none());
-        let _two = timeout(Duration::from_secs(5), permits.wait()).await.unwrap();
+        let _three = timeout(Duration::from_secs(5), permits.wait()).await.unwrap();
         assert!(held.lock().unwrap().is_empty(), "the one that was held made room");
         let waiting = tokio::spawn({
             let permits = permits.clone();

@@ -33,6 +33,8 @@ pub(super) struct Opener<I>(Arc<Mutex<Cork<I>>>);
 pub(super) enum Ear {
     Http1(Heads),
     Http2(Frames),
+    /// More came than may, and no more is listened to.
+    Flooded,
 }
 
 struct Cork<I> {
@@ -47,7 +49,6 @@ struct Cork<I> {
     /// Bytes written since the client was last heard.
     unheard: usize,
     ear: Ear,
-    flooded: bool,
     /// Whether what was written last was taken in part: then nothing else may follow but its rest.
     torn: bool,
     /// Whether the client leaves bytes waiting.
@@ -64,7 +65,6 @@ pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> (Corked<I>, Opener<
         failure: None,
         unheard: 0,
         ear,
-        flooded: false,
         torn: false,
         blocked: false,
     };
@@ -97,7 +97,7 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
 impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
     /// Whether the connection ended because its client sent more frames than it may.
     pub(super) fn flooded(&self) -> bool {
-        lock(&self.0).flooded
+        matches!(lock(&self.0).ear, Ear::Flooded)
     }
 
     /// The last words to a client that broke a limit, and for a while what it still sends is read away.
@@ -241,7 +241,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
             return Poll::Ready(Ok(()));
         }
         cork.unheard = 0;
-        let Cork { watch, ear, flooded, .. } = &mut *cork;
+        let Cork { watch, ear, .. } = &mut *cork;
         match ear {
             Ear::Http1(heads) => {
                 if watch.heard() {
@@ -251,10 +251,11 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
             }
             Ear::Http2(frames) => {
                 if let Err(flood) = frames.received(fresh, watch.now()) {
-                    *flooded = true;
+                    *ear = Ear::Flooded;
                     return Poll::Ready(Err(io::Error::other(flood)));
                 }
             }
+            Ear::Flooded => {}
         }
         Poll::Ready(Ok(()))
     }

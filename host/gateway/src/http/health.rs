@@ -70,7 +70,7 @@ pub(super) fn in_turn(places: &[Place], now: Instant) -> impl Iterator<Item = &P
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Health, LONGEST};
+    use super::Health;
 
     #[test]
     fn who_refuses_rests_longer_each_time() {
@@ -81,13 +81,12 @@ mod tests {
             health.refused(now);
             health.refused(now);
             let pause = Duration::from_secs(seconds);
-            assert!(health.rests(now + pause - Duration::from_millis(1)), "{seconds}");
+            assert!(health.rests(now + pause.saturating_sub(Duration::from_millis(1))), "{seconds}");
             now += pause;
             assert!(!health.rests(now), "{seconds}");
         }
         health.answered();
         health.refused(now);
         assert!(health.rests(now) && !health.rests(now + Duration::from_secs(1)));
-        assert_eq!(LONGEST, Duration::from_secs(120));
     }
 }

@@ -53,7 +53,7 @@ impl Least {
                 (self.waited, self.got, self.since) = (Duration::ZERO, 0, Some(now));
                 continue;
             }
-            let end = now + (self.window - waited);
+            let end = now + self.window.saturating_sub(waited);
             let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep_until(end)));
             if alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;

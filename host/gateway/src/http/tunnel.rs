@@ -138,7 +138,7 @@ async fn silence(watch: &Watch, moved: &AtomicU32, idle: Duration) {
         if silent >= idle {
             return;
         }
-        wait = (idle - silent).max(Duration::from_millis(100));
+        wait = idle.saturating_sub(silent).max(Duration::from_millis(100));
     }
 }
 
