@@ -164,11 +164,13 @@ impl Front {
             }
             stays
         });
+        let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
+        self.install(components, upstreams, manifest, self.https_port().or(fresh));
+        // After what is served is known: connections may be waiting already on a socket that was handed over.
         for (asked, secure, listener) in sockets {
             let started = self.listen(asked, secure, listener);
             self.listening().push(started);
         }
-        self.install(components, upstreams, manifest);
     }
 
     /// Beside what is forwarded to now, serves by what was prepared too: while one table is left for another, routers may
@@ -184,10 +186,16 @@ impl Front {
                 upstreams.push((name.clone(), upstream.clone()));
             }
         }
-        self.install(components, upstreams, current);
+        self.install(components, upstreams, current, self.https_port());
     }
 
-    fn install(&self, components: &Components, mut upstreams: Vec<(Arc<str>, Upstream)>, manifest: &Manifest) {
+    fn install(
+        &self,
+        components: &Components,
+        mut upstreams: Vec<(Arc<str>, Upstream)>,
+        manifest: &Manifest,
+        https_port: Option<u16>,
+    ) {
         let mut router = None;
         for (name, running) in components {
             let slot: Arc<dyn http::Component> = running.slot.clone();
@@ -198,8 +206,6 @@ impl Front {
             }
         }
         self.installed().clone_from(&upstreams);
-        let https_port =
-            self.listening().iter().find(|listening| listening.secure).map_or(443, |listening| listening.bound.port());
         let roster = Roster {
             router,
             upstreams,
@@ -210,7 +216,7 @@ impl Front {
                 .filter_map(|net| Network::new(net.addr(), net.prefix_len()))
                 .collect(),
             redirect: manifest.listen.redirect,
-            https_port,
+            https_port: https_port.unwrap_or(443),
             access: match manifest.access {
                 AccessLog::Json => Some(http::Format::Json),
                 AccessLog::Combined => Some(http::Format::Combined),
@@ -221,6 +227,10 @@ impl Front {
         self.proxied.store(Arc::new(manifest.listen.proxied.clone()));
         self.permits.limit(manifest.limits.connections as usize);
         self.gateway.install(roster, manifest.answers);
+    }
+
+    fn https_port(&self) -> Option<u16> {
+        self.listening().iter().find(|listening| listening.secure).map(|listening| listening.bound.port())
     }
 
     fn installed(&self) -> MutexGuard<'_, Vec<(Arc<str>, Upstream)>> {
