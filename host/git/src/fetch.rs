@@ -63,6 +63,16 @@ pub enum FetchError {
     Ended,
 }
 
+impl FetchError {
+    /// The remote answers, and has other branches alone.
+    pub(crate) fn is_no_branch(&self) -> bool {
+        matches!(
+            self,
+            Self::Local(LocalError::Branch { .. }) | Self::Server(ServerError { why: SmartError::Branch { .. }, .. })
+        )
+    }
+}
+
 /// What one fetch leaves for the next.
 #[derive(Default)]
 pub(crate) struct Fetching {
@@ -183,7 +193,7 @@ impl Shared {
     }
 
     /// Copies what `commit`'s tree reaches and we lack, and moves the head there.
-    fn take_in(
+    pub(crate) fn take_in(
         &self,
         fetching: &mut Fetching,
         name: &dyn Fn() -> String,

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    FetchError, Fetched, Location, Remote, Repository,
+    FetchError, Fetched, Location, Remote, Repository, StageError, Staging,
     remote::local::Local,
     watch::{Interest, Point, Watched, Watcher},
 };
@@ -66,7 +66,10 @@ pub enum Event {
 /// A remote that is being followed, until it is dropped.
 pub struct Follower {
     asks: mpsc::Sender<Asking>,
-    location: Location,
+    repository: Repository,
+    remote: Remote,
+    number: u64,
+    moved: Arc<Notify>,
     tasks: [AbortHandle; 2],
 }
 
@@ -87,7 +90,7 @@ impl Follower {
         let report: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(report);
         let moved = Arc::new(Notify::new());
         let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
-        let location = remote.location.clone();
+        let (ours, theirs, told) = (repository.clone(), remote.clone(), moved.clone());
         let number = repository.next_follower();
         let round = Round {
             repository,
@@ -100,10 +103,11 @@ impl Follower {
             missed: false,
         };
         let poll = poll.max(Duration::from_millis(10));
-        let jitter = matches!(location, Location::Server(_));
+        let jitter = matches!(theirs.location, Location::Server(_));
         let following = Following { poll, jitter, report, moved, failures: 0, told: String::new() };
         let following = tokio::spawn(following.run(round, asked));
-        Self { asks, location, tasks: [following.abort_handle(), settling.abort_handle()] }
+        let tasks = [following.abort_handle(), settling.abort_handle()];
+        Self { asks, repository: ours, remote: theirs, number, moved: told, tasks }
     }
 
     /// Fetches now: what the remote stood at when this was called is what it finds, or something newer.
@@ -116,15 +120,48 @@ impl Follower {
             _ => Err(Arc::new(FetchError::Ended)),
         }
     }
+
+    /// Fetches, and begins a tree on top of what the remote stands at: of a branch that is not there, on top of nothing.
+    pub async fn stage(&self) -> Result<Staging, OpenError> {
+        let there = match self.fetch().await {
+            Ok(Fetched::Moved { .. } | Fetched::Unchanged) => true,
+            Ok(Fetched::Unborn | Fetched::Gone(_)) => false,
+            Err(error) if error.is_no_branch() => false,
+            Err(error) => return Err(OpenError::Fetch(error)),
+        };
+        let (repository, remote, number, moved) =
+            (self.repository.clone(), self.remote.clone(), self.number, self.moved.clone());
+        let staging = spawn_blocking(move || {
+            let head = if there { repository.head() } else { None };
+            let base = repository.snapshot(head.map(|head| head.id)).map_err(StageError::from)?;
+            Staging::new(base, remote, number, moved)
+        });
+        Ok(staging.await.map_err(|_| OpenError::Fetch(Arc::new(FetchError::Broken)))??)
+    }
 }
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        if let Location::Server(server) = &self.location {
+        if let Location::Server(server) = &self.remote.location {
             // A thread may be waiting for it.
             server.stop();
         }
         self.tasks.iter().for_each(AbortHandle::abort);
+    }
+}
+
+/// Why nothing can be staged.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Fetch(Arc<FetchError>),
+    #[error(transparent)]
+    Stage(Arc<StageError>),
+}
+
+impl From<StageError> for OpenError {
+    fn from(error: StageError) -> Self {
+        Self::Stage(Arc::new(error))
     }
 }
 

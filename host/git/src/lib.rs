@@ -1,18 +1,20 @@
 //! Git: on this machine's disk a bare repository of ours for each binding, served from there without a checkout; and
-//! bringing a remote's branch into it, wherever that is. It knows nothing of guests or of the manifest. It writes in the state's
-//! `git/` directory alone, runs no program, and takes every byte of a remote for hostile.
+//! bringing a remote's branch into it, wherever that is, and a commit back. It knows nothing of guests or of the manifest. It
+//! writes in the state's `git/` directory, and in a local repository that is pushed to, runs no program, and takes every byte of a remote for hostile.
 
 mod cache;
 mod disk;
 mod fetch;
 mod follow;
 mod objects;
+mod push;
 mod refs;
 mod remote;
 mod repository;
 mod seed;
 mod smart;
 mod snapshot;
+mod staging;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -26,13 +28,15 @@ mod webhook;
 pub use gix::ObjectId;
 
 pub use fetch::{FetchError, Fetched};
-pub use follow::{Event, Follower};
+pub use follow::{Event, Follower, OpenError};
 pub use objects::{Fault, IntakeError, ObjectError, PackError};
+pub use push::PushError;
 pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
 pub use repository::{KeepError, Repository, Revision};
 pub use seed::seed;
 pub use smart::SmartError;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
+pub use staging::{Author, PublishError, StageError, Staging, Upload};
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
 pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, Token};

@@ -89,6 +89,11 @@ impl Snapshot {
         Ok(Self(Arc::new(Inner { open, revision, committed, root_id, root })))
     }
 
+    /// The repository that it is of, the commit and its tree; without a commit the empty tree.
+    pub(crate) fn of(&self) -> (&Repository, Option<ObjectId>, ObjectId) {
+        (&self.0.open.repository, self.0.open.id, self.0.root_id)
+    }
+
     /// The commit's id in lower-case hexadecimal; empty for none.
     pub fn revision(&self) -> &str {
         &self.0.revision
@@ -358,7 +363,7 @@ impl From<WalkError> for ReadError {
     }
 }
 
-fn read_tree(repository: &Repository, id: ObjectId) -> Result<Arc<Tree>, ReadError> {
+pub(crate) fn read_tree(repository: &Repository, id: ObjectId) -> Result<Arc<Tree>, ReadError> {
     let shared = &repository.0;
     if let Some(Remembered::Tree(tree)) = shared.cache.find(&id) {
         return Ok(tree);

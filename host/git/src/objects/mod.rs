@@ -7,8 +7,10 @@ mod incoming;
 mod inflate;
 mod intake;
 mod loose;
+mod outgoing;
 mod pack;
 mod pack_writer;
+mod tree_delta;
 
 use std::{
     borrow::Cow,
@@ -31,7 +33,11 @@ use rustix::fs::OFlags;
 
 use self::{inflate::Inflate, pack::Pack};
 
-pub(crate) use self::{incoming::Incoming, intake::Intake};
+pub(crate) use self::{
+    incoming::Incoming,
+    intake::Intake,
+    outgoing::{Outgoing, Packing},
+};
 pub use self::{incoming::PackError, intake::IntakeError};
 
 /// The most that one object may take in memory: trees, and blobs that are stored as a delta. Whatever else a blob is, it

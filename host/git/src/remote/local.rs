@@ -161,8 +161,20 @@ impl LocalRepository {
 
     /// What `branch` stands at, or HEAD where none is named.
     pub(crate) fn tip(&self, branch: Option<&str>) -> Result<Tip, LocalError> {
-        let common_dir = (self.common_dir != self.git_dir).then(|| self.common_dir.clone());
-        let store = refs::store(self.git_dir.clone(), common_dir);
+        let (name, at) = self.resolve(branch)?;
+        if let Some(id) = at {
+            return Ok(Tip::At(id));
+        }
+        let known = known_branches(&self.refs()).map_err(|error| self.unreadable(&name, error.to_string()))?;
+        if known.is_empty() {
+            return Ok(Tip::Unborn);
+        }
+        Err(LocalError::Branch { path: self.path.clone(), name: name.shorten().to_string(), known })
+    }
+
+    /// The ref that `branch` is in the end, or HEAD where none is named; and what it stands at, if it is there.
+    pub(super) fn resolve(&self, branch: Option<&str>) -> Result<(FullName, Option<ObjectId>), LocalError> {
+        let store = self.refs();
         let wanted = match branch {
             None => "HEAD".to_owned(),
             Some(name) if name.starts_with("refs/") => name.to_owned(),
@@ -179,36 +191,57 @@ impl LocalRepository {
             let unreadable = |why: String| self.unreadable(&name, why);
             let found = store.try_find(name.as_bstr()).map_err(|error| unreadable(error.to_string()))?;
             match found.filter(|found| found.name == name).map(|found| found.target) {
-                Some(Target::Object(id)) => return Ok(Tip::At(id)),
+                Some(Target::Object(id)) => return Ok((name, Some(id))),
                 Some(Target::Symbolic(next)) => name = next,
-                None => {
-                    let known = known_branches(&store).map_err(|error| unreadable(error.to_string()))?;
-                    if known.is_empty() {
-                        return Ok(Tip::Unborn);
-                    }
-                    let name = name.shorten().to_string();
-                    return Err(LocalError::Branch { path: self.path.clone(), name, known });
-                }
+                None => return Ok((name, None)),
             }
         }
         Err(self.unreadable(&name, "its names go round in a circle".to_owned()))
+    }
+
+    pub(super) fn refs(&self) -> file::Store {
+        refs::store(self.git_dir.clone(), (self.common_dir != self.git_dir).then(|| self.common_dir.clone()))
+    }
+
+    /// What work trees of it, its own and linked ones, are of.
+    pub(super) fn checked_out(&self) -> Result<Vec<String>, LocalError> {
+        let configuration = self.configuration()?;
+        let said = configuration.and_then(|file| file.boolean("core.bare").ok()?);
+        let mut heads = Vec::new();
+        if !said.unwrap_or(self.git_dir == self.path) {
+            heads.push(self.common_dir.join("HEAD"));
+        }
+        if let Ok(linked) = fs::read_dir(self.common_dir.join("worktrees")) {
+            heads.extend(linked.filter_map(Result::ok).map(|linked| linked.path().join("HEAD")));
+        }
+        let read = |head: &PathBuf| {
+            plain(head, MAX_REF)?;
+            // One that cannot be read is of nothing.
+            Ok(fs::read_to_string(head).unwrap_or_default())
+        };
+        let named = |text: String| text.strip_prefix("ref: ").map(|name| name.trim_end().to_owned());
+        heads.iter().map(read).filter_map(|text| text.map(named).transpose()).collect()
     }
 
     fn unreadable(&self, name: &FullName, why: String) -> LocalError {
         LocalError::Ref { path: self.path.clone(), name: name.as_bstr().to_string(), why }
     }
 
-    fn check_configuration(&self) -> Result<(), LocalError> {
+    fn configuration(&self) -> Result<Option<config::File>, LocalError> {
         let path = self.common_dir.join("config");
         plain(&path, MAX_CONFIGURATION)?;
         let bytes = match fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LocalError::Unreadable { path, source }),
         };
         let metadata = config::file::Metadata::from(config::Source::Local);
-        let file = config::File::from_bytes_no_includes(&bytes, metadata, config::file::init::Options::default())
-            .map_err(|error| LocalError::Unreadable { path, source: io::Error::other(error) })?;
+        let file = config::File::from_bytes_no_includes(&bytes, metadata, config::file::init::Options::default());
+        file.map(Some).map_err(|error| LocalError::Unreadable { path, source: io::Error::other(error) })
+    }
+
+    fn check_configuration(&self) -> Result<(), LocalError> {
+        let Some(file) = self.configuration()? else { return Ok(()) };
         let path = || self.path.clone();
         match file.string("extensions.objectFormat") {
             Some(format) if format.eq_ignore_ascii_case(b"sha256") => return Err(LocalError::Sha256(path())),

@@ -1,7 +1,9 @@
-//! Where a branch comes from. Everything past here is hostile, and none of it is ever written, run or followed.
+//! Where a branch comes from. Everything past here is hostile, and none of it is ever run or followed; `receive` alone
+//! writes, and only where a push goes.
 
 pub(crate) mod directory;
 pub(crate) mod local;
+pub(crate) mod receive;
 
 use std::path::PathBuf;
 

@@ -73,6 +73,11 @@ impl<T: Talk> Look<T> {
         self.tips.at()
     }
 
+    /// What HEAD names, where the server says it: in full.
+    pub(crate) fn head(&self) -> Option<&str> {
+        self.tips.head()
+    }
+
     /// Why there is no tip; nothing where there is no branch at all.
     pub(crate) fn missing(mut self) -> Result<Option<SmartError>, SmartError> {
         if let Dialect::V2(known) = &self.dialect {

@@ -1,11 +1,13 @@
 //! The Smart protocol (gitprotocol-pack, gitprotocol-v2), once, over a conversation that somebody else opened: what a
-//! branch stands at, and the pack of what we lack. It cannot tell one transport from another, keeps nothing on disk, and
+//! branch stands at, the pack of what we lack, and a push of what the server lacks. It cannot tell one transport from another, keeps nothing on disk, and
 //! takes every byte of the server for hostile.
 
 mod fetch;
 mod greeting;
 mod packet;
+mod push;
 mod refs;
+mod report;
 mod sideband;
 
 use std::io;
@@ -13,6 +15,8 @@ use std::io;
 pub(crate) use self::{
     fetch::{Look, Want},
     greeting::{AGENT, Known},
+    push::{Receiver, Rest, Update},
+    report::Report,
 };
 
 /// Bytes of a server's words that are repeated.
@@ -35,6 +39,8 @@ pub enum SmartError {
     Sha256,
     #[error("the server does not know {0}, which is needed")]
     Lacks(&'static str),
+    #[error("the server does not say which branch its HEAD is; name one: branch = \"NAME\"")]
+    Headless,
     #[error("{0:?} cannot be a branch's name")]
     Name(String),
     #[error("no branch {name}{}", listed(.known))]

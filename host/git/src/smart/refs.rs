@@ -45,6 +45,11 @@ impl Tips {
         self.at
     }
 
+    /// What HEAD names, where it was said.
+    pub(crate) fn head(&self) -> Option<&str> {
+        self.head.as_deref()
+    }
+
     /// Nothing at all was named.
     pub(crate) fn are_none(&self) -> bool {
         self.at.is_none() && self.known.is_empty()
@@ -96,7 +101,11 @@ impl Tips {
 /// Asks for the refs that begin with `prefix`, in version 2.
 pub(super) fn list(known: &Known, prefix: &str) -> Vec<u8> {
     let mut message = command(known, "ls-refs");
-    message.delimiter().line("symrefs").line(&format!("ref-prefix {prefix}")).flush();
+    message.delimiter().line("symrefs");
+    if known.0.feature("ls-refs", "unborn") {
+        message.line("unborn");
+    }
+    message.line(&format!("ref-prefix {prefix}")).flush();
     message.into_bytes()
 }
 

@@ -1,9 +1,10 @@
-//! The pack out of its side-band: progress is dropped, and an error of the server's is one.
+//! The pack out of its side-band: progress is dropped but for its first words, and an error
+//! of the server's is one.
 
 use std::io::{self, Read};
 
 use super::{
-    SmartError,
+    MAX_WORDS, SmartError,
     packet::{Packet, Packets},
 };
 
@@ -14,16 +15,28 @@ pub(crate) struct Sideband<R> {
     data: Vec<u8>,
     given: usize,
     ended: bool,
+    /// Band 2, as far as it is repeated.
+    words: Vec<u8>,
 }
 
 impl<R: Read> Sideband<R> {
     /// `first` is a packet that was read already.
     pub(super) fn new(packets: Packets<R>, first: Option<Vec<u8>>) -> Result<Self, SmartError> {
-        let mut sideband = Self { packets, data: Vec::new(), given: 0, ended: false };
+        let mut sideband = Self { packets, data: Vec::new(), given: 0, ended: false, words: Vec::new() };
         if let Some(first) = first {
             sideband.accept(&first)?;
         }
         Ok(sideband)
+    }
+
+    /// What the server said beside the pack so far, or the beginning of it.
+    pub(super) fn words(&self) -> &[u8] {
+        &self.words
+    }
+
+    /// What it comes from.
+    pub(super) fn talk(&mut self) -> &mut R {
+        self.packets.inner()
     }
 
     fn accept(&mut self, packet: &[u8]) -> Result<(), SmartError> {
@@ -34,7 +47,11 @@ impl<R: Read> Sideband<R> {
                 self.given = 0;
                 Ok(())
             }
-            Some((2, _)) => Ok(()),
+            Some((2, words)) => {
+                let room = MAX_WORDS.saturating_sub(self.words.len());
+                self.words.extend_from_slice(&words[..words.len().min(room)]);
+                Ok(())
+            }
             Some((3, words)) => Err(SmartError::said(words)),
             _ => Err(SmartError::Framing("a packet of no side-band")),
         }

@@ -37,6 +37,8 @@ pub(super) struct Wire {
     pub(super) connections: AtomicUsize,
     /// In bytes, from the server.
     pub(super) received: AtomicU64,
+    /// In bytes, to the server.
+    pub(super) sent: AtomicU64,
 }
 
 /// `git://` to `address`.
@@ -62,23 +64,36 @@ pub(super) fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> (Socket
     (address, wire)
 }
 
-/// `git upload-pack` of what lies below `root`, as `git daemon` runs it, in version `version`.
+/// `git upload-pack` and `git receive-pack` of what lies below `root`, as `git daemon` runs them; the first in version
+/// `version`.
 pub(super) fn upload_pack(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Wire>) {
     let wire = Arc::<Wire>::default();
     let counting = wire.clone();
     let (address, counted) = serve(move |mut stream| {
         let opening = packet(&mut stream);
-        let path = opening.strip_prefix("git-upload-pack /").unwrap().split('\0').next().unwrap().to_owned();
-        assert!(opening.contains("\0version=2\0"), "{opening:?}");
+        let (service, path) = opening.split('\0').next().unwrap().split_once(" /").unwrap();
+        let fetches = service == "git-upload-pack";
+        assert_eq!(opening.contains("\0version=2\0"), fetches, "{opening:?}");
         let mut child = Command::new("git")
-            .args(["-c", "uploadpack.allowFilter=true", "upload-pack", "--strict"])
+            .args(["-c", "uploadpack.allowFilter=true"])
+            .args(if fetches { &["upload-pack", "--strict"][..] } else { &["receive-pack"] })
             .arg(root.join(path))
             .env("GIT_PROTOCOL", format!("version={version}"))
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(stream.try_clone().unwrap())))
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let (mut asked, mut asks, sent) = (stream.try_clone().unwrap(), child.stdin.take().unwrap(), counting.clone());
+        thread::spawn(move || {
+            let mut buffer = vec![0; 64 * 1024];
+            while let Ok(read @ 1..) = asked.read(&mut buffer) {
+                sent.sent.fetch_add(read as u64, Ordering::SeqCst);
+                if asks.write_all(&buffer[..read]).is_err() {
+                    break;
+                }
+            }
+        });
         let mut said = child.stdout.take().unwrap();
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(read @ 1..) = said.read(&mut buffer) {

@@ -31,9 +31,13 @@ impl Transport for Daemon {
         let limit = line.patience.connect;
         let connect = async { self.dialler.connect(&self.target, limit).await.map_err(io::Error::other) };
         let stream = line.wait(limit * 2, connect)?;
-        let (service, path, place) = (service.name(), &self.path, &self.target.place);
+        let (version, service) = (service.version(), service.name());
+        let (path, place) = (&self.path, &self.target.place);
         // Further parameters stand behind a second NUL, where older servers do not look.
-        let opening = format!("{service} {path}\0host={place}\0\0version=2\0");
+        let mut opening = format!("{service} {path}\0host={place}\0");
+        if let Some(version) = version {
+            opening += &format!("\0{version}\0");
+        }
         let opening = format!("{:04x}{opening}", opening.len() + 4).into_bytes();
         Ok(Box::new(Duplex::new(stream, line, opening)))
     }

@@ -8,6 +8,7 @@ use super::{
     Talk,
     line::{Line, Stage},
 };
+use crate::objects::Outgoing;
 
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -54,8 +55,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk for Duplex<S> {
         false
     }
 
+    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+        self.ask(message)?;
+        self.stage.pack();
+        let mut offset = 0;
+        while offset < pack.length() {
+            let piece = pack.piece(offset)?;
+            self.send(&piece)?;
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    }
+
     fn pack_follows(&mut self) {
         self.stage.pack();
+    }
+
+    fn talk_follows(&mut self) {
+        self.stage.talk();
     }
 }
 

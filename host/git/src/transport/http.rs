@@ -3,12 +3,13 @@
 
 mod challenge;
 mod redirect;
+mod upload;
 
 use std::{
     error::Error as _,
     io::{self, Read},
     path::PathBuf,
-    sync::Mutex,
+    sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
 use atoll_net::{Client, Incoming, Origin};
@@ -17,12 +18,16 @@ use http::{
     HeaderValue, Method, Request, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE},
 };
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 
-use self::challenge::Scheme;
+use self::{
+    challenge::Scheme,
+    upload::{Payload, Upload},
+};
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
 use crate::{
     disk::lock,
+    objects::Outgoing,
     smart::{AGENT, shown},
 };
 
@@ -92,10 +97,13 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn send(&self, base: &Base, message: Option<&[u8]>, scheme: Option<Scheme>) -> io::Result<Response<Incoming>> {
+    fn send(&self, base: &Base, payload: Option<&Payload>, scheme: Option<Scheme>) -> io::Result<Response<Incoming>> {
         let service = self.service.name();
-        let request = Request::builder().header(USER_AGENT, AGENT).header("git-protocol", "version=2");
-        let request = match message {
+        let mut request = Request::builder().header(USER_AGENT, AGENT);
+        if let Some(version) = self.service.version() {
+            request = request.header("git-protocol", version);
+        }
+        let request = match payload {
             None => request
                 .method(Method::GET)
                 .uri(format!("{}/info/refs?service={service}", base.path))
@@ -107,18 +115,20 @@ impl Exchange<'_> {
                 .header(CONTENT_TYPE, format!("application/x-{service}-request"))
                 .header(ACCEPT, format!("application/x-{service}-result")),
         };
-        let body = Full::new(message.map(Bytes::copy_from_slice).unwrap_or_default());
+        let sent = Arc::<AtomicU64>::default();
+        let body = Upload::new(payload.cloned().unwrap_or_default(), sent.clone());
         let mut request = request.body(body).map_err(io::Error::other)?;
         if let Some(credentials) = self.http.credentials(scheme)? {
             request.headers_mut().insert(AUTHORIZATION, credentials);
         }
-        self.stage.wait(async { self.http.client.send(&base.origin, request).await.map_err(io::Error::other) })
+        let send = async { self.http.client.send(&base.origin, request).await.map_err(io::Error::other) };
+        self.stage.wait_while(&sent, send)
     }
 
     /// Sends, and shows credentials where they are asked for.
-    fn authorized(&self, base: &Base, message: Option<&[u8]>) -> io::Result<Response<Incoming>> {
+    fn authorized(&self, base: &Base, payload: Option<&Payload>) -> io::Result<Response<Incoming>> {
         let scheme = lock(&self.http.learned).scheme;
-        let response = self.send(base, message, scheme)?;
+        let response = self.send(base, payload, scheme)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -138,12 +148,19 @@ impl Exchange<'_> {
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let scheme = Scheme::of(asked.filter_map(|value| value.to_str().ok()))
             .ok_or_else(|| io::Error::other("the server asks for credentials of another kind than Basic and Bearer"))?;
-        let response = self.send(base, message, Some(scheme))?;
+        let response = self.send(base, payload, Some(scheme))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(refused());
         }
         lock(&self.http.learned).scheme = Some(scheme);
         Ok(response)
+    }
+
+    fn post(&mut self, payload: &Payload) -> io::Result<()> {
+        (self.body, self.chunk) = (None, Bytes::new());
+        let base = lock(&self.http.learned).base.clone();
+        let response = self.authorized(&base, Some(payload))?;
+        self.take(response, "result")
     }
 
     /// Takes an answer for the one that is read, if it is one.
@@ -194,10 +211,12 @@ impl Talk for Exchange<'_> {
     }
 
     fn ask(&mut self, message: &[u8]) -> io::Result<()> {
-        (self.body, self.chunk) = (None, Bytes::new());
-        let base = lock(&self.http.learned).base.clone();
-        let response = self.authorized(&base, Some(message))?;
-        self.take(response, "result")
+        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: None })
+    }
+
+    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+        self.stage.pack();
+        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: Some(pack.clone()) })
     }
 
     fn stateless(&self) -> bool {
@@ -206,6 +225,10 @@ impl Talk for Exchange<'_> {
 
     fn pack_follows(&mut self) {
         self.stage.pack();
+    }
+
+    fn talk_follows(&mut self) {
+        self.stage.talk();
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{
     future::Future,
     io,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -83,6 +84,30 @@ impl Stage {
     pub(crate) fn pack(&mut self) {
         let Patience { pause, pack, .. } = self.line.patience;
         *self = Self { line: self.line.clone(), until: Instant::now() + pack, limit: pack, pause };
+    }
+
+    /// Talk's stage again, which begins now.
+    pub(crate) fn talk(&mut self) {
+        *self = self.line.talk();
+    }
+
+    /// As [`Self::wait`], and goes on for as long as `progress` grows between two pauses.
+    pub(crate) fn wait_while<T>(
+        &self,
+        progress: &AtomicU64,
+        what: impl Future<Output = io::Result<T>>,
+    ) -> io::Result<T> {
+        let mut what = std::pin::pin!(what);
+        loop {
+            let before = progress.load(Ordering::Relaxed);
+            match self.wait(what.as_mut()) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::TimedOut
+                        && progress.load(Ordering::Relaxed) > before
+                        && Instant::now() < self.until => {}
+                done => return done,
+            }
+        }
     }
 
     pub(crate) fn wait<T>(&self, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {

@@ -22,13 +22,15 @@ pub use self::{
 };
 use crate::{
     disk::lock,
-    smart::{Known, Look, SmartError},
+    objects::Outgoing,
+    smart::{Known, Look, Receiver, SmartError},
 };
 
 /// What a server is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Service {
     UploadPack,
+    ReceivePack,
 }
 
 impl Service {
@@ -36,6 +38,16 @@ impl Service {
     pub fn name(self) -> &'static str {
         match self {
             Self::UploadPack => "git-upload-pack",
+            Self::ReceivePack => "git-receive-pack",
+        }
+    }
+
+    /// The version of the protocol that is asked for, as Git says it: of pushing there is but the oldest, and some servers
+    /// choke on another.
+    fn version(self) -> Option<&'static str> {
+        match self {
+            Self::UploadPack => Some("version=2"),
+            Self::ReceivePack => None,
         }
     }
 }
@@ -48,8 +60,12 @@ pub(crate) trait Talk: Read {
     fn ask(&mut self, message: &[u8]) -> io::Result<()>;
     /// Whether each message stands alone, and a greeting comes only where one is asked for.
     fn stateless(&self) -> bool;
+    /// Sends a message and a pack after it; what is read next is the answer to both.
+    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()>;
     /// From here on a pack may come, which takes longer than talk.
     fn pack_follows(&mut self);
+    /// From here on it is talk again.
+    fn talk_follows(&mut self);
 }
 
 /// A way to one repository on a server.
@@ -104,6 +120,11 @@ impl Server {
         look
     }
 
+    /// Looks up a ref that is to be updated. Blocks.
+    pub(crate) fn receiver(&self, name: &str) -> Result<Receiver<Box<dyn Talk + '_>>, SmartError> {
+        Receiver::greeted(self.0.transport.open(Service::ReceivePack, &self.0.line)?, name)
+    }
+
     pub(crate) fn error(&self, why: SmartError) -> ServerError {
         ServerError { remote: self.0.name.clone(), why }
     }
@@ -136,7 +157,15 @@ impl<T: Talk + ?Sized> Talk for Box<T> {
         (**self).stateless()
     }
 
+    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+        (**self).push(message, pack)
+    }
+
     fn pack_follows(&mut self) {
         (**self).pack_follows();
+    }
+
+    fn talk_follows(&mut self) {
+        (**self).talk_follows();
     }
 }

@@ -12,7 +12,10 @@ use atoll_net::{
 use bytes::{Buf as _, Bytes};
 
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
-use crate::smart::{SmartError, shown};
+use crate::{
+    objects::Outgoing,
+    smart::{SmartError, shown},
+};
 
 /// The port that nobody has to write.
 const PORT: u16 = 22;
@@ -49,7 +52,7 @@ impl Transport for Ssh {
     fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
         let connect = line.patience.connect;
         let command = format!("{} {}", service.name(), ssh::quoted(&self.path));
-        let version = [("GIT_PROTOCOL", "version=2")];
+        let version: Vec<_> = service.version().map(|version| ("GIT_PROTOCOL", version)).into_iter().collect();
         let run = async { self.server.run(&command, &version, connect).await.map_err(failed) };
         let command = line.wait(connect * 2 + Duration::from_secs(1), run)?;
         Ok(Box::new(Running { command, stage: line.talk(), chunk: Bytes::new(), any: false }))
@@ -91,8 +94,25 @@ impl Talk for Running {
         false
     }
 
+    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+        self.ask(message)?;
+        self.stage.pack();
+        let Self { command, stage, .. } = self;
+        let mut offset = 0;
+        while offset < pack.length() {
+            let piece = Bytes::from(pack.piece(offset)?);
+            offset += piece.len() as u64;
+            stage.wait(command.write(piece))?;
+        }
+        Ok(())
+    }
+
     fn pack_follows(&mut self) {
         self.stage.pack();
+    }
+
+    fn talk_follows(&mut self) {
+        self.stage.talk();
     }
 }
 

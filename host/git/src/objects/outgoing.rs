@@ -1,0 +1,146 @@
+//! The pack that is sent: objects that the other side lacks, each said once. Blobs go whole; a tree goes as what changed of
+//! one that the other side has, where it takes such packs. It lies in a file without a name: a kill leaves nothing of it.
+
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    sync::Arc,
+};
+
+use gix::{
+    ObjectId,
+    hash::{Hasher, Kind as HashKind, hasher},
+    objs::Kind,
+    odb::pack::data::{Version, entry::Header, header},
+    zlib::stream::deflate::FlushCompress,
+};
+
+use super::{Fault, IntakeError, Object, ObjectError, intake::Deflate, tree_delta};
+
+const CHUNK: usize = 64 * 1024;
+
+/// A pack that is being made.
+pub(crate) struct Packing {
+    out: Out,
+    /// Objects that the header says and that have not come yet.
+    missing: usize,
+    deflate: Deflate,
+}
+
+struct Out {
+    file: BufWriter<File>,
+    length: u64,
+    hasher: Hasher,
+}
+
+/// A whole pack, to be sent. Clones are the same one.
+#[derive(Clone)]
+pub(crate) struct Outgoing {
+    file: Arc<File>,
+    length: u64,
+}
+
+impl Packing {
+    /// Of exactly `count` objects, in a file in `directory`.
+    pub(crate) fn create(directory: &Path, count: usize) -> io::Result<Self> {
+        let promised = u32::try_from(count).map_err(|_| io::Error::other("too many objects for one pack"))?;
+        let file = BufWriter::with_capacity(CHUNK, tempfile::tempfile_in(directory)?);
+        let mut out = Out { file, length: 0, hasher: hasher(HashKind::Sha1) };
+        out.write_all(&header::encode(Version::V2, promised))?;
+        Ok(Self { out, missing: count, deflate: Deflate::new() })
+    }
+
+    pub(crate) fn whole(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        self.entry(&entry_header(kind), bytes)
+    }
+
+    /// A tree, as what changed of `base`, whose id and bytes these are, if that is shorter.
+    pub(crate) fn tree(&mut self, bytes: &[u8], base: Option<(ObjectId, &[u8])>) -> io::Result<()> {
+        let delta = base.and_then(|(id, base)| Some((id, tree_delta::between(base, bytes)?)));
+        match delta {
+            Some((base_id, delta)) => self.entry(&Header::RefDelta { base_id }, &delta),
+            None => self.whole(Kind::Tree, bytes),
+        }
+    }
+
+    /// An object of ours, piece by piece.
+    pub(crate) fn object(&mut self, id: ObjectId, mut object: Object) -> Result<(), IntakeError> {
+        self.begin(&entry_header(object.kind), object.size)?;
+        let (mut buffer, mut left) = (vec![0; CHUNK], object.size);
+        while left > 0 {
+            let read = object.fill(&mut buffer).map_err(|fault| ObjectError { id, fault })?;
+            if read == 0 {
+                return Err(ObjectError { id, fault: Fault::damaged("it is shorter than its header says") }.into());
+            }
+            left = left.saturating_sub(read as u64);
+            self.deflate.part(&buffer[..read], FlushCompress::None, &mut self.out)?;
+        }
+        Ok(self.deflate.part(&[], FlushCompress::Finish, &mut self.out)?)
+    }
+
+    fn entry(&mut self, header: &Header, bytes: &[u8]) -> io::Result<()> {
+        self.begin(header, bytes.len() as u64)?;
+        self.deflate.part(bytes, FlushCompress::Finish, &mut self.out)
+    }
+
+    fn begin(&mut self, header: &Header, size: u64) -> io::Result<()> {
+        self.missing = self.missing.checked_sub(1).ok_or_else(miscounted)?;
+        header.write_to(size, &mut self.out)?;
+        self.deflate.begin();
+        Ok(())
+    }
+
+    pub(crate) fn finish(mut self) -> io::Result<Outgoing> {
+        if self.missing > 0 {
+            return Err(miscounted());
+        }
+        let trailer = self.out.hasher.clone().try_finalize().map_err(io::Error::other)?;
+        self.out.write_all(trailer.as_bytes())?;
+        let length = self.out.length;
+        let file = self.out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+        Ok(Outgoing { file: Arc::new(file), length })
+    }
+}
+
+impl Outgoing {
+    /// In bytes.
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// A piece of it from `offset` on; nothing at the end. Blocks.
+    pub(crate) fn piece(&self, offset: u64) -> io::Result<Vec<u8>> {
+        let length = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(CHUNK).min(CHUNK);
+        let mut piece = vec![0; length];
+        self.file.read_exact_at(&mut piece, offset)?;
+        Ok(piece)
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write_all(bytes)?;
+        self.length += bytes.len() as u64;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+fn miscounted() -> io::Error {
+    io::Error::other("the pack has not as many objects as it says")
+}
+
+fn entry_header(kind: Kind) -> Header {
+    match kind {
+        Kind::Blob => Header::Blob,
+        Kind::Tree => Header::Tree,
+        Kind::Commit => Header::Commit,
+        Kind::Tag => Header::Tag,
+    }
+}

@@ -1,0 +1,178 @@
+//! One commit on its way to where its branch comes from: over the network as a pack, on this machine into the repository
+//! there. Compare-and-swap on what the branch stood at: one that moved is never overwritten.
+
+use std::{thread, time::Duration};
+
+use gix::{ObjectId, objs};
+
+use crate::{
+    Location, Remote, Server, ServerError, SmartError,
+    objects::{DECODE_LIMIT, IntakeError, Objects, Outgoing, Packing},
+    remote::{
+        local::{Local, LocalError},
+        receive::ReceiveError,
+    },
+    smart::{Report, Rest, Update},
+    staging::NewTree,
+    transport::Talk,
+};
+
+/// How often a server is asked whether the branch moved after all, where it says no more than that it could not update it:
+/// another push may hold its lock just then.
+const LOOKS: u32 = 4;
+const BETWEEN: Duration = Duration::from_millis(100);
+
+/// What git's servers say where the branch moved, or is moving, under a push.
+const MOVING: [&str; 6] = [
+    "failed to update ref",
+    "failed to lock",
+    "cannot lock",
+    "incorrect old value",
+    "already exists",
+    "does not exist",
+];
+
+/// Why a commit was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The branch is not where it was any more.
+    #[error("the branch moved")]
+    Moved,
+    /// In the origin's words, escaped.
+    #[error("{0}")]
+    Refused(String),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Local(#[from] LocalError),
+    #[error("{0} is a plain directory, which has no commits: nothing can be pushed there")]
+    Directory(std::path::PathBuf),
+    /// The repository on this machine, or ours.
+    #[error(transparent)]
+    Copy(#[from] IntakeError),
+}
+
+/// What is pushed: a commit, its new trees, and the blobs that the base has not.
+pub(crate) struct Cargo<'a> {
+    pub(crate) commit: (ObjectId, &'a [u8]),
+    pub(crate) trees: &'a [NewTree],
+    pub(crate) blobs: &'a [ObjectId],
+    /// Where the blobs are.
+    pub(crate) staged: &'a Objects,
+    /// Where the trees of the base are.
+    pub(crate) ours: &'a Objects,
+}
+
+/// What became of it.
+pub(crate) struct Pushed<'a> {
+    /// The branch stands at the commit.
+    pub(crate) as_it_is: bool,
+    rest: Option<Rest<Box<dyn Talk + 'a>>>,
+}
+
+impl Pushed<'_> {
+    /// Hears out the server, whose hooks may still run.
+    pub(crate) fn hear(self) {
+        if let Some(rest) = self.rest {
+            rest.hear();
+        }
+    }
+}
+
+/// Moves `remote`'s branch from `old` to the cargo's commit. Blocks.
+pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<'_>) -> Result<Pushed<'a>, PushError> {
+    let branch = remote.branch.as_deref();
+    match &remote.location {
+        Location::Server(server) => push_to_server(server, branch, old, cargo),
+        Location::Local(path) => match Local::find(path)? {
+            Local::Directory(path) => Err(PushError::Directory(path)),
+            Local::Repository(repository) => {
+                let (id, _) = cargo.commit;
+                let filled = repository.receive(branch, (old, id), cargo.count(), |intake| cargo.fill(intake));
+                filled.map_err(|error| match error {
+                    ReceiveError::Moved => PushError::Moved,
+                    ReceiveError::Refused(words) => PushError::Refused(words),
+                    ReceiveError::Local(error) => error.into(),
+                    ReceiveError::Intake(error) => error.into(),
+                    ReceiveError::Write(error) => IntakeError::from(error).into(),
+                })?;
+                Ok(Pushed { as_it_is: true, rest: None })
+            }
+        },
+    }
+}
+
+fn push_to_server<'a>(
+    server: &'a Server,
+    branch: Option<&str>,
+    old: Option<ObjectId>,
+    cargo: &Cargo<'_>,
+) -> Result<Pushed<'a>, PushError> {
+    let failed = |why| PushError::Server(server.error(why));
+    let name = full_name(server, branch).map_err(failed)?;
+    let receiver = server.receiver(&name).map_err(failed)?;
+    if receiver.at() != old {
+        return Err(PushError::Moved);
+    }
+    let pack = cargo.pack(receiver.takes_thin_packs())?;
+    let update = Update { name: &name, old, new: cargo.commit.0 };
+    match receiver.push(&update, &pack).map_err(failed)? {
+        (Report::Taken, rest) => Ok(Pushed { as_it_is: true, rest: Some(rest) }),
+        (Report::Rewritten, rest) => Ok(Pushed { as_it_is: false, rest: Some(rest) }),
+        (Report::Refused(words), rest) => {
+            rest.hear();
+            let looks = if MOVING.iter().any(|said| words.contains(said)) { LOOKS } else { 1 };
+            for look in 0..looks {
+                if look > 0 {
+                    thread::sleep(BETWEEN);
+                }
+                if server.receiver(&name).map_err(failed)?.at() != old {
+                    return Err(PushError::Moved);
+                }
+            }
+            Err(PushError::Refused(words))
+        }
+    }
+}
+
+/// A push names its ref; where the binding names none it is the one that HEAD is.
+fn full_name(server: &Server, branch: Option<&str>) -> Result<String, SmartError> {
+    match branch {
+        Some(name) if name.starts_with("refs/") => Ok(name.to_owned()),
+        Some(name) => Ok(format!("refs/heads/{name}")),
+        None => server.look(None)?.head().map(str::to_owned).ok_or(SmartError::Headless),
+    }
+}
+
+impl Cargo<'_> {
+    fn count(&self) -> usize {
+        1 + self.trees.len() + self.blobs.len()
+    }
+
+    fn pack(&self, thin: bool) -> Result<Outgoing, IntakeError> {
+        let mut pack = Packing::create(self.staged.directory(), self.count())?;
+        pack.whole(objs::Kind::Commit, self.commit.1)?;
+        for tree in self.trees {
+            // One that can't be read is only sent whole.
+            let read = |id: ObjectId| Some((id, self.ours.whole(&id, DECODE_LIMIT).ok()?));
+            let base = tree.base.filter(|_| thin).and_then(read);
+            let base = base.as_ref().map(|(id, (_, raw))| (*id, &raw[..]));
+            pack.tree(&tree.raw, base)?;
+        }
+        for id in self.blobs {
+            pack.object(*id, self.staged.object(id)?)?;
+        }
+        Ok(pack.finish()?)
+    }
+
+    /// Children before what names them.
+    fn fill(&self, intake: &mut crate::objects::Intake<'_>) -> Result<(), IntakeError> {
+        for id in self.blobs {
+            intake.object(*id, self.staged.object(id)?)?;
+        }
+        for tree in self.trees {
+            intake.bytes(tree.id, objs::Kind::Tree, &tree.raw)?;
+        }
+        intake.bytes(self.commit.0, objs::Kind::Commit, self.commit.1)
+    }
+}

@@ -1,0 +1,232 @@
+//! A tree in the making: directories are read when something below them changes, and written anew at the end if something
+//! did. Paths are as strict as what a tree may name. It reads trees of the base and nothing else.
+
+use std::collections::BTreeMap;
+
+use gix::{
+    ObjectId,
+    hash::Kind as HashKind,
+    objs::{
+        self, WriteTo as _,
+        tree::{Entry, EntryKind},
+    },
+};
+
+use super::StageError;
+use crate::{
+    Kind, Repository,
+    snapshot::read_tree,
+    tree::{MAX_ENTRIES, Tree, check_name},
+    walk::MAX_DEPTH,
+};
+
+/// Bytes of a path: what Linux takes.
+const MAX_PATH: usize = 4096;
+
+/// Entries of all directories that are held at once: twice the largest directory.
+const MAX_HELD: usize = 2 * MAX_ENTRIES;
+
+pub(super) struct Draft {
+    repository: Repository,
+    root: Node,
+    held: usize,
+}
+
+enum Node {
+    /// As it is somewhere already.
+    Object(Kind, ObjectId),
+    /// A directory that may have changed.
+    Open(Directory),
+}
+
+struct Directory {
+    /// The tree that it was made of.
+    base: Option<ObjectId>,
+    entries: BTreeMap<Vec<u8>, Node>,
+}
+
+/// A tree that the base has not at the same place.
+pub(crate) struct NewTree {
+    pub(crate) id: ObjectId,
+    pub(crate) raw: Vec<u8>,
+    /// The tree of the base that it was made of.
+    pub(crate) base: Option<ObjectId>,
+}
+
+/// What the whole tree is.
+pub(super) struct Finished {
+    pub(super) root: ObjectId,
+    /// Children before what names them.
+    pub(super) trees: Vec<NewTree>,
+    /// Blobs that changed trees name: some of them the base has too.
+    pub(super) blobs: Vec<ObjectId>,
+}
+
+impl Draft {
+    /// Begins with the tree `root`.
+    pub(super) fn new(repository: Repository, root: ObjectId) -> Self {
+        Self { repository, root: Node::Object(Kind::Directory, root), held: 0 }
+    }
+
+    /// Whether `path` can be one of something of `kind`: what is wrong with it costs no disk.
+    pub(super) fn check(path: &str, kind: Kind) -> Result<(), StageError> {
+        names(path, kind).map(drop)
+    }
+
+    /// Puts an object at `path`, in place of whatever is there.
+    pub(super) fn put(&mut self, path: &str, kind: Kind, id: ObjectId) -> Result<(), StageError> {
+        let Some(names) = names(path, kind)? else {
+            if kind != Kind::Directory {
+                return Err(StageError::Path("the root is a directory".into()));
+            }
+            self.root = Node::Object(kind, id);
+            return Ok(());
+        };
+        if kind == Kind::Directory && id.is_empty_tree() {
+            return Err(StageError::Path("a tree has no place for an empty directory".into()));
+        }
+        let (last, above) = names.split_last().expect("a path has a segment");
+        let mut node = &mut self.root;
+        for name in above {
+            let directory = open(node, &self.repository, &mut self.held)?;
+            node = directory.entries.entry(name.to_vec()).or_insert_with(|| {
+                self.held += 1;
+                Node::Open(Directory { base: None, entries: BTreeMap::new() })
+            });
+        }
+        let directory = open(node, &self.repository, &mut self.held)?;
+        if directory.entries.insert(last.to_vec(), Node::Object(kind, id)).is_none() {
+            self.held += 1;
+        }
+        if self.held > MAX_HELD || directory.entries.len() > MAX_ENTRIES {
+            return Err(StageError::TooMany);
+        }
+        Ok(())
+    }
+
+    /// Takes away what is at `path`, and the directories that this leaves empty.
+    pub(super) fn remove(&mut self, path: &str) -> Result<(), StageError> {
+        let Some(names) = names(path, Kind::File)? else {
+            self.root = Node::Object(Kind::Directory, ObjectId::empty_tree(HashKind::Sha1));
+            return Ok(());
+        };
+        take(&mut self.root, &names, &self.repository, &mut self.held).map(drop)
+    }
+
+    /// Writes the directories that changed.
+    pub(super) fn finish(&self) -> Result<Finished, StageError> {
+        let mut finished =
+            Finished { root: ObjectId::empty_tree(HashKind::Sha1), trees: Vec::new(), blobs: Vec::new() };
+        match &self.root {
+            Node::Object(_, id) => finished.root = *id,
+            Node::Open(directory) => {
+                finished.root = directory.write(&mut finished)?.unwrap_or(finished.root);
+            }
+        }
+        Ok(finished)
+    }
+}
+
+impl Directory {
+    /// Yields its tree's id; nothing where it is empty.
+    fn write(&self, finished: &mut Finished) -> Result<Option<ObjectId>, StageError> {
+        let mut entries = Vec::with_capacity(self.entries.len());
+        for (name, node) in &self.entries {
+            let (kind, oid) = match node {
+                Node::Object(kind, id) => (*kind, *id),
+                Node::Open(directory) => match directory.write(finished)? {
+                    Some(id) => (Kind::Directory, id),
+                    None => continue,
+                },
+            };
+            entries.push(Entry { mode: mode(kind).into(), filename: name.as_slice().into(), oid });
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        entries.sort();
+        let blobs = entries.iter().filter(|entry| entry.mode.is_blob_or_symlink()).map(|entry| entry.oid);
+        let (tree, mut raw) = (objs::Tree { entries: entries.clone() }, Vec::new());
+        tree.write_to(&mut raw)?;
+        let id = crate::objects::id_of(objs::Kind::Tree, &raw).map_err(|fault| StageError::Path(fault.to_string()))?;
+        if Some(id) != self.base {
+            finished.blobs.extend(blobs);
+            finished.trees.push(NewTree { id, raw, base: self.base });
+        }
+        Ok(Some(id))
+    }
+}
+
+/// The directory that `node` is.
+fn open<'a>(node: &'a mut Node, repository: &Repository, held: &mut usize) -> Result<&'a mut Directory, StageError> {
+    if let Node::Object(kind, id) = node {
+        if *kind != Kind::Directory {
+            return Err(StageError::Path("what is on the way there is no directory".into()));
+        }
+        let (id, mut entries) = (*id, BTreeMap::new());
+        if !id.is_empty_tree() {
+            let tree = read_tree(repository, id)?;
+            fill(&mut entries, &tree);
+        }
+        *held += entries.len();
+        if *held > MAX_HELD {
+            return Err(StageError::TooMany);
+        }
+        *node = Node::Open(Directory { base: (!id.is_empty_tree()).then_some(id), entries });
+    }
+    match node {
+        Node::Open(directory) => Ok(directory),
+        Node::Object(..) => unreachable!("it was opened just now"),
+    }
+}
+
+fn fill(entries: &mut BTreeMap<Vec<u8>, Node>, tree: &Tree) {
+    entries.extend(tree.slots().iter().map(|slot| (tree.name(slot).to_vec(), Node::Object(slot.kind, slot.id))));
+}
+
+/// Takes `names` out of `node`, and says whether that left it empty.
+fn take(node: &mut Node, names: &[&[u8]], repository: &Repository, held: &mut usize) -> Result<bool, StageError> {
+    let (name, below) = names.split_first().expect("a path has a segment");
+    if matches!(node, Node::Object(kind, _) if *kind != Kind::Directory) {
+        return Err(StageError::NotFound);
+    }
+    let directory = open(node, repository, held)?;
+    let found = directory.entries.get_mut(*name).ok_or(StageError::NotFound)?;
+    if below.is_empty() || take(found, below, repository, held)? {
+        directory.entries.remove(*name);
+    }
+    Ok(directory.entries.is_empty())
+}
+
+/// The segments of a path whose end is of `kind`; nothing for the root.
+fn names(path: &str, kind: Kind) -> Result<Option<Vec<&[u8]>>, StageError> {
+    if path.is_empty() {
+        return Ok(None);
+    }
+    if path.len() > MAX_PATH {
+        return Err(StageError::Path(format!("a path has at most {MAX_PATH} bytes")));
+    }
+    let names: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
+    if names.len() > MAX_DEPTH {
+        return Err(StageError::Path(format!("directories lie at most {MAX_DEPTH} deep")));
+    }
+    let last = names.len() - 1;
+    for (at, name) in names.iter().enumerate() {
+        if name.contains(&0) {
+            return Err(StageError::Path("a name has no NUL".into()));
+        }
+        let kind = if at == last { kind } else { Kind::Directory };
+        check_name(name, kind).map_err(|fault| StageError::Path(fault.to_string()))?;
+    }
+    Ok(Some(names))
+}
+
+fn mode(kind: Kind) -> EntryKind {
+    match kind {
+        Kind::File => EntryKind::Blob,
+        Kind::Executable => EntryKind::BlobExecutable,
+        Kind::Symlink => EntryKind::Link,
+        Kind::Directory => EntryKind::Tree,
+        Kind::Submodule => EntryKind::Commit,
+    }
+}

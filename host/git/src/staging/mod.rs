@@ -1,0 +1,259 @@
+//! Writing to a branch: a tree in the making on top of what its origin stands at, one commit of it, and the push. Nobody
+//! sees any of it before the origin has taken the commit; then our own head moves at once.
+
+mod beside;
+mod draft;
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::SystemTime,
+};
+
+use gix::{ObjectId, objs};
+use tokio::sync::Notify;
+
+pub use self::beside::Upload;
+pub(crate) use self::draft::NewTree;
+use self::{beside::Beside, draft::Draft};
+use crate::{
+    Kind, Remote, Snapshot,
+    disk::lock,
+    objects::{IntakeError, ObjectError, id_of},
+    push::{Cargo, PushError, push},
+    repository::parse_commit,
+    snapshot::{ReadError, read_tree},
+    walk::MAX_OBJECTS,
+};
+
+/// A symbolic link's target, in bytes.
+const MAX_TARGET: u64 = 4096;
+
+/// A commit's message, and an author's name or address, in bytes.
+const MAX_MESSAGE: usize = 64 * 1024;
+const MAX_NAME: usize = 256;
+
+/// Who commits.
+const COMMITTER: &str = "Atoll <atoll@localhost>";
+
+/// Who wrote a commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    pub name: String,
+    pub email: String,
+}
+
+/// Why something cannot be staged. The words may reach a guest: they name no path of the host's.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    /// Nothing is at the path, or no such object can be placed.
+    #[error("not found")]
+    NotFound,
+    /// What the call says cannot be in a tree or a commit.
+    #[error("{0}")]
+    Path(String),
+    #[error("more entries than can be staged")]
+    TooMany,
+    /// It is larger than what it is for may be.
+    #[error("too large")]
+    TooLarge,
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("it cannot be written")]
+    Write(#[from] io::Error),
+}
+
+/// Why nothing was published. Nothing is kept either.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+}
+
+/// A tree in the making.
+pub struct Staging {
+    base: Snapshot,
+    draft: Draft,
+    beside: Beside,
+    /// What was written, none of which the base need have.
+    written: HashSet<ObjectId>,
+    /// What the base reaches, once somebody wants to know.
+    reached: Option<HashMap<ObjectId, objs::Kind>>,
+    remote: Remote,
+    follower: u64,
+    moved: Arc<Notify>,
+}
+
+impl Staging {
+    /// On top of `base`, which is what `remote` stands at, or of nothing. `moved` is told when our head moved.
+    pub(crate) fn new(base: Snapshot, remote: Remote, follower: u64, moved: Arc<Notify>) -> Result<Self, StageError> {
+        let (repository, _, root) = base.of();
+        let (draft, beside) = (Draft::new(repository.clone(), root), Beside::create(&repository.0.objects)?);
+        Ok(Self { draft, beside, base, written: HashSet::new(), reached: None, remote, follower, moved })
+    }
+
+    /// What it started from.
+    pub fn base(&self) -> &Snapshot {
+        &self.base
+    }
+
+    /// For the contents of a file that is to be written.
+    pub fn upload(&self) -> Upload {
+        self.beside.upload()
+    }
+
+    /// Puts a file, executable or symbolic link at `path`, in place of whatever is there. Blocks.
+    pub fn write(&mut self, path: &str, kind: Kind, contents: &Upload) -> Result<ObjectId, StageError> {
+        match kind {
+            Kind::File | Kind::Executable => {}
+            Kind::Symlink if contents.length() <= MAX_TARGET => {}
+            Kind::Symlink => return Err(StageError::TooLarge),
+            Kind::Directory | Kind::Submodule => {
+                return Err(StageError::Path("a file, an executable or a symbolic link is written".into()));
+            }
+        }
+        Draft::check(path, kind)?;
+        let id = self.beside.store(contents)?;
+        self.draft.put(path, kind, id)?;
+        self.written.insert(id);
+        Ok(id)
+    }
+
+    /// Puts at `path` an object that the base has, or that was written before. Blocks.
+    pub fn place(&mut self, path: &str, kind: Kind, id: ObjectId) -> Result<(), StageError> {
+        let wanted = match kind {
+            Kind::File | Kind::Executable | Kind::Symlink => objs::Kind::Blob,
+            Kind::Directory => objs::Kind::Tree,
+            Kind::Submodule => objs::Kind::Commit,
+        };
+        let written = wanted == objs::Kind::Blob && self.written.contains(&id);
+        if !written && self.reached()?.get(&id) != Some(&wanted) {
+            return Err(StageError::NotFound);
+        }
+        self.draft.put(path, kind, id)
+    }
+
+    /// Takes away what is at `path`, and the directories that this leaves empty. Blocks.
+    pub fn remove(&mut self, path: &str) -> Result<(), StageError> {
+        self.draft.remove(path)
+    }
+
+    /// Commits on top of the base at `now`, and pushes. An unchanged tree makes no commit, and gives the base's. Blocks.
+    pub fn commit(mut self, author: &Author, message: &str, now: SystemTime) -> Result<Option<ObjectId>, PublishError> {
+        check(author, message)?;
+        let (repository, parent, base) = self.base.of();
+        let (repository, finished) = (repository.clone(), self.draft.finish()?);
+        if finished.root == base {
+            return Ok(parent);
+        }
+        let raw = commit(finished.root, parent, author, message, now);
+        let id = id_of(objs::Kind::Commit, &raw).map_err(|fault| StageError::Path(fault.to_string()))?;
+
+        let mut blobs = finished.blobs;
+        blobs.retain(|id| self.written.contains(id));
+        blobs.sort_unstable();
+        blobs.dedup();
+        // What is not here at all, the base has not. Of the rest it has to be looked up.
+        let shared = &repository.0;
+        if blobs.iter().any(|id| matches!(shared.objects.header(id), Ok(Some(_)))) {
+            let reached = self.reached()?;
+            blobs.retain(|id| !reached.contains_key(id));
+        }
+        let mut intake = self.beside.intake(finished.trees.len() + 1);
+        for tree in &finished.trees {
+            intake.bytes(tree.id, objs::Kind::Tree, &tree.raw).map_err(StageError::from)?;
+        }
+        intake.bytes(id, objs::Kind::Commit, &raw).and_then(|()| intake.finish()).map_err(StageError::from)?;
+
+        let staged = self.beside.objects();
+        let cargo = Cargo { commit: (id, &raw), trees: &finished.trees, blobs: &blobs, staged, ours: &shared.objects };
+        // No fetch meanwhile: one that begins after this reads what was pushed, or something newer.
+        let mut fetching = lock(&shared.fetching);
+        let pushed = push(&self.remote, parent, &cargo)?;
+        if pushed.as_it_is
+            && let Ok(commit) = parse_commit(id, raw.clone())
+        {
+            // It is published, whatever becomes of it here: the next fetch brings it otherwise.
+            fetching.follower = Some(self.follower);
+            if shared.take_in(&mut fetching, &|| "what was staged".to_owned(), staged, &commit, &HashSet::new()).is_ok()
+            {
+                self.moved.notify_one();
+            }
+        }
+        drop(fetching);
+        pushed.hear();
+        Ok(Some(id))
+    }
+
+    /// What the base reaches.
+    fn reached(&mut self) -> Result<&HashMap<ObjectId, objs::Kind>, StageError> {
+        if self.reached.is_none() {
+            let (repository, _, root) = self.base.of();
+            let mut reached = HashMap::from([(root, objs::Kind::Tree)]);
+            let mut trees = vec![root];
+            while let Some(id) = trees.pop().filter(|id| !id.is_empty_tree()) {
+                for slot in read_tree(repository, id)?.slots() {
+                    let kind = match slot.kind {
+                        Kind::File | Kind::Executable | Kind::Symlink => objs::Kind::Blob,
+                        Kind::Directory => objs::Kind::Tree,
+                        Kind::Submodule => objs::Kind::Commit,
+                    };
+                    if reached.insert(slot.id, kind).is_none() && kind == objs::Kind::Tree {
+                        trees.push(slot.id);
+                    }
+                }
+                if reached.len() > MAX_OBJECTS {
+                    return Err(StageError::TooMany);
+                }
+            }
+            self.reached = Some(reached);
+        }
+        Ok(self.reached.as_ref().expect("it was found just now"))
+    }
+}
+
+/// Refuses what would end an author's line early, or what no commit may have.
+fn check(author: &Author, message: &str) -> Result<(), StageError> {
+    let refused = |what: &str| Err(StageError::Path(what.to_owned()));
+    for (what, text) in [("name", &author.name), ("address", &author.email)] {
+        if text.is_empty() || text.len() > MAX_NAME || text.trim() != text {
+            return refused(&format!("an author's {what} has 1 to {MAX_NAME} bytes, and no spaces around them"));
+        }
+        if text.contains(|character: char| character.is_control() || matches!(character, '<' | '>')) {
+            return refused(&format!("an author's {what} has no control characters, '<' or '>'"));
+        }
+    }
+    if message.len() > MAX_MESSAGE {
+        return Err(StageError::TooLarge);
+    }
+    if message.contains('\0') { refused("a message has no NUL") } else { Ok(()) }
+}
+
+fn commit(tree: ObjectId, parent: Option<ObjectId>, author: &Author, message: &str, now: SystemTime) -> Vec<u8> {
+    let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let parent = parent.map(|parent| format!("parent {parent}\n")).unwrap_or_default();
+    let Author { name, email } = author;
+    let end = if message.ends_with('\n') { "" } else { "\n" };
+    format!(
+        "tree {tree}\n{parent}author {name} <{email}> {seconds} +0000\ncommitter {COMMITTER} {seconds} +0000\n\n{message}{end}"
+    )
+    .into_bytes()
+}
+
+impl From<IntakeError> for StageError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Source(error) => error.into(),
+            IntakeError::Write(error) => error.into(),
+        }
+    }
+}
+
+impl From<ObjectError> for StageError {
+    fn from(error: ObjectError) -> Self {
+        Self::Read(ReadError::Corrupt(error.to_string()))
+    }
+}
