@@ -7,6 +7,7 @@ use std::{
     error::Error,
     hash::{BuildHasher as _, Hasher as _},
     io, iter,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -132,11 +133,16 @@ impl Follower {
         let (repository, remote, number, moved) =
             (self.repository.clone(), self.remote.clone(), self.number, self.moved.clone());
         let staging = spawn_blocking(move || {
+            if let Location::Local(path) = &remote.location
+                && matches!(Local::find(path), Ok(Local::Directory(_)))
+            {
+                return Err(OpenError::Directory(path.clone()));
+            }
             let head = if there { repository.head() } else { None };
             let base = repository.snapshot(head.map(|head| head.id)).map_err(StageError::from)?;
-            Staging::new(base, remote, number, moved)
+            Ok(Staging::new(base, remote, number, moved)?)
         });
-        Ok(staging.await.map_err(|_| OpenError::Fetch(Arc::new(FetchError::Broken)))??)
+        staging.await.unwrap_or_else(|_| Err(OpenError::Fetch(Arc::new(FetchError::Broken))))
     }
 }
 
@@ -157,6 +163,8 @@ pub enum OpenError {
     Fetch(Arc<FetchError>),
     #[error(transparent)]
     Stage(Arc<StageError>),
+    #[error("{0} is a plain directory, which has no commits: nothing can be pushed there")]
+    Directory(PathBuf),
 }
 
 impl From<StageError> for OpenError {

@@ -48,4 +48,30 @@ pub(crate) mod agent {
     });
 }
 
+/// `publication`, with what it shares with `repository` from there.
+pub(crate) mod publishing {
+    wasmtime::component::bindgen!({
+        inline: "
+            package atoll:publication-import;
+            world publishing { import atoll:host/publication@0.1.0; }
+        ",
+        path: "../../wit",
+        world: "atoll:publication-import/publishing",
+        imports: {
+            "atoll:host/publication.[static]staging.open": async | store | trappable,
+            "atoll:host/publication.[method]staging.write": async | store | trappable,
+            "atoll:host/publication.[static]staging.commit": async | store | trappable,
+            "atoll:host/publication.[method]staging.place": async | trappable,
+            "atoll:host/publication.[method]staging.remove": async | trappable,
+            default: trappable,
+        },
+        with: {
+            "atoll:host/repository": crate::bindings::router::atoll::host::repository,
+            "atoll:host/publication.staging": crate::capability::publication::OpenStaging,
+        },
+        require_store_data_send: true,
+    });
+}
+
+pub(crate) use publishing::atoll::host::publication;
 pub(crate) use router::atoll::host::{repository, request_head, upstreams};

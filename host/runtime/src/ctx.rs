@@ -14,11 +14,12 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
-    Branch, Effects, Journal, Outbound, Upstream,
+    Branch, Effects, Journal, Outbound, Publication, Upstream,
     body::Origin,
     capability::{
         clocks::Clock,
         outbound::Hooks,
+        publication::{Commits, Taken},
         random::Drawn,
         request_head::Recorder,
         stdio::{Allowance, Lines},
@@ -37,6 +38,12 @@ pub(crate) struct Given {
     pub(crate) env: Vec<(String, String)>,
     /// By the name that the component knows.
     pub(crate) branches: BTreeMap<String, Arc<dyn Branch>>,
+    /// Those that may be written to.
+    pub(crate) publications: BTreeMap<String, Arc<dyn Publication>>,
+    /// Nothing is published while it is.
+    pub(crate) proving: bool,
+    /// What its instances published.
+    pub(crate) commits: Commits,
     pub(crate) upstreams: Arc<[Upstream]>,
     pub(crate) outbound: Arc<dyn Outbound>,
     pub(crate) journal: Arc<dyn Journal>,
@@ -82,6 +89,8 @@ pub(crate) struct Ctx {
     pub(crate) clock: Clock,
     /// Tells the host's own bodies from the guest's.
     pub(crate) origin: Origin,
+    /// What it has staged.
+    pub(crate) taken: Arc<Taken>,
     /// What a router has asked about its request so far.
     pub(crate) recorder: Recorder,
     /// Standard output and error.
@@ -117,6 +126,7 @@ impl Ctx {
             hooks: Hooks::new(&given, &answering, &origin),
             account: Account::new(&given.limits),
             recorder: Recorder::default(),
+            taken: Arc::default(),
             lines,
             wasi: wasi.build(),
             given,

@@ -166,6 +166,11 @@ impl Generation {
         decision
     }
 
+    /// The commits that its instances published since this was asked last, as far as they are remembered.
+    pub fn published(&self) -> Vec<String> {
+        self.given.commits.take()
+    }
+
     /// Wakes an agent.
     pub async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
         let Kind::Agent(agent) = &self.kind else {

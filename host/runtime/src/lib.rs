@@ -1,6 +1,6 @@
 //! Components under wasmtime: loading, linking what was granted, instances, decisions and answers, generations and their
 //! proof. It listens to nothing, dials nothing and opens no repository: what guests ask for comes through the traits of
-//! `tree` and `outbound`.
+//! `tree`, `publication` and `outbound`.
 
 mod agent;
 mod answer;
@@ -25,6 +25,7 @@ mod limits;
 mod outbound;
 mod pool;
 mod proof;
+mod publication;
 mod role;
 mod router;
 mod service;
@@ -48,6 +49,7 @@ pub use journal::{Journal, Level, Line, Source};
 pub use limits::Limits;
 pub use outbound::{Nowhere, Outbound, OutboundError};
 pub use proof::{Disproof, Problem, Runtime};
+pub use publication::{Author, Contents, Publication, PublishError, Published, Staging};
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;
 pub use slot::{Change, Draft, Ledger, Prepared, Slot, Start};

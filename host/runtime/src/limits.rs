@@ -27,6 +27,14 @@ pub(crate) const RANDOM: u64 = 64 << 10;
 pub(crate) const CONTENTS: u64 = 1 << 20;
 /// A body up to this size is taken off its instance at once.
 pub(crate) const GATHER: usize = 1 << 20;
+/// Stagings that one instance has open at once.
+pub(crate) const STAGINGS: usize = 4;
+/// Files that one instance writes at once: the beginning of each is held in memory.
+pub(crate) const WRITING: usize = 64;
+/// Files written, placed and removed in what one instance has staged and not committed.
+pub(crate) const CHANGES: usize = 100_000;
+/// Bytes written in it: they lie on the host's disk until they are pushed.
+pub(crate) const STAGED: u64 = 1 << 30;
 /// Wasm stack of one instance.
 pub(crate) const WASM_STACK: usize = 512 << 10;
 /// Requests that wait for an instance of one component. More are told to come back.

@@ -2,6 +2,7 @@
 //! what it was given, and its probe is answered.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
         Arc,
@@ -22,6 +23,7 @@ use crate::{
     capability::{
         self,
         clocks::Clock,
+        publication::Commits,
         random::Drawn,
         stdio::{Allowance, printable},
     },
@@ -168,6 +170,7 @@ impl Runtime {
         // What goes out or writes is refused while it looks at its inputs.
         let mut given = self.given(component, inputs);
         given.outbound = Arc::new(Nowhere);
+        given.proving = true;
         let given = Arc::new(given);
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, given.clone(), clock(inputs));
@@ -228,6 +231,10 @@ impl Runtime {
             limits: inputs.table.limits.clone(),
             env: inputs.table.env.clone(),
             branches: inputs.branches.clone(),
+            // What a router decides must depend on nothing but what it asks.
+            publications: if router { BTreeMap::new() } else { inputs.table.publications.clone() },
+            proving: false,
+            commits: Commits::default(),
             upstreams: inputs.upstreams.clone(),
             outbound: if router { Arc::new(Nowhere) } else { inputs.table.outbound.clone() },
             journal: self.journal.clone(),

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{Digest, Limits, Outbound};
+use crate::{Digest, Limits, Outbound, Publication};
 
 /// What may be done with a branch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Table {
     pub env: Vec<(String, String)>,
     /// By the name that the component knows.
     pub git: BTreeMap<String, GrantedBranch>,
+    /// What writes to those that are granted for it, by the same name.
+    pub publications: BTreeMap<String, Arc<dyn Publication>>,
     pub outbound: Arc<dyn Outbound>,
     /// A path that must answer below 400 before a new generation serves.
     pub probe: Option<String>,

@@ -1,12 +1,13 @@
-//! Wakes agents: when they asked to be, when they have a new generation (their bytes, or a branch that they read, changed),
-//! and after an error with growing delays.
+//! Wakes agents: when they asked to be, when they have a new generation (their bytes, or a branch that they read, changed;
+//! not for a commit of their own), and after an error with growing delays.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::{Role, Slot};
+use atoll_runtime::{Digest, Generation, Role, Slot};
 
 /// After an error in a row, how long until the next try.
 const RETRY: [Duration; 5] = [
@@ -16,6 +17,8 @@ const RETRY: [Duration; 5] = [
     Duration::from_mins(10),
     Duration::from_hours(1),
 ];
+/// Own commits that are remembered.
+const OWN: usize = 64;
 /// A clock that is set, or a machine that slept, is noticed after this long.
 const LONGEST_SLEEP: Duration = Duration::from_mins(1);
 
@@ -25,6 +28,7 @@ pub(super) async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
     // Seconds since the Unix epoch.
     let mut due: Option<u64> = None;
     let mut failures = 0;
+    let mut known = Known::default();
     switches.mark_changed();
     loop {
         let wait = due.map_or(LONGEST_SLEEP, |due| Duration::from_secs(due.saturating_sub(seconds(now()))));
@@ -39,6 +43,7 @@ pub(super) async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
             due = None;
             continue;
         };
+        let switched = switched && known.news(&generation);
         if !switched && due.is_none_or(|due| due > seconds(now())) {
             continue;
         }
@@ -52,6 +57,39 @@ pub(super) async fn wake(slot: Arc<Slot>, now: impl Fn() -> SystemTime + Send) {
             failures += 1;
             Some(seconds(now()) + delay.as_secs())
         };
+        known.published(&generation);
+    }
+}
+
+/// What an agent was woken for last, and what it has made of it.
+#[derive(Default)]
+struct Known {
+    digest: Option<Digest>,
+    table: Option<Digest>,
+    revisions: BTreeMap<String, String>,
+    /// Its own commits.
+    own: VecDeque<String>,
+}
+
+impl Known {
+    /// Whether there is more to `generation` than what the agent itself has published.
+    fn news(&mut self, generation: &Generation) -> bool {
+        let (digest, table) = (Some(generation.digest()), Some(generation.inputs().table.hash));
+        let revisions = generation.revisions();
+        let same_component = self.digest == digest && self.table == table;
+        let known = |(name, revision): (&String, &String)| {
+            self.revisions.get(name) == Some(revision) || self.own.contains(revision)
+        };
+        let news = !same_component || !revisions.iter().all(known);
+        (self.digest, self.table, self.revisions) = (digest, table, revisions.clone());
+        news
+    }
+
+    fn published(&mut self, generation: &Generation) {
+        self.own.extend(generation.published());
+        while self.own.len() > OWN {
+            self.own.pop_front();
+        }
     }
 }
 

@@ -8,7 +8,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use atoll_git::{Event, FetchError, Fetched, Follower, Location, ObjectId, Remote, Repository, Store, Watcher};
+use atoll_git::{
+    Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Store, Watcher,
+};
 use atoll_runtime::{Branch, Journal, Level};
 use futures_util::future::BoxFuture;
 use tokio::{sync::watch, task::AbortHandle};
@@ -27,6 +29,7 @@ pub(super) struct Binding {
     said: manifest::Binding,
     repository: Repository,
     follower: Follower,
+    log: Arc<Log>,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -62,7 +65,7 @@ impl Binding {
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
-        Ok(Self { said: said.clone(), repository, follower, error, heads, passed })
+        Ok(Self { said: said.clone(), repository, follower, log: log.clone(), error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -92,6 +95,17 @@ impl Binding {
     /// Fetches now.
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
         self.follower.fetch().await
+    }
+
+    /// Begins a tree on top of what its origin stands at.
+    pub(super) async fn stage(&self) -> Result<Staging, OpenError> {
+        self.follower.stage().await
+    }
+
+    /// Says something about it in the log.
+    pub(super) fn warn(&self, words: &str) {
+        let log: &dyn Journal = &*self.log;
+        log.host(Level::Warning, format!("binding {}: {words}", self.said.name));
     }
 
     /// Waits until all who read it were told of its head.

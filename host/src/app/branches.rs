@@ -31,7 +31,7 @@ impl GitBranch {
     ) -> Result<T, TreeError> {
         let (snapshot, path) = (self.0.clone(), path.to_owned());
         let read = tokio::task::spawn_blocking(move || read(&snapshot, &path)).await;
-        read.map_err(|_| TreeError::Other("reading failed".into()))?.map_err(error)
+        read.map_err(|_| TreeError::Other("reading failed".into()))?.map_err(|failed| error(&failed))
     }
 }
 
@@ -47,7 +47,7 @@ impl Branch for GitBranch {
     fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
         Box::pin(async move {
             match self.0.cached_entry(path) {
-                Some(found) => found.map(entry).map_err(error),
+                Some(found) => found.map(entry).map_err(|failed| error(&failed)),
                 None => self.off(path, atoll_git::Snapshot::entry).await.map(entry),
             }
         })
@@ -56,7 +56,7 @@ impl Branch for GitBranch {
     fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
         Box::pin(async move {
             let children = match self.0.cached_children(path) {
-                Some(found) => found.map_err(error)?,
+                Some(found) => found.map_err(|failed| error(&failed))?,
                 None => self.off(path, atoll_git::Snapshot::children).await?,
             };
             Ok(children.into_iter().map(entry).collect())
@@ -66,7 +66,7 @@ impl Branch for GitBranch {
     fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
         Box::pin(async move {
             match self.0.cached_size(path) {
-                Some(found) => found.map_err(error),
+                Some(found) => found.map_err(|failed| error(&failed)),
                 None => self.off(path, atoll_git::Snapshot::size).await,
             }
         })
@@ -75,7 +75,7 @@ impl Branch for GitBranch {
     fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
         Box::pin(async move {
             match self.0.cached_contents(path, limit) {
-                Some(found) => found.map_err(error),
+                Some(found) => found.map_err(|failed| error(&failed)),
                 None => self.off(path, move |snapshot, path| snapshot.contents(path, limit)).await,
             }
         })
@@ -84,7 +84,7 @@ impl Branch for GitBranch {
     fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
         Box::pin(async move {
             let reader = match self.0.cached_read(path) {
-                Some(found) => found.map_err(error)?,
+                Some(found) => found.map_err(|failed| error(&failed))?,
                 None => self.off(path, atoll_git::Snapshot::read).await?,
             };
             let size = reader.size();
@@ -105,12 +105,23 @@ fn entry(entry: atoll_git::Entry) -> Entry {
     Entry { name: entry.name, kind, id: entry.id.to_string() }
 }
 
-fn error(error: ReadError) -> TreeError {
+/// The runtime's kind, as `git` has it.
+pub(super) fn theirs(kind: Kind) -> atoll_git::Kind {
+    match kind {
+        Kind::File => atoll_git::Kind::File,
+        Kind::Executable => atoll_git::Kind::Executable,
+        Kind::Symlink => atoll_git::Kind::Symlink,
+        Kind::Directory => atoll_git::Kind::Directory,
+        Kind::Submodule => atoll_git::Kind::Submodule,
+    }
+}
+
+pub(super) fn error(error: &ReadError) -> TreeError {
     match error {
         ReadError::NotFound => TreeError::NotFound,
         ReadError::TooLarge => TreeError::TooLarge,
-        ReadError::Corrupt(words) => TreeError::Corrupt(words),
-        ReadError::Io(words) => TreeError::Other(words),
+        ReadError::Corrupt(words) => TreeError::Corrupt(words.clone()),
+        ReadError::Io(words) => TreeError::Other(words.clone()),
     }
 }
 
@@ -168,7 +179,7 @@ impl http_body::Body for BlobBody {
             Ok(chunk) => chunk,
             Err(failed) => {
                 self.reading = Reading::Over;
-                return Poll::Ready(Some(Err(error(failed).into())));
+                return Poll::Ready(Some(Err(error(&failed).into())));
             }
         };
         if chunk.is_empty() {

@@ -3,14 +3,15 @@
 use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use atoll_net::{Client, Tls};
 use atoll_runtime::{
-    Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Start,
-    Table, Upstream,
+    Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Publication,
+    Start, Table, Upstream,
 };
 
-use super::{bindings::Bindings, ledger::Proved, outbound::Origins};
-use crate::manifest::{self, Manifest};
+use super::{bindings::Bindings, ledger::Proved, outbound::Origins, publishing::GitPublication};
+use crate::manifest::{self, Manifest, Name};
 
 /// What loads components.
 pub(super) struct Loader {
@@ -19,6 +20,8 @@ pub(super) struct Loader {
     /// What guests' requests go through.
     pub client: Client,
     pub tls: Tls,
+    /// What guests write to; the host's own, whatever a reload makes of them.
+    pub bindings: Arc<ArcSwap<Bindings>>,
 }
 
 impl Loader {
@@ -31,6 +34,11 @@ impl Loader {
     /// Compiles bytes. Blocks.
     pub(super) fn bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Arc<Code>> {
         Ok(Arc::new(self.compiler.load(&self.engine, bytes)?))
+    }
+
+    fn publication(&self, name: &Name, grant: &manifest::Grant) -> Option<(String, Arc<dyn Publication>)> {
+        let publication = Arc::new(GitPublication::new(&self.bindings, &grant.from));
+        (grant.mode == manifest::Mode::Write).then_some((name.to_string(), publication))
     }
 
     pub(super) fn table(&self, said: &manifest::Component) -> anyhow::Result<Arc<Table>> {
@@ -58,6 +66,7 @@ impl Loader {
             },
             env: said.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             git: said.git.iter().map(|(name, grant)| (name.to_string(), granted(grant))).collect(),
+            publications: said.git.iter().filter_map(|(name, grant)| self.publication(name, grant)).collect(),
             outbound,
             probe: said.probe.as_ref().map(ToString::to_string),
         }))

@@ -89,7 +89,7 @@ impl Host {
         let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
         let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
-        let bindings = Arc::new(ArcSwap::from_pointee(Bindings::new()));
+        let bindings = loader.bindings.clone();
         let ledger = Arc::new(Proved::open(state.proved(), state.components(), bindings.clone())?);
         let host = Self {
             options,

@@ -122,5 +122,5 @@ pub(super) fn loader(kept: Option<std::path::PathBuf>) -> anyhow::Result<Loader>
     let program = "/proc/self/exe".into();
     let compiler = Compiler::in_child(program, vec!["compile".into()], kept);
     let (client, tls) = client();
-    Ok(Loader { engine: Engine::new()?, compiler, client, tls })
+    Ok(Loader { engine: Engine::new()?, compiler, client, tls, bindings: Arc::default() })
 }

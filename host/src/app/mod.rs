@@ -11,6 +11,7 @@ mod host;
 mod inspect;
 mod ledger;
 mod outbound;
+mod publishing;
 mod reload;
 mod remotes;
 mod state;

@@ -132,6 +132,7 @@ impl World {
             limits: self.limits.clone(),
             env: self.env.clone().into_iter().collect(),
             git,
+            publications: BTreeMap::new(),
             outbound,
             probe: self.probe.clone(),
         };

@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Contents up to here stay in memory until they are stored, in bytes.
-const SMALL: usize = 1024 * 1024;
+const SMALL: usize = 256 * 1024;
 
 /// Objects of one staging.
 pub(super) struct Beside {
@@ -37,6 +37,10 @@ pub struct Upload {
     length: u64,
     held: Held,
 }
+
+/// Where uploads begin.
+#[derive(Clone)]
+pub struct Uploads(PathBuf);
 
 enum Held {
     Memory(Vec<u8>),
@@ -58,8 +62,8 @@ impl Beside {
         &self.objects
     }
 
-    pub(super) fn upload(&self) -> Upload {
-        Upload { directory: self.directory.path().to_owned(), length: 0, held: Held::Memory(Vec::new()) }
+    pub(super) fn uploads(&self) -> Uploads {
+        Uploads(self.directory.path().to_owned())
     }
 
     /// About `expected` objects.
@@ -80,13 +84,26 @@ impl Beside {
     }
 }
 
+impl Uploads {
+    /// For the contents of one file.
+    pub fn begin(&self) -> Upload {
+        Upload { directory: self.0.clone(), length: 0, held: Held::Memory(Vec::new()) }
+    }
+}
+
 impl Upload {
+    /// Whether so many more bytes are taken in without waiting for the disk.
+    pub fn fits(&self, more: usize) -> bool {
+        matches!(&self.held, Held::Memory(held) if held.len() + more <= SMALL)
+    }
+
     /// Takes in the next bytes. Blocks where there are many.
     pub fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let fits = self.fits(bytes.len());
         self.length += bytes.len() as u64;
         match &mut self.held {
             Held::Disk(file) => file.write_all(bytes),
-            Held::Memory(held) if held.len() + bytes.len() <= SMALL => {
+            Held::Memory(held) if fits => {
                 held.extend_from_slice(bytes);
                 Ok(())
             }

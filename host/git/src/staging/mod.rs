@@ -14,7 +14,7 @@ use std::{
 use gix::{ObjectId, objs};
 use tokio::sync::Notify;
 
-pub use self::beside::Upload;
+pub use self::beside::{Upload, Uploads};
 pub(crate) use self::draft::NewTree;
 use self::{beside::Beside, draft::Draft};
 use crate::{
@@ -100,9 +100,9 @@ impl Staging {
         &self.base
     }
 
-    /// For the contents of a file that is to be written.
-    pub fn upload(&self) -> Upload {
-        self.beside.upload()
+    /// For the contents of files that are to be written.
+    pub fn uploads(&self) -> Uploads {
+        self.beside.uploads()
     }
 
     /// Puts a file, executable or symbolic link at `path`, in place of whatever is there. Blocks.

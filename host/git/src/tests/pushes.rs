@@ -43,7 +43,7 @@ pub(super) fn write(staging: &mut Staging, path: &str, contents: &[u8]) -> Objec
 }
 
 fn try_write(staging: &mut Staging, path: &str, kind: Kind, contents: &[u8]) -> Result<ObjectId, StageError> {
-    let mut upload = staging.upload();
+    let mut upload = staging.uploads().begin();
     for piece in contents.chunks(100_000) {
         upload.push(piece).unwrap();
     }
@@ -57,7 +57,7 @@ pub(super) fn commit(staging: Staging, message: &str) -> Result<Option<ObjectId>
 /// The same repository by each way that needs no other program.
 enum Way {
     Local,
-    Git(Runtime, Arc<Wire>, Remote),
+    Git(#[expect(dead_code, reason = "the server lives as long as it")] Runtime, Arc<Wire>),
 }
 
 fn ways(room: &Room, name: &str) -> Vec<(Way, Remote)> {
@@ -65,7 +65,7 @@ fn ways(room: &Room, name: &str) -> Vec<(Way, Remote)> {
     let (address, wire) = upload_pack(room.path.clone(), "2");
     let served = daemon(&runtime, address, &format!("/{name}"), Patience::default());
     let local = Remote::local(room.path.join(name)).at("main");
-    vec![(Way::Local, local), (Way::Git(runtime, wire, served.clone()), served)]
+    vec![(Way::Local, local), (Way::Git(runtime, wire), served)]
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn one_file_among_many_sends_little() {
     let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "the same")).collect();
     room.remote("site.git", &all);
     let (way, remote) = ways(&room, "site.git").swap_remove(1);
-    let Way::Git(_, wire, _) = &way else { panic!("it is the other") };
+    let Way::Git(_, wire) = &way else { panic!("it is the other") };
     let pages = room.pages();
     let mut staging = stage(&pages, &remote);
     write(&mut staging, "posts/file-05000.txt", b"another");

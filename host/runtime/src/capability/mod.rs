@@ -6,6 +6,7 @@ use crate::{bindings, ctx::Ctx};
 
 pub(crate) mod clocks;
 pub(crate) mod outbound;
+pub(crate) mod publication;
 pub(crate) mod random;
 pub(crate) mod repository;
 pub(crate) mod request_head;
@@ -32,6 +33,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
     clocks::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     bindings::repository::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
+    bindings::publication::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
     bindings::request_head::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
     bindings::upstreams::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
     Ok(linker)

@@ -25,6 +25,10 @@ use crate::{
 pub struct OpenBranch(Arc<dyn Branch>);
 
 impl OpenBranch {
+    pub(super) fn new(branch: Arc<dyn Branch>) -> Self {
+        Self(branch)
+    }
+
     fn get(ctx: &Ctx, handle: &Resource<Self>) -> wasmtime::Result<Arc<dyn Branch>> {
         Ok(ctx.table.get(handle)?.0.clone())
     }

@@ -109,6 +109,7 @@ pub(crate) fn table(limits: Limits, probe: Option<&str>, number: u8) -> Arc<Tabl
         limits,
         env: Vec::new(),
         git: BTreeMap::from([grant("pages"), grant("routes")]),
+        publications: BTreeMap::new(),
         outbound: Arc::new(Nowhere),
         probe: probe.map(Into::into),
     })
