@@ -9,6 +9,7 @@ mod egress;
 mod faults;
 mod first_run;
 mod git_hooks;
+mod git_push;
 mod git_servers;
 mod git_ssh;
 mod http1;

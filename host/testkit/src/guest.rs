@@ -7,7 +7,10 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt as _;
 
-use crate::{Error, Request, SentRequest, World, component::Shared, lines::Lines, outbound::Sent, world::Clock};
+use crate::{
+    Commit, Error, Request, SentRequest, World, component::Shared, lines::Lines, outbound::Sent, publication::Commits,
+    world::Clock,
+};
 
 /// A longer body is an endless one.
 const BODY: usize = 64 << 20;
@@ -27,6 +30,7 @@ pub struct Guest {
     clock: Clock,
     lines: Arc<Lines>,
     sent: Arc<Sent>,
+    commits: Arc<Commits>,
 }
 
 /// What a service answered.
@@ -61,11 +65,12 @@ impl Reply {
 impl Guest {
     pub(crate) fn new(shared: &'static Shared, name: Arc<str>, code: Arc<Code>, world: World) -> Result<Self, Error> {
         let (lines, sent, clock) = (Arc::<Lines>::default(), Arc::<Sent>::default(), world.time());
-        let inputs = world.inputs(code, &sent, &lines)?;
+        let commits = Arc::<Commits>::default();
+        let inputs = world.inputs(code, &sent, &lines, &commits)?;
         let runtime = Runtime::new(shared.engine.clone(), lines.clone());
         let runtime = runtime.map_err(|error| Error::Engine(format!("{error:#}")))?.with_wall_clock(clock.wall_clock());
         let generation = runtime.assemble(&name, inputs.clone()).map_err(Error::Refused)?;
-        Ok(Self { shared, runtime, name, inputs, generation, clock, lines, sent })
+        Ok(Self { shared, runtime, name, inputs, generation, clock, lines, sent, commits })
     }
 
     pub(crate) fn is_router(&self) -> bool {
@@ -149,7 +154,14 @@ impl Guest {
         self.sent.all()
     }
 
+    /// What the last call published. The guest goes on seeing the branches as they were; what it opens to write to is the
+    /// newest, as its own commits left it.
+    pub fn published(&self) -> Vec<Commit> {
+        self.commits.all()
+    }
+
     fn forget(&self) {
+        self.commits.clear();
         self.lines.clear();
         self.sent.clear();
     }

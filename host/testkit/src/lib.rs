@@ -23,6 +23,11 @@
 //! let agent = Component::load("target/wasm32-wasip2/release/agent.wasm")?.given(World::new())?;
 //! assert_eq!(agent.tick(1_700_000_000)?, Some(1_700_003_600));
 //! assert_eq!(agent.log(), ["nothing due"]);
+//!
+//! let site = Tree::new().file("index.html", "old");
+//! let builder = Component::load("target/wasm32-wasip2/release/builder.wasm")?.given(World::new().writable("site", site))?;
+//! builder.tick(1_700_000_000)?;
+//! assert_eq!(builder.published()[0].text("index.html").as_deref(), Some("new"));
 //! # Ok(())
 //! # }
 //! ```
@@ -37,18 +42,21 @@ mod error;
 mod guest;
 mod lines;
 mod outbound;
+mod publication;
 mod request;
 mod tree;
 mod world;
 
 pub use atoll_runtime::{
-    Decision, Disproof, Failure, FieldChange, Forwarding, Limits, Problem, Role, Surface, TreeError,
+    Author, Decision, Disproof, Failure, FieldChange, Forwarding, Limits, Problem, PublishError, Role, Surface,
+    TreeError,
 };
 
 pub use component::Component;
 pub use error::Error;
 pub use guest::{Guest, Reply};
 pub use outbound::{Canned, SentRequest};
+pub use publication::Commit;
 pub use request::Request;
 pub use tree::Tree;
 pub use world::World;

@@ -30,7 +30,7 @@ pub struct Tree {
 }
 
 #[derive(Clone)]
-struct Leaf {
+pub(crate) struct Leaf {
     kind: Kind,
     /// Of a submodule, the commit's id.
     contents: Result<Bytes, TreeError>,
@@ -99,10 +99,14 @@ impl Tree {
     /// # Errors
     /// A path is none of a Git tree, or a file stands where another path needs a directory.
     pub fn branch(&self) -> Result<Arc<dyn Branch>, Error> {
+        Ok(Arc::new(self.memory()?))
+    }
+
+    pub(crate) fn memory(&self) -> Result<Memory, Error> {
         let mut directories: BTreeMap<&str, Vec<Entry>> = BTreeMap::from([("", Vec::new())]);
         let mut contents = HashMap::new();
         for (path, leaf) in &self.leaves {
-            if path.split('/').any(|segment| matches!(segment, "" | "." | ".." | ".git")) {
+            if !is_path(path) {
                 return Err(Error::World(format!("\"{path}\" is no path of a file in a Git tree")));
             }
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -121,11 +125,62 @@ impl Tree {
         let (children, root) = ids(directories);
         let committed = self.committed.unwrap_or(SOME_TIME);
         let revision = self.revision.clone().unwrap_or_else(|| commit(&root, committed));
-        Ok(Arc::new(Memory { revision, committed, root, children, contents }))
+        Ok(Memory { revision, committed, root, children, contents, leaves: self.leaves.clone() })
     }
 }
 
+impl Tree {
+    /// Every file with its contents; what can't be read is empty.
+    pub(crate) fn files(&self) -> Vec<(String, Bytes)> {
+        let contents = |leaf: &Leaf| leaf.contents.clone().unwrap_or_default();
+        self.leaves.iter().map(|(path, leaf)| (path.clone(), contents(leaf))).collect()
+    }
+
+    /// Puts something in place of whatever is at `path`.
+    pub(crate) fn put(&mut self, path: &str, leaf: Leaf) -> Result<(), TreeError> {
+        if !is_path(path) {
+            return Err(TreeError::Other(format!("\"{path}\" is no path of a file in a Git tree")));
+        }
+        let above = path.match_indices('/').map(|(at, _)| &path[..at]);
+        if above.into_iter().any(|above| self.leaves.contains_key(above)) {
+            return Err(TreeError::Other("what is on the way there is no directory".into()));
+        }
+        let _ = self.take(path);
+        self.leaves.insert(path.into(), leaf);
+        Ok(())
+    }
+
+    /// Takes away what is at `path`: a file, or all that is below it.
+    pub(crate) fn take(&mut self, path: &str) -> Result<(), TreeError> {
+        let before = self.leaves.len();
+        let below = format!("{path}/");
+        self.leaves.retain(|known, _| known != path && !known.starts_with(&below) && !path.is_empty());
+        if self.leaves.len() == before && !path.is_empty() { Err(TreeError::NotFound) } else { Ok(()) }
+    }
+}
+
+/// Whether a file can lie there.
+fn is_path(path: &str) -> bool {
+    let refused = |segment: &str| {
+        matches!(segment, "" | "." | "..") || segment.eq_ignore_ascii_case(".git") || segment.contains('\0')
+    };
+    !path.split('/').any(refused)
+}
+
 impl Leaf {
+    /// With its id.
+    pub(crate) fn written(kind: Kind, contents: Bytes) -> (String, Self) {
+        (id("blob", &contents), Self { kind, contents: Ok(contents) })
+    }
+
+    /// The same contents as another kind of entry; what is of no file stays what it is.
+    pub(crate) fn of(self, kind: Kind) -> Self {
+        match (self.kind, kind) {
+            (Kind::Submodule, _) | (_, Kind::Submodule | Kind::Directory) => self,
+            (_, kind) => Self { kind, ..self },
+        }
+    }
+
     fn id(&self, path: &str) -> Result<String, Error> {
         let contents = match &self.contents {
             Ok(contents) => contents,
@@ -184,6 +239,18 @@ fn commit(tree: &str, committed: u64) -> String {
     id("commit", format!("tree {tree}\nauthor {person}\ncommitter {person}\n\ntest\n").as_bytes())
 }
 
+/// The id of a commit as a host makes it.
+pub(crate) fn commit_of(tree: &str, parent: &str, author: (&str, &str), seconds: u64, message: &str) -> String {
+    let parent = if parent.is_empty() { String::new() } else { format!("parent {parent}\n") };
+    let (name, email) = author;
+    let committer = format!("Atoll <atoll@localhost> {seconds} +0000");
+    let end = if message.ends_with('\n') { "" } else { "\n" };
+    let text = format!(
+        "tree {tree}\n{parent}author {name} <{email}> {seconds} +0000\ncommitter {committer}\n\n{message}{end}"
+    );
+    id("commit", text.as_bytes())
+}
+
 /// The id of a Git object.
 fn id(kind: &str, bytes: &[u8]) -> String {
     let mut hasher = Hasher::new();
@@ -207,7 +274,8 @@ fn unhex(id: &str) -> Option<[u8; 20]> {
     Some(bytes)
 }
 
-struct Memory {
+pub(crate) struct Memory {
+    leaves: BTreeMap<String, Leaf>,
     revision: String,
     committed: u64,
     root: String,
@@ -218,6 +286,37 @@ struct Memory {
 }
 
 impl Memory {
+    pub(crate) fn root(&self) -> &str {
+        &self.root
+    }
+
+    /// What it was made of.
+    pub(crate) fn tree(&self) -> Tree {
+        Tree { leaves: self.leaves.clone(), revision: None, committed: None }
+    }
+
+    /// The object `id`, wherever it is: a file as itself, of a directory what is below it.
+    pub(crate) fn find(&self, kind: Kind, id: &str) -> Option<Vec<(String, Leaf)>> {
+        let (directory, submodule) = (kind == Kind::Directory, kind == Kind::Submodule);
+        if directory && self.root == id {
+            return Some(self.leaves.clone().into_iter().collect());
+        }
+        let (parent, found) = self.children.iter().find_map(|(parent, entries)| {
+            let same = |entry: &&Entry| {
+                let is = (entry.kind == Kind::Directory, entry.kind == Kind::Submodule);
+                entry.id == id && is == (directory, submodule)
+            };
+            entries.iter().find(same).map(|entry| (parent, entry))
+        })?;
+        let path = if parent.is_empty() { found.name.clone() } else { format!("{parent}/{}", found.name) };
+        if !directory {
+            return Some(vec![(String::new(), self.leaves.get(&path)?.clone())]);
+        }
+        let below = format!("{path}/");
+        let inside = self.leaves.iter().filter_map(|(path, leaf)| Some((path.strip_prefix(&below)?, leaf)));
+        Some(inside.map(|(path, leaf)| (path.to_owned(), leaf.clone())).collect())
+    }
+
     fn entry_at(&self, path: &str) -> Result<Entry, TreeError> {
         if path.is_empty() {
             return Ok(Entry { name: String::new(), kind: Kind::Directory, id: self.root.clone() });

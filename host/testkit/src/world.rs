@@ -9,12 +9,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::{Code, Digest, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Table, Upstream, WallClock};
+use atoll_runtime::{
+    Code, Digest, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Publication, PublishError, Table, Upstream,
+    WallClock,
+};
 
 use crate::{
     Canned, Error, Tree,
     lines::Lines,
     outbound::{Origin, Origins, Sent},
+    publication::{self, Commits, Writable},
     tree::SOME_TIME,
 };
 
@@ -32,6 +36,8 @@ use crate::{
 #[derive(Clone, Default)]
 pub struct World {
     branches: BTreeMap<String, Tree>,
+    /// Those that may be written to, and what the next commits meet with.
+    writable: BTreeMap<String, Vec<PublishError>>,
     origins: BTreeMap<String, BTreeMap<String, Canned>>,
     env: BTreeMap<String, String>,
     upstreams: BTreeMap<String, bool>,
@@ -50,6 +56,21 @@ impl World {
     #[must_use]
     pub fn branch(mut self, name: &str, tree: Tree) -> Self {
         self.branches.insert(name.into(), tree);
+        self
+    }
+
+    /// A binding that the component may write to as well.
+    #[must_use]
+    pub fn writable(mut self, name: &str, tree: Tree) -> Self {
+        self.writable.entry(name.into()).or_default();
+        self.branch(name, tree)
+    }
+
+    /// The next commit to a binding that may be written to fails like this; said twice, the two next. A component that
+    /// stages again on a conflict is tested so.
+    #[must_use]
+    pub fn commit_fails(mut self, name: &str, failure: PublishError) -> Self {
+        self.writable.entry(name.into()).or_default().push(failure);
         self
     }
 
@@ -105,12 +126,25 @@ impl World {
     }
 
     /// What the runtime makes a generation of.
-    pub(crate) fn inputs(&self, code: Arc<Code>, sent: &Arc<Sent>, lines: &Arc<Lines>) -> Result<Inputs, Error> {
+    pub(crate) fn inputs(
+        &self,
+        code: Arc<Code>,
+        sent: &Arc<Sent>,
+        lines: &Arc<Lines>,
+        commits: &Arc<Commits>,
+    ) -> Result<Inputs, Error> {
         let mut branches = BTreeMap::new();
         let mut git = BTreeMap::new();
         for (name, tree) in &self.branches {
             branches.insert(name.clone(), tree.branch()?);
-            git.insert(name.clone(), GrantedBranch { binding: name.clone(), mode: Mode::Read });
+            let mode = if self.writable.contains_key(name) { Mode::Write } else { Mode::Read };
+            git.insert(name.clone(), GrantedBranch { binding: name.clone(), mode });
+        }
+        let mut publications = BTreeMap::new();
+        for (name, failing) in &self.writable {
+            let tree = self.branches.get(name).ok_or_else(|| Error::World(format!("there is no branch \"{name}\"")))?;
+            let writable = Writable(publication::Origin::new(name, tree.memory()?, failing, commits));
+            publications.insert(name.clone(), Arc::new(writable) as Arc<dyn Publication>);
         }
         let mut origins = BTreeMap::new();
         for (origin, answers) in &self.origins {
@@ -132,7 +166,7 @@ impl World {
             limits: self.limits.clone(),
             env: self.env.clone().into_iter().collect(),
             git,
-            publications: BTreeMap::new(),
+            publications,
             outbound,
             probe: self.probe.clone(),
         };

@@ -6,6 +6,7 @@ mod fetches;
 mod following;
 mod hostile;
 mod kills;
+mod push_faults;
 mod pushes;
 mod server;
 mod servers;

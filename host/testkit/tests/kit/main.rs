@@ -7,6 +7,7 @@ mod crowd;
 mod faults;
 mod gone;
 mod keeper;
+mod publishing;
 mod room;
 mod router;
 mod service;

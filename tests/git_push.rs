@@ -1,0 +1,210 @@
+//! Components that write: an agent commits to the branch that a site is served from, by each way to a repository; what it
+//! publishes is live, and it is not woken by it. Git is the oracle of what came.
+
+use std::{fs, process::Command, time::Duration};
+
+use crate::{
+    git_servers::{repository, shows, site},
+    support::{
+        ca::Ca,
+        git::Repository,
+        git_servers::{Daemon, Web},
+        host::{Host, Setup},
+        skip,
+        sshd::{Sshd, fingerprint, keygen, user},
+        tables,
+        wait::{SOON, until},
+    },
+};
+
+/// The site, and beside it the agent that does what `orders.git` says; `lines` end the site's binding.
+fn manifest(remote: &str, lines: &str) -> String {
+    let publisher = tables::guest(
+        "publisher",
+        "publisher",
+        "git = { orders = \"read\", site = { from = \"site-pages\", mode = \"write\" } }",
+    );
+    format!("{}[git.orders]\nremote = \"orders.git\"\nbranch = \"main\"\n{publisher}", site(remote, lines))
+}
+
+fn order(orders: &Repository, lines: &str) {
+    orders.commit("main", &[("orders", lines)]);
+}
+
+/// What the agent said of an order, once it has.
+async fn said(host: &Host, order: &str) -> String {
+    until(SOON, order, async || {
+        let log = host.setup().log();
+        let line = log.lines().find_map(|line| Some(line.split_once(order)?.1.to_owned()));
+        line.and_then(|said| said.strip_prefix(": ").map(str::to_owned))
+    })
+    .await
+}
+
+fn clean(repository: &std::path::Path) {
+    let fsck =
+        Command::new("git").arg("-C").arg(repository).args(["fsck", "--full", "--strict", "--no-dangling"]).output();
+    let fsck = fsck.expect("git is installed");
+    assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+}
+
+/// The agent publishes what is ordered, twice; the site shows it, and the agent was woken by the orders alone.
+async fn publishes(setup: Setup, repository: &Repository) {
+    let orders = setup.repository("orders");
+    order(&orders, "");
+    let first = repository.head("main").expect("it has a commit");
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    order(&orders, "open site\nread index.html\nwrite index.html two\nwrite more/page.html x\ncommit Ann number two");
+    shows(&host, "two").await;
+    assert_eq!(said(&host, "read index.html").await, "one");
+    let second = said(&host, "commit Ann number two").await;
+    assert_eq!(repository.head("main").as_deref(), Some(&*second));
+    order(&orders, "open site\nremove more/page.html\nwrite index.html three\ncommit Ann number three");
+    shows(&host, "three").await;
+    let third = said(&host, "commit Ann number three").await;
+    assert_eq!(
+        repository.git(&["log", "--format=%H %P %an %cn %s", "main"]),
+        format!("{third} {second} Ann Atoll number three\n{second} {first} Ann Atoll number two\n{first}  A A Commit")
+    );
+    assert_eq!(repository.git(&["ls-tree", "-r", "--name-only", "main"]), "index.html");
+    until(SOON, "the revision", async || (host.binding("site-pages").await["revision"] == third).then_some(())).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let log = host.setup().log();
+    assert_eq!(log.matches("open site: ").count(), 2, "{log}");
+    clean(repository.path());
+    clean(&host.setup().state().join("git/site-pages.git"));
+}
+
+#[tokio::test]
+async fn to_a_repository_on_this_machine() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    setup.manifest(&manifest("root/site.git", ""));
+    publishes(setup, &repository).await;
+}
+
+#[tokio::test]
+async fn to_git_daemon() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.manifest(&manifest(&format!("git://{}/site.git", daemon.address()), ""));
+    publishes(setup, &repository).await;
+}
+
+#[tokio::test]
+async fn over_http_and_tls_with_and_without_credentials() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let ca = Ca::new("private");
+    for (path, secure, token) in [
+        ("/site.git", false, None),
+        ("/site.git", true, None),
+        ("/moved/site.git", false, None),
+        ("/private/site.git", true, Some("me:secret")),
+        ("/private/site.git", true, Some("token")),
+    ] {
+        let setup = Setup::without_manifest();
+        let repository = repository(&setup);
+        // Who has shown credentials may push anyway.
+        if token.is_none() {
+            repository.git(&["config", "http.receivepack", "true"]);
+        }
+        let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
+        let mut lines = String::new();
+        if secure {
+            setup.write("ca.pem", ca.pem());
+            lines.push_str("ca = \"ca.pem\"\n");
+        }
+        if let Some(token) = token {
+            setup.write("token", format!("{token}\n"));
+            lines.push_str("token = \"token\"\n");
+        }
+        let origin = if secure { web.secure() } else { web.plain() };
+        setup.manifest(&manifest(&format!("{origin}{path}"), &lines));
+        publishes(setup, &repository).await;
+    }
+}
+
+#[tokio::test]
+async fn by_ssh() {
+    if skip::missing(&["git-shell", "ssh-keygen", "sshd"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).unwrap();
+    keygen(&folder, "key", &["-t", "ed25519"]);
+    let sshd = Sshd::start(&folder, &["key"]).await;
+    let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
+    setup.manifest(&manifest(&remote, &format!("key = \"ssh/key\"\npin = \"{}\"\n", fingerprint(&folder, "host"))));
+    publishes(setup, &repository).await;
+    // All of that on one connection.
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+}
+
+/// What the agent hears, and what the log says of it.
+#[tokio::test]
+async fn what_goes_wrong_is_told() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let orders = setup.repository("orders");
+    order(&orders, "");
+    let hook = repository.path().join("hooks/pre-receive");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, "#!/bin/sh\necho policy >&2; exit 1\n").unwrap();
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let daemon = Daemon::start(&setup.path("root")).await;
+    let address = daemon.address();
+    setup.manifest(&manifest(&format!("git://{address}/site.git"), ""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    order(&orders, "open site\nwrite index.html two\ncommit Ann refused");
+    assert_eq!(said(&host, "commit Ann refused").await, "refused: pre-receive hook declined: policy");
+    // Nothing of it is kept.
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    drop(daemon);
+    order(&orders, "open site\ncommit Ann late");
+    assert_eq!(
+        said(&host, "open site").await.len(),
+        40,
+        "the first of them, while the server was there: {}",
+        host.setup().log()
+    );
+    let unreachable = "open site: unreachable: the origin of site-pages can't be reached; the host's log says why";
+    until(SOON, unreachable, async || host.setup().log().contains(unreachable).then_some(())).await;
+    let why = format!("binding site-pages: can't be fetched: git://{address}/site.git: {address}: connection refused");
+    assert!(host.setup().log().contains(&why), "{}", host.setup().log());
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+}
+
+/// Killed at any moment of its commits, it starts again, and neither repository is hurt.
+#[tokio::test]
+async fn a_kill_while_it_pushes_hurts_nothing() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let orders = setup.repository("orders");
+    let daemon = Daemon::start(&setup.path("root")).await;
+    let mut setup = setup;
+    for (round, remote) in [format!("git://{}/site.git", daemon.address()), "root/site.git".into()].iter().enumerate() {
+        for moment in 0_u64..4 {
+            let lines: Vec<String> = (0..200)
+                .map(|at| format!("open site\nwrite file-{round}-{moment}-{at} {at}\ncommit Ann {round}-{moment}-{at}"))
+                .collect();
+            order(&orders, &lines.join("\n"));
+            setup.manifest(&manifest(remote, ""));
+            let host = setup.start().await;
+            said(&host, &format!("commit Ann {round}-{moment}-1")).await;
+            tokio::time::sleep(Duration::from_millis(7 * moment)).await;
+            setup = host.kill().await;
+            clean(repository.path());
+            clean(&setup.state().join("git/site-pages.git"));
+        }
+    }
+    order(&orders, "open site\nwrite index.html alive\ncommit Ann at last");
+    let host = setup.start().await;
+    shows(&host, "alive").await;
+}
