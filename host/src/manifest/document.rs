@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    AccessLog, Binding, Component, Manifest, Mode, Name, Pair, TableHash, binding, component, limits, listen,
+    AccessLog, Binding, Component, Manifest, Name, Pair, TableHash, binding, component, limits, listen,
     reader::{Table, list},
     source::Source,
     upstream,
@@ -48,7 +48,7 @@ pub(super) fn read(source: &Source, files: &BTreeMap<Name, PathBuf>, binds: Vec<
         let Some(component::Draft { mut component, grants }) = component::read(name.clone(), table, argument) else {
             continue;
         };
-        check_grants(source, &component, &grants, &defined, &bindings);
+        check_grants(source, &component, &grants, &defined);
         component.hash = TableHash::of(&component, &bindings);
         components.insert(name, component);
     }
@@ -85,13 +85,7 @@ pub(super) fn warnings(source: &Source, manifest: &Manifest, files: &BTreeMap<Na
     warnings
 }
 
-fn check_grants(
-    source: &Source,
-    component: &Component,
-    places: &BTreeMap<Name, Place>,
-    defined: &BTreeSet<Name>,
-    bindings: &BTreeMap<Name, Binding>,
-) {
+fn check_grants(source: &Source, component: &Component, places: &BTreeMap<Name, Place>, defined: &BTreeSet<Name>) {
     for (name, grant) in &component.git {
         let place = places.get(name).cloned().unwrap_or_default();
         let from = &grant.from;
@@ -102,10 +96,6 @@ fn check_grants(
             };
             source.add(place.problem(format!("there is no binding `{from}`; {hint}")));
             continue;
-        }
-        let unwritable = bindings.get(from).and_then(|binding| binding.remote.unwritable());
-        if let (Mode::Write, Some(why)) = (grant.mode, unwritable) {
-            source.add(place.problem(format!("binding `{from}` cannot be written: {why}; grant \"read\"")));
         }
     }
 }

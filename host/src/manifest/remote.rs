@@ -175,15 +175,6 @@ impl Remote {
             }
         }
     }
-
-    /// Why nothing can be pushed there, where that can be told from the manifest.
-    pub(super) fn unwritable(&self) -> Option<&'static str> {
-        match self {
-            Self::Http { origin, .. } if origin.scheme == Scheme::Http => Some("plain HTTP carries no credentials"),
-            Self::Http { token: None, .. } => Some("it has no `token`"),
-            _ => None,
-        }
-    }
 }
 
 impl fmt::Display for Remote {

@@ -123,6 +123,10 @@ impl Draft {
                 finished.root = directory.write(&mut finished)?.unwrap_or(finished.root);
             }
         }
+        if finished.root.is_empty_tree() {
+            // No entry names it, but the commit does.
+            finished.trees.push(NewTree { id: finished.root, raw: Vec::new(), base: None });
+        }
         Ok(finished)
     }
 }

@@ -334,10 +334,6 @@ fn grants() {
             "host.toml:7: `remote`: this is an integer; expected a string",
         ],
     );
-    check_component(
-        "git = { pages = 'write' }\n[git.pages]\nremote = 'https://a.test/x'",
-        &["host.toml:3: binding `pages` cannot be written: it has no `token`; grant \"read\""],
-    );
 }
 
 #[test]

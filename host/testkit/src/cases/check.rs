@@ -7,7 +7,7 @@ use super::{
     parse::Question,
     report::Difference,
 };
-use crate::{Error, Guest, Reply};
+use crate::{Commit, Error, Guest, Reply};
 
 /// The differences, in words; none where all is as expected.
 pub(super) fn ask(guest: &Guest, question: &Question, expect: &Expect) -> Vec<Difference> {
@@ -53,10 +53,30 @@ pub(super) fn ask(guest: &Guest, question: &Question, expect: &Expect) -> Vec<Di
         let sent: Vec<String> = guest.sent().iter().map(|sent| format!("{} {}", sent.method, sent.uri)).collect();
         same("sent", &list(expected), &list(&sent), &mut found);
     }
+    if let Some(expected) = &expect.published {
+        compare_published(expected, &guest.published(), &mut found);
+    }
     if let Some(expected) = &expect.log {
         compare_log(expected, &guest.log(), &mut found);
     }
     found
+}
+
+fn compare_published(expected: &[(String, Vec<(String, String)>)], got: &[Commit], found: &mut Vec<Difference>) {
+    if expected.is_empty() && !got.is_empty() {
+        let said: Vec<String> = got.iter().map(|commit| format!("{}: {}", commit.branch, commit.message)).collect();
+        found.push(Difference::new("published", "nothing", &list(&said)));
+    }
+    for (binding, files) in expected {
+        let Some(commit) = got.iter().rfind(|commit| commit.branch == *binding) else {
+            found.push(Difference::new(&format!("published.{binding}"), "a commit", "none"));
+            continue;
+        };
+        for (path, text) in files {
+            let got = commit.text(path).map_or_else(|| "no such file".to_owned(), |text| quoted(&text));
+            same(&format!("published.{binding}.\"{path}\""), &quoted(text), &got, found);
+        }
+    }
 }
 
 fn failed<T>(answer: Result<T, Error>, compare: impl FnOnce(T)) -> Option<String> {

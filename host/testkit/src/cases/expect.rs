@@ -1,6 +1,6 @@
 //! What a case expects of an answer.
 
-use super::reader::{Read, Table};
+use super::reader::{Entry, Read, Table};
 
 /// What kind of answer there will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub(super) struct Expect {
     pub(super) next: Option<Option<u64>>,
     pub(super) problems: Option<Vec<String>>,
     pub(super) sent: Option<Vec<String>>,
+    /// By binding, files of the last commit there; without any, nothing at all was published.
+    pub(super) published: Option<Vec<(String, Vec<(String, String)>)>>,
     pub(super) log: Option<Vec<String>>,
     pub(super) failure: Option<String>,
 }
@@ -69,6 +71,7 @@ pub(super) fn parse(table: &Table<'_>, asked: Asked) -> Read<Expect> {
     };
     if matches!(asked, Asked::Response | Asked::Tick) {
         expect.sent = table.get("sent").map(|sent| sent.texts()).transpose()?;
+        expect.published = table.get("published").map(|entry| published(&entry)).transpose()?;
     }
     match asked {
         Asked::Response => expect.response = response(table)?,
@@ -84,6 +87,15 @@ pub(super) fn parse(table: &Table<'_>, asked: Asked) -> Read<Expect> {
     }
     table.finish()?;
     Ok(expect)
+}
+
+fn published(entry: &Entry<'_>) -> Read<Vec<(String, Vec<(String, String)>)>> {
+    let files = |entry: &Entry<'_>| {
+        let files = entry.table("a binding")?.entries().into_iter();
+        files.map(|file| Ok((file.key.to_owned(), file.text()?))).collect::<Read<_>>()
+    };
+    let bindings = entry.table("`published`")?.entries().into_iter();
+    bindings.map(|binding| Ok((binding.key.to_owned(), files(&binding)?))).collect()
 }
 
 fn response(table: &Table<'_>) -> Read<ExpectResponse> {

@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `clock` | the time of day, in seconds since the Unix epoch, at which the clock stands (1700000000) |
 //! | `[env]` | environment variables |
-//! | `[repository.NAME]` | a binding's files, by path: the text, or `{ text, executable = true }`, `{ file }` (a file beside this one), `{ symlink }` (its target), `{ submodule }` (a commit's id) |
+//! | `[repository.NAME]` | a binding's files, by path: the text, or `{ text, executable = true }`, `{ file }` (a file beside this one), `{ symlink }` (its target), `{ submodule }` (a commit's id). A component that imports `publication` may write to all of them |
 //! | `[commit.NAME]` | of a binding: `revision` (follows from the files; `""` for a branch without a commit), `committed` (seconds since the Unix epoch) |
 //! | `[outbound."ORIGIN"]` | a granted origin's answers, by path, or by path and query: `{ status = 200, fields, body }`. All else is denied |
 //! | `[upstreams]` | what a router may name: `NAME = "component"` or `NAME = "url"`. What a case expects it to forward to is there by itself, as a component |
@@ -48,6 +48,7 @@
 //! | `next` | a tick | it wants to be woken then; `false`: not at a time |
 //! | `problems` | a validation | there are as many, and each holds the text beside it (`FILE:LINE: message`); `[]`: nothing is wrong |
 //! | `sent` | a request, a tick | just these requests went out, as `METHOD URL` |
+//! | `published` | a request, a tick | the last commit to each binding has these files: `{ BINDING = { PATH = "text" } }`; `{}`: nothing was published |
 //! | `log` | all | a line holds this text, or a line for each; `[]`: nothing was said |
 //! | `failure` | all | there was no answer, or its body broke off, for a reason that holds this text |
 

@@ -42,6 +42,8 @@ pub(super) fn parse(component: &Component, text: &str, path: &Path) -> Result<Ve
         return Err(entry.mistake(format!("there is no [repository.{binding}] for this commit")));
     }
 
+    // What it imports it is granted: a case says what there is, not who may.
+    let writes = component.surface().imports.iter().any(|import| import.starts_with("atoll:host/publication@"));
     let mut cases = Vec::new();
     for (at, table) in tables.into_iter().enumerate() {
         let name = table.get("name").map(|name| name.text()).transpose()?;
@@ -62,7 +64,7 @@ pub(super) fn parse(component: &Component, text: &str, path: &Path) -> Result<Ve
         let mut world = world.clone();
         for (binding, tree) in files {
             let tree = commits.get(&binding).map_or(tree.clone(), |(_, commit)| commit.of(tree));
-            world = world.branch(&binding, tree);
+            world = if writes { world.writable(&binding, tree) } else { world.branch(&binding, tree) };
         }
         cases.push((name.unwrap_or_else(|| format!("case {}", at + 1)), line, world, question, expect));
     }

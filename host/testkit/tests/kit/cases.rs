@@ -158,6 +158,40 @@ fn an_agent_is_tested() {
 }
 
 #[test]
+fn what_is_published_is_tested() {
+    passes(
+        &fixture("publisher"),
+        r#"
+            [repository.site]
+            "index.html" = "old"
+
+            [[case]]
+            repository.orders = { orders = "open site\nwrite index.html new\ncommit Ann m" }
+            tick   = 1700000000
+            expect = { published = { site = { "index.html" = "new" } }, log = "commit Ann m: " }
+            [[case]]
+            repository.orders = { orders = "open site\nwrite index.html old\ncommit Ann m" }
+            tick   = 1700000000
+            expect = { published = {} }
+        "#,
+        2,
+    );
+    let orders =
+        "[repository.orders]\norders = \"open site\\nwrite index.html new\\ncommit Ann m\"\n[repository.site]\n";
+    for (expected, what, wanted, got) in [
+        ("{}", "published", "nothing", "\"site: m\""),
+        ("{ other = {} }", "published.other", "a commit", "none"),
+        ("{ site = { \"a\" = \"x\" } }", "published.site.\"a\"", "\"x\"", "no such file"),
+        ("{ site = { \"index.html\" = \"x\" } }", "published.site.\"index.html\"", "\"x\"", "\"new\""),
+    ] {
+        let text = format!("{orders}[[case]]\ntick = 1\nexpect = {{ published = {expected} }}\n");
+        let report = atoll_testkit::cases::run(&fixture("publisher"), &text, std::path::Path::new("c.toml")).unwrap();
+        let [difference] = &report.outcomes[0].differences[..] else { panic!("{:?}", report.outcomes[0]) };
+        assert_eq!((&*difference.what, &*difference.expected, &*difference.got), (what, wanted, got));
+    }
+}
+
+#[test]
 fn misdeeds_and_the_world_are_tested() {
     passes(
         &fixture("mischief"),
