@@ -95,7 +95,6 @@ fn check_grants(source: &Source, component: &Component, places: &BTreeMap<Name, 
                 None => format!("define it in a table [git.{from}]"),
             };
             source.add(place.problem(format!("there is no binding `{from}`; {hint}")));
-            continue;
         }
     }
 }

@@ -52,7 +52,7 @@ struct Lying<'a> {
 
 impl Lying<'_> {
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        name_order(self.name.into(), self.is_tree, other.name.into(), other.is_tree)
+        name_order(self.name, self.is_tree, other.name, other.is_tree)
     }
 }
 

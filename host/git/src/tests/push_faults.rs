@@ -64,7 +64,6 @@ fn greeting(id: &str, capabilities: &str) -> Vec<u8> {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "one table")]
 fn servers_that_do_not_take_it() {
     let room = Room::new();
     let local = room.remote("site.git", &[("a", "one")]).at("main");

@@ -34,10 +34,8 @@ impl Transport for Daemon {
         let (version, service) = (service.version(), service.name());
         let (path, place) = (&self.path, &self.target.place);
         // Further parameters stand behind a second NUL, where older servers do not look.
-        let mut opening = format!("{service} {path}\0host={place}\0");
-        if let Some(version) = version {
-            opening += &format!("\0{version}\0");
-        }
+        let version = version.map(|version| format!("\0{version}\0")).unwrap_or_default();
+        let opening = format!("{service} {path}\0host={place}\0{version}");
         let opening = format!("{:04x}{opening}", opening.len() + 4).into_bytes();
         Ok(Box::new(Duplex::new(stream, line, opening)))
     }
