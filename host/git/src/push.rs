@@ -1,7 +1,7 @@
 //! One commit on its way to where its branch comes from: over the network as a pack, on this machine into the repository
 //! there. Compare-and-swap on what the branch stood at: one that moved is never overwritten.
 
-use std::{thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use gix::{ObjectId, objs};
 
@@ -61,6 +61,8 @@ pub(crate) struct Cargo<'a> {
     pub(crate) staged: &'a Objects,
     /// Where the trees of the base are.
     pub(crate) ours: &'a Objects,
+    /// A file of ours, where a local push says what it locks.
+    pub(crate) record: &'a Path,
 }
 
 /// What became of it.
@@ -88,7 +90,8 @@ pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<
             Local::Directory(path) => Err(PushError::Directory(path)),
             Local::Repository(repository) => {
                 let (id, _) = cargo.commit;
-                let filled = repository.receive(branch, (old, id), cargo.count(), |intake| cargo.fill(intake));
+                let filled =
+                    repository.receive(branch, (old, id), cargo.count(), cargo.record, |intake| cargo.fill(intake));
                 filled.map_err(|error| match error {
                     ReceiveError::Moved => PushError::Moved,
                     ReceiveError::Refused(words) => PushError::Refused(words),

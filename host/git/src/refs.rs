@@ -79,6 +79,11 @@ impl Refs {
         path
     }
 
+    /// Where it stands which ref of a local remote is being locked.
+    pub(crate) fn pushing(&self) -> PathBuf {
+        self.store.git_dir().join("atoll-pushing")
+    }
+
     fn shallow_path(&self) -> PathBuf {
         self.store.git_dir().join("shallow")
     }

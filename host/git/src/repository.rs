@@ -23,6 +23,7 @@ use crate::{
     fetch::Fetching,
     objects::{Fault, ObjectError, Objects},
     refs::{Refs, SERVING},
+    remote::receive,
     snapshot::ReadError,
     store::is_name,
     walk::{Walk, WalkError, Whole, verified},
@@ -89,6 +90,7 @@ impl Repository {
         unsettled.add(recent);
         let objects = Objects::open(git_dir.join("objects"), loose)?;
         let refs = Refs::at(git_dir);
+        receive::recover(&refs.pushing())?;
         // A ref that does not parse is as good as none: the next fetch writes it.
         let head = refs.read(&head_name()).ok().flatten();
         let mut fetching = Fetching { shallow: refs.shallow()?, ..Fetching::default() };

@@ -154,6 +154,11 @@ impl LocalRepository {
         &self.path
     }
 
+    /// Where its refs lie.
+    pub(super) fn common_dir(&self) -> &Path {
+        &self.common_dir
+    }
+
     pub(crate) fn objects(&self) -> Result<Objects, LocalError> {
         let directory = self.common_dir.join("objects");
         Objects::open_remote(directory).map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
@@ -199,7 +204,7 @@ impl LocalRepository {
         Err(self.unreadable(&name, "its names go round in a circle".to_owned()))
     }
 
-    pub(super) fn refs(&self) -> file::Store {
+    fn refs(&self) -> file::Store {
         refs::store(self.git_dir.clone(), (self.common_dir != self.git_dir).then(|| self.common_dir.clone()))
     }
 

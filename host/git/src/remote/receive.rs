@@ -1,18 +1,17 @@
 //! Writing to a repository on this machine: objects first, then its ref, by git's own lock and as compare-and-swap. No hook
 //! runs and no program; a branch that somebody has checked out is left alone.
 
-use std::{io, time::Duration};
-
-use gix::{
-    ObjectId,
-    bstr::BString,
-    lock::acquire::Fail,
-    refs::{
-        Target,
-        store::WriteReflog,
-        transaction::{Change, LogChange, PreviousValue, RefEdit, RefLog},
-    },
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{self, Write as _},
+    os::unix::{ffi::OsStrExt as _, fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
+
+use gix::ObjectId;
 
 use super::local::{LocalError, LocalRepository};
 use crate::{
@@ -22,6 +21,7 @@ use crate::{
 
 /// How long a lock that somebody else has is waited for: git holds one for the time of a rename.
 const LOCKED: Duration = Duration::from_secs(1);
+const AGAIN: Duration = Duration::from_millis(2);
 
 /// Why a ref was not updated.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +41,13 @@ pub(crate) enum ReceiveError {
 
 impl LocalRepository {
     /// Takes in what `fill` has, about `expected` objects, and moves `branch` from `old` to `new`. All of it is on disk when
-    /// this returns.
+    /// this returns. `record` is a file of ours, for [`recover`].
     pub(crate) fn receive(
         &self,
         branch: Option<&str>,
         (old, new): (Option<ObjectId>, ObjectId),
         expected: usize,
+        record: &Path,
         fill: impl FnOnce(&mut Intake<'_>) -> Result<(), IntakeError>,
     ) -> Result<(), ReceiveError> {
         let (name, at) = self.resolve(branch)?;
@@ -66,22 +67,81 @@ impl LocalRepository {
         intake.finish()?;
         unsettled.settle()?;
 
-        let expected =
-            old.map_or(PreviousValue::MustNotExist, |old| PreviousValue::MustExistAndMatch(Target::Object(old)));
-        let log = LogChange { mode: RefLog::AndReference, force_create_reflog: false, message: BString::from("push") };
-        let change = Change::Update { log, expected, new: Target::Object(new) };
-        let edit = RefEdit { change, name: name.clone(), deref: false };
-        let wait = Fail::AfterDurationWithBackoff(LOCKED);
-        let failed = |error: io::Error| match self.resolve(branch) {
-            Ok((_, at)) if at != old => ReceiveError::Moved,
-            _ => ReceiveError::Write(error),
-        };
-        let mut store = self.refs();
-        // Without anybody's name there is nothing to write in it.
-        store.write_reflog = WriteReflog::Disable;
-        let prepared = store.transaction().prepare(Some(edit), wait, wait);
-        let prepared = prepared.map_err(|error| failed(io::Error::other(error)))?;
-        prepared.commit(None).map_err(|error| failed(io::Error::other(error)))?;
-        Ok(disk::sync(&store.common_dir_resolved().join(name.as_bstr().to_string()))?)
+        let path = self.common_dir().join(name.as_bstr().to_string());
+        let lock = RefLock::take(&path, new, objects.directory(), record)?;
+        // Nobody moves it any more.
+        if self.resolve(branch)?.1 != old {
+            return Err(ReceiveError::Moved);
+        }
+        Ok(lock.commit(&path)?)
     }
+}
+
+/// Git's lock on a ref, `REF.lock`, which holds what the ref is to be. It appears with all of that in it, and what it is
+/// was written down before: so that one that a kill leaves behind is known for ours.
+struct RefLock<'a> {
+    path: PathBuf,
+    record: &'a Path,
+    held: bool,
+}
+
+impl<'a> RefLock<'a> {
+    fn take(path: &Path, new: ObjectId, objects: &Path, record: &'a Path) -> io::Result<Self> {
+        let mut lock = Self { path: path.with_added_extension("lock"), record, held: false };
+        fs::create_dir_all(path.parent().expect("a ref lies in a directory"))?;
+        let permissions = fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().prefix("tmp_obj_").permissions(permissions).tempfile_in(objects)?;
+        let line = format!("{new}\n");
+        file.write_all(line.as_bytes())?;
+        file.as_file().sync_all()?;
+        disk::replace(record, &[line.as_bytes(), lock.path.as_os_str().as_bytes()].concat(), false)?;
+        let until = Instant::now() + LOCKED;
+        loop {
+            match fs::hard_link(file.path(), &lock.path) {
+                Ok(()) => {
+                    lock.held = true;
+                    return Ok(lock);
+                }
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                Err(_) if Instant::now() < until => thread::sleep(AGAIN),
+                Err(_) => return Err(io::Error::other(format!("{} is held by somebody else", lock.path.display()))),
+            }
+        }
+    }
+
+    /// The ref is what the lock says.
+    fn commit(mut self, path: &Path) -> io::Result<()> {
+        fs::rename(&self.path, path)?;
+        self.held = false;
+        disk::sync(path.parent().expect("a ref lies in a directory"))
+    }
+}
+
+impl Drop for RefLock<'_> {
+    fn drop(&mut self) {
+        if self.held {
+            let _ = fs::remove_file(&self.path);
+        }
+        let _ = fs::remove_file(self.record);
+    }
+}
+
+/// Takes away the lock that a killed host left on a ref, if it did: `record` is what it wrote down before. The ref stands
+/// where it stood.
+pub(crate) fn recover(record: &Path) -> io::Result<()> {
+    let said = match fs::read(record) {
+        Ok(said) => said,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if let Some(end) = said.iter().position(|byte| *byte == b'\n') {
+        let lock = Path::new(OsStr::from_bytes(&said[end + 1..]));
+        // Another's has something else in it.
+        let ours = fs::metadata(lock).is_ok_and(|lock| lock.is_file() && lock.len() == end as u64 + 1);
+        if ours && fs::read(lock).is_ok_and(|held| held == said[..=end]) {
+            // Where that is not possible, the next push says so.
+            let _ = fs::remove_file(lock);
+        }
+    }
+    fs::remove_file(record)
 }

@@ -169,7 +169,8 @@ impl Staging {
         intake.bytes(id, objs::Kind::Commit, &raw).and_then(|()| intake.finish()).map_err(StageError::from)?;
 
         let staged = self.beside.objects();
-        let cargo = Cargo { commit: (id, &raw), trees: &finished.trees, blobs: &blobs, staged, ours: &shared.objects };
+        let (trees, record) = (&finished.trees, shared.refs.pushing());
+        let cargo = Cargo { commit: (id, &raw), trees, blobs: &blobs, staged, ours: &shared.objects, record: &record };
         // No fetch meanwhile: one that begins after this reads what was pushed, or something newer.
         let mut fetching = lock(&shared.fetching);
         let pushed = push(&self.remote, parent, &cargo)?;

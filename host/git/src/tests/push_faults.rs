@@ -279,7 +279,17 @@ fn places_that_cannot_be_written() {
     );
     room.script("touch site.git/refs/heads/main.lock");
     let said = outcome(&pages, &local, &local);
-    assert!(said.starts_with("the object cannot be written: "), "{said}");
+    let lock = format!("{path}/site.git/refs/heads/main.lock");
+    assert_eq!(said, format!("the object cannot be written: {lock} is held by somebody else"));
+    // What a kill leaves of our own is taken away at the next start, and nobody else's.
+    let record = room.path.join("state/git/pages.git/atoll-pushing");
+    let (ours, theirs) = ("1".repeat(40), "2".repeat(40));
+    for (held, left) in [(&ours, false), (&theirs, true)] {
+        std::fs::write(&lock, format!("{held}\n")).unwrap();
+        std::fs::write(&record, format!("{ours}\n{lock}")).unwrap();
+        room.pages();
+        assert_eq!((std::path::Path::new(&lock).exists(), record.exists()), (left, false));
+    }
     room.script("rm site.git/refs/heads/main.lock");
     assert_eq!(outcome(&pages, &local, &local), "taken: true");
     assert_eq!(room.script("git -C site.git fsck --full --strict --no-dangling 2>&1"), "");

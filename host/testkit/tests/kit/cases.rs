@@ -393,7 +393,7 @@ fn what_is_no_cases_file_is_told_with_its_line() {
         ("[[case]]\nrequest = { paht = \"/\" }\nexpect = {}", "2: `request` has no `path`"),
         (
             "[[case]]\nrequest = { path = \"/\" }\nexpect = { forward = \"a\" }",
-            "3: unknown key `forward` in `expect`: there may be `log`, `failure`, `sent`, `fields`, `status`, `body`, \
+            "3: unknown key `forward` in `expect`: there may be `log`, `failure`, `sent`, `published`, `fields`, `status`, `body`, \
              `body-contains`, `marked`",
         ),
         (
