@@ -40,7 +40,7 @@ fn syntax() {
         "[listen]\nredirect = true\nredirect = false\nbogus = 1",
         &[
             "host.toml:3: `redirect` is here a second time",
-            "host.toml:4: unknown key `bogus` in [listen]; known are `http`, `https`, `trusted`, `redirect`",
+            "host.toml:4: unknown key `bogus` in [listen]; known are `http`, `https`, `trusted`, `redirect`, `proxied`",
         ],
     );
     check(
