@@ -1,14 +1,37 @@
 //! The type of a file, from its name and its first bytes. A name that tells the type has the first word: bytes may only
 //! make an image, a sound, a film or a font of it, and of text nothing at all, so that no text becomes a script.
 
+use alloc::vec::Vec;
+
 use crate::magic;
+use crate::media_type;
 use crate::text;
+use crate::tree::{Fault, Tree};
 
 /// As much of a file as is looked at, in bytes.
-pub(crate) const BEGINNING: usize = 4096;
+const BEGINNING: usize = 4096;
+
+/// `name` tells the type of a file, or else the name that it has behind all links, at `path`; and its first bytes. Only
+/// what `contents` does not hold already is read.
+pub(crate) async fn file(
+    tree: &impl Tree,
+    name: &str,
+    path: &str,
+    size: u64,
+    contents: Option<Vec<u8>>,
+) -> Result<&'static str, Fault> {
+    let known = media_type::by_extension(name).or_else(|| media_type::by_extension(path));
+    let whole = size <= BEGINNING as u64;
+    let beginning = match contents {
+        Some(contents) => contents,
+        None if whole => tree.contents(path)?,
+        None => tree.beginning(path, BEGINNING).await?,
+    };
+    Ok(media_type(known, &beginning, whole))
+}
 
 /// `known` is the type that the name tells; `whole`, whether `beginning` is all there is.
-pub(crate) fn media_type(known: Option<&'static str>, beginning: &[u8], whole: bool) -> &'static str {
+fn media_type(known: Option<&'static str>, beginning: &[u8], whole: bool) -> &'static str {
     // Signatures are short: a text may well begin with one.
     let media = magic::media(beginning).filter(|_| text::charset(beginning, whole).is_none());
     match (media, known) {

@@ -4,9 +4,9 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::problem::Problem;
+use crate::rules;
 use crate::rules::headers::Headers;
 use crate::rules::redirects::Redirects;
-use crate::site;
 use crate::tree::Tree;
 
 /// Each problem with the file that it is in.
@@ -17,7 +17,7 @@ pub(crate) fn validate(tree: &impl Tree) -> Vec<(&'static str, Problem)> {
 }
 
 fn check(tree: &impl Tree, name: &'static str, parse: fn(&str) -> Vec<Problem>) -> Vec<(&'static str, Problem)> {
-    let problems = match site::rules(tree, name) {
+    let problems = match rules::text(tree, name) {
         Ok(Some(text)) => parse(&text),
         Ok(None) => Vec::new(),
         Err(message) => vec![Problem { line: None, message }],
