@@ -9,8 +9,6 @@ use std::time::Duration;
 use exports::atoll::host::validation::{self, Problem};
 use exports::wasi::http::handler;
 use wasi::http::types::{ErrorCode, Request, Response};
-use wasip2::http::outgoing_handler;
-use wasip2::http::types::{Fields, OutgoingRequest, Scheme};
 
 wit_bindgen::generate!({
     path: "../../wit",
@@ -26,6 +24,8 @@ wit_bindgen::generate!({
     generate_all,
 });
 
+mod outbound_p2;
+
 struct Invalid;
 
 export!(Invalid);
@@ -38,7 +38,7 @@ impl validation::Guest for Invalid {
             return (1..=number(&count)).map(|line| problem(Some("index.html"), Some(line), &long)).collect();
         }
         if variable("SEND").is_some() {
-            return vec![problem(None, None, &outbound())];
+            return vec![problem(None, None, &outbound_p2::outbound())];
         }
         if let Some(time) = variable("SLEEP") {
             std::thread::sleep(Duration::from_millis(number(&time).into()));
@@ -54,19 +54,6 @@ fn number(word: &str) -> u32 {
 
 fn problem(file: Option<&str>, line: Option<u32>, message: &str) -> Problem {
     Problem { file: file.map(Into::into), line, message: message.into() }
-}
-
-/// What comes of a request to somebody outside: the status, or the error.
-fn outbound() -> String {
-    let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Https)).expect("a scheme");
-    request.set_authority(Some("api.example.org")).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
-    let answer = outgoing_handler::handle(request, None).and_then(|answer| {
-        answer.subscribe().block();
-        answer.get().expect("it is there").expect("it is taken once")
-    });
-    answer.map_or_else(|code| format!("{code:?}"), |response| response.status().to_string())
 }
 
 impl handler::Guest for Invalid {

@@ -5,10 +5,9 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use wasip2::http::outgoing_handler;
-use wasip2::http::types::{
-    ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingRequest, OutgoingResponse, ResponseOutparam, Scheme,
-};
+use wasip2::http::types::{ErrorCode, Fields, IncomingRequest, OutgoingBody, OutgoingResponse, ResponseOutparam};
+
+mod outbound_p2;
 
 struct Mischief;
 
@@ -39,7 +38,7 @@ impl wasip2::exports::http::incoming_handler::Guest for Mischief {
         ResponseOutparam::set(outparam, Ok(response));
         let mut stream = body.write().expect("the stream is taken once");
         // Whoever listened may be gone.
-        let words = if path == "/outbound" { outbound() } else { "some of the body\n".to_owned() };
+        let words = if path == "/outbound" { outbound_p2::outbound() + "\n" } else { "some of the body\n".to_owned() };
         let _ = stream.write_all(words.as_bytes()).and_then(|()| Write::flush(&mut stream));
         match &*path {
             "/loop-midbody" => loop {
@@ -61,21 +60,5 @@ impl wasip2::exports::http::incoming_handler::Guest for Mischief {
         }
         drop(stream);
         let _ = OutgoingBody::finish(body, None);
-    }
-}
-
-/// What comes of a request to somebody outside: the status, or the error.
-fn outbound() -> String {
-    let request = OutgoingRequest::new(Fields::new());
-    request.set_scheme(Some(&Scheme::Https)).expect("a scheme");
-    request.set_authority(Some("api.example.org")).expect("an authority");
-    request.set_path_with_query(Some("/")).expect("a path");
-    let answer = outgoing_handler::handle(request, None).and_then(|answer| {
-        answer.subscribe().block();
-        answer.get().expect("it is there").expect("it is taken once")
-    });
-    match answer {
-        Ok(response) => format!("{}\n", response.status()),
-        Err(code) => format!("{code:?}\n"),
     }
 }

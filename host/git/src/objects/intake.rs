@@ -252,16 +252,16 @@ impl Hash {
 pub(super) struct Deflate {
     /// The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
     fast: Compress,
-    /// Writes the bytes as they are, in zlib's frame.
-    plain: Compress,
+    /// Writes the bytes as they are, in zlib's frame. Made when one is wanted: each has windows of its own.
+    plain: Option<Compress>,
     compresses: bool,
     buffer: Vec<u8>,
 }
 
 impl Deflate {
     pub(super) fn new() -> Self {
-        let (fast, plain) = (Compress::new(Compression::BEST_SPEED), Compress::new(Compression::NONE));
-        Self { fast, plain, compresses: true, buffer: vec![0; 32 * 1024] }
+        let fast = Compress::new(Compression::BEST_SPEED);
+        Self { fast, plain: None, compresses: true, buffer: vec![0; 32 * 1024] }
     }
 
     /// A new stream, whatever became of the last one.
@@ -279,12 +279,17 @@ impl Deflate {
         self.part(first, FlushCompress::Finish, &mut io::sink())?;
         self.compresses = self.fast.total_out() < first.len() as u64 / 16 * 15;
         self.fast.reset();
-        self.plain.reset();
+        if !self.compresses {
+            self.plain.get_or_insert_with(|| Compress::new(Compression::NONE)).reset();
+        }
         Ok(())
     }
 
     pub(super) fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
-        let state = if self.compresses { &mut self.fast } else { &mut self.plain };
+        let state = match &mut self.plain {
+            Some(plain) if !self.compresses => plain,
+            _ => &mut self.fast,
+        };
         loop {
             let (before_in, before_out) = (state.total_in(), state.total_out());
             state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
