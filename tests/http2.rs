@@ -4,11 +4,13 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     client::{Client, Protocol, ask},
+    curl::curl,
     frames::{
         CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
         RST_STREAM, SETTINGS, WINDOW_UPDATE, field, frame, get, head,
     },
     host::{Host, Setup},
+    skip::missing,
     tables,
     wait::{SOON, within},
 };
@@ -35,6 +37,25 @@ fn post(stream: u32) -> Vec<u8> {
     let fields =
         [field(":method", "POST"), field(":scheme", "https"), field(":authority", NAME), field(":path", "/echo")];
     frame(HEADERS, END_HEADERS, stream, &fields.concat())
+}
+
+/// Who uploads what nobody reads hears the answer, and is not cut off in the midst of it.
+#[tokio::test]
+async fn an_answer_before_the_upload_was_read() {
+    if missing(&["curl"]) {
+        return;
+    }
+    let setup = Setup::new(&tables::site("site"));
+    setup.repository("site").commit("main", &[("index.html", "x")]);
+    let upload = setup.write("upload", vec![b'x'; 8 << 20]);
+    let host = setup.start().await;
+    let data = format!("@{}", upload.display());
+    for (path, status) in [("/", 405), ("/../x", 400)] {
+        let url = format!("https://{NAME}{path}");
+        let arguments = ["--http2", "--path-as-is", "--data-binary", &data, &url];
+        let printed = curl(host.https(), &host.ca_file(), &arguments).await;
+        assert_eq!((printed.code, printed.status), (Some(0), status), "{}", printed.said);
+    }
 }
 
 fn with(fields: &[(&str, &str)]) -> Vec<u8> {

@@ -201,6 +201,20 @@ async fn one_that_refused_is_left_alone_for_a_while() {
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
+/// The host's log says why, whatever becomes of the access log; once, and not for each request.
+#[tokio::test]
+async fn why_an_upstream_fails_is_in_the_log() {
+    let address = dead();
+    let host = before(&format!("url = \"http://{address}\"\n[log]\naccess = \"off\"")).await;
+    for _ in 0..3 {
+        assert_eq!(host.client().get("https://a.test/").await.status, 502);
+    }
+    let line = host.logged("[upstream.app]").await;
+    let reason = format!("[upstream.app]: upstream unreachable: {address}: connection refused");
+    assert!(line.ends_with(&reason), "{line}");
+    assert_eq!(host.setup().log().matches("[upstream.app]").count(), 1);
+}
+
 /// One plain page, as the client would have it.
 #[tokio::test]
 async fn a_failure_is_told_in_the_clients_form() {

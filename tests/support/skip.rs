@@ -26,7 +26,7 @@ pub(crate) fn missing(programs: &[&str]) -> bool {
 pub(crate) fn left_out(wanted: &str) {
     let thread = thread::current();
     let line = format!("{} wants {wanted}\n", thread.name().unwrap_or("a test"));
-    assert!(env::var_os("REQUIRE_ALL").is_none_or(|value| value != "1"), "REQUIRE_ALL=1, but {line}");
+    assert!(!required(env::var_os("REQUIRE_ALL").as_deref()), "REQUIRE_ALL=1, but {line}");
     if let Some(file) = env::var_os("SKIPPED") {
         let mut file =
             OpenOptions::new().append(true).create(true).open(file).expect("the file SKIPPED is ours to write");
@@ -34,8 +34,20 @@ pub(crate) fn left_out(wanted: &str) {
     }
 }
 
+/// Whether a test that is left out is a failure.
+fn required(all: Option<&OsStr>) -> bool {
+    all.is_some_and(|value| value == "1")
+}
+
 fn find(program: &str, path: &OsStr) -> Option<PathBuf> {
     env::split_paths(path).map(|folder| folder.join(program)).find(|file| Path::is_file(file))
+}
+
+#[test]
+fn what_is_left_out_is_a_failure_where_all_is_required() {
+    for (value, failure) in [(None, false), (Some(""), false), (Some("0"), false), (Some("1"), true)] {
+        assert_eq!(required(value.map(OsStr::new)), failure, "{value:?}");
+    }
 }
 
 #[test]

@@ -10,7 +10,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, Uri, Version, header::HOST, uri::Authority};
+use http::{
+    HeaderValue, Method, Request, Response, Uri, Version,
+    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    uri::Authority,
+};
 use http_body::Body;
 use hyper::client::conn::{TrySendError, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -337,6 +341,13 @@ fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
     };
     if let Some(host) = host {
         request.headers_mut().insert(HOST, host);
+    }
+    // Of a GET hyper would send no body whose length is not known.
+    if !request.body().is_end_stream()
+        && request.body().size_hint().exact().is_none()
+        && !request.headers().contains_key(CONTENT_LENGTH)
+    {
+        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if request.uri().scheme().is_some() || request.uri().authority().is_some() {
         *request.uri_mut() = match request.uri().path_and_query() {

@@ -1,4 +1,8 @@
-//! What the tests of this crate stand on: authorities made on the spot, servers on loopback, a resolver that is a table.
+//! What the tests of this crate stand on: authorities made on the spot, servers on loopback, a resolver that is a table;
+//! and whether a program is here that they drive.
+
+#[path = "../../../tests/support/skip.rs"]
+mod skip;
 
 use std::{
     io,
@@ -20,6 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::{Dialler, Egress, Host, Lookup, Place, Resolve, Target, Tls};
+
+pub(crate) use skip::missing;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 

@@ -46,7 +46,7 @@ struct Cork<I> {
     /// Whether anything was written since the last flush.
     dirty: bool,
     failure: Option<io::Error>,
-    /// Bytes written since the client was last heard.
+    /// Bytes written since the client was last heard; over HTTP/1.1, since its last request began.
     unheard: usize,
     ear: Ear,
     /// Whether what was written last was taken in part: then nothing else may follow but its rest.
@@ -125,7 +125,10 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
     /// After the end: takes what the client still sends until it closes too, since closing with unread bytes makes the
     /// kernel take back what was just sent (RFC 9112 section 9.6). Not where there was no more to send than a farewell.
     pub(super) async fn linger(&self) {
-        let last_words = lock(&self.0).unheard > GOODBYE;
+        let last_words = {
+            let cork = lock(&self.0);
+            cork.unheard > if matches!(cork.ear, Ear::Http2(_)) { GOODBYE } else { 0 }
+        };
         if last_words {
             let ending = async {
                 // HTTP may have ended without a word to the wire: a head that could not be read.
@@ -197,11 +200,13 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
             self.block(written.is_pending());
             let written = ready!(written)?;
+            self.accepted(slices, written);
             self.moved(written);
             self.torn = written < length;
             return Poll::Ready(Ok(written));
         }
         self.torn = false;
+        self.accepted(slices, length);
         if self.gathered.capacity() == 0 && length > 0 {
             self.gathered.reserve_exact(CORK);
         }
@@ -213,11 +218,28 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
 }
 
 impl<I> Cork<I> {
+    /// Over HTTP/2, what a client has paid for with its window is what it takes: who asks for answers to PING takes nothing.
+    fn accepted(&mut self, slices: &[IoSlice<'_>], mut length: usize) {
+        let Ear::Http2(frames) = &mut self.ear else { return };
+        let mut data = 0;
+        for slice in slices {
+            let part = &slice[..slice.len().min(length)];
+            length -= part.len();
+            data += frames.sending(part);
+        }
+        if data > 0 {
+            self.watch.moved(data);
+        }
+    }
+
     fn moved(&mut self, bytes: usize) {
-        self.watch.moved(bytes);
         if let Ear::Http2(frames) = &mut self.ear {
             frames.sent(bytes);
+            if !self.blocked {
+                return;
+            }
         }
+        self.watch.moved(bytes);
     }
 
     fn block(&mut self, blocked: bool) {
@@ -240,16 +262,19 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         if fresh.is_empty() {
             return Poll::Ready(Ok(()));
         }
-        cork.unheard = 0;
-        let Cork { watch, ear, .. } = &mut *cork;
+        let Cork { watch, ear, unheard, .. } = &mut *cork;
         match ear {
             Ear::Http1(heads) => {
-                if watch.heard() {
+                let begins = watch.heard() && heads.rest();
+                if begins {
+                    // What comes later of a request that was answered is not a word about the answer.
+                    *unheard = 0;
                     heads.begin();
                 }
                 watch.vouch(heads.received(fresh));
             }
             Ear::Http2(frames) => {
+                *unheard = 0;
                 if let Err(flood) = frames.received(fresh, watch.now()) {
                     *ear = Ear::Flooded;
                     return Poll::Ready(Err(io::Error::other(flood)));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use atoll_runtime::{Decision, Failure, under};
 use bytes::Bytes;
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
     header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING},
 };
 use hyper::body::Incoming;
@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use crate::{
     http::{
         access::Record,
+        arriving::Arriving,
         ending::Ending,
         forward, forwarded,
         gateway::Gateway,
@@ -64,14 +65,17 @@ impl House {
 }
 
 /// Answers one request.
-pub(super) fn answer(house: &House, mut request: Request<Incoming>) -> Answering {
+pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
+    let version = request.version();
+    let mut request = request.map(|body| Arriving::new(body, version, &house.line.tunnels));
     let table = house.gateway.table.load();
     let peer = &house.line.peer;
     let origin = forwarded::settle(request.headers_mut(), peer, &table.trusted);
     let record = table.access.as_ref().map(|log| Record::begin(log, &request, origin.client));
     let insist = peer.certificate.as_ref().is_some_and(|certificate| certificate.public());
     let vouched = house.line.watch.vouched();
-    let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record), insist);
+    let in_pieces = version == Version::HTTP_2;
+    let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record, in_pieces), insist);
 
     if let Some(coding) = request.headers().get(TRANSFER_ENCODING)
         && let Some(fault) = misframed(coding, &request, vouched)
@@ -180,7 +184,7 @@ fn carry(
     table: &Table,
     decision: Arc<Decision>,
     inbound: Inbound,
-    request: Request<Incoming>,
+    request: Request<Arriving>,
     visit: Visit,
 ) -> Answering {
     match &*decision {

@@ -6,11 +6,17 @@ use crate::http::{access::Record, watch::Busy};
 pub(super) struct Ending {
     busy: Option<Busy>,
     record: Option<Box<Record>>,
+    in_pieces: bool,
 }
 
 impl Ending {
-    pub(super) fn new(busy: Busy, record: Option<Box<Record>>) -> Self {
-        Self { busy: Some(busy), record }
+    /// `in_pieces`, where what takes the body holds what it was given for as long as the client likes.
+    pub(super) fn new(busy: Busy, record: Option<Box<Record>>, in_pieces: bool) -> Self {
+        Self { busy: Some(busy), record, in_pieces }
+    }
+
+    pub(super) fn in_pieces(&self) -> bool {
+        self.in_pieces
     }
 
     /// The line to be, where one is wanted.

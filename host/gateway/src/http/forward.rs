@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use atoll_net::{Incoming, SendError};
-use atoll_runtime::{Decision, Forwarding, under};
+use atoll_runtime::{Decision, Forwarding, Level, under};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CONTENT_LENGTH, EXPECT, HOST},
@@ -12,6 +12,7 @@ use http::{
 
 use crate::http::{
     access::Upstream,
+    arriving::Arriving,
     edge::{House, failed},
     forwarded,
     health::in_turn,
@@ -32,7 +33,7 @@ pub(super) fn answer(
     named: &Arc<Named>,
     decision: Arc<Decision>,
     mut inbound: Inbound,
-    request: Request<hyper::body::Incoming>,
+    request: Request<Arriving>,
     mut visit: Visit,
 ) -> Answering {
     visit.answered_by(|| Upstream { name: named.name.clone(), revision: None, remembered: false });
@@ -47,7 +48,7 @@ pub(super) fn answer(
         wish.tell(&mut parts.headers);
     }
     parts.uri = target;
-    let (named, line) = (named.clone(), house.line.clone());
+    let (named, line, gateway) = (named.clone(), house.line.clone(), house.gateway.clone());
     Answering::later(async move {
         let response = match send(&line, &named, &parts, body, wish.is_some()).await {
             Ok(response) => received(response, &parts.method, &named, &line, wish),
@@ -55,7 +56,14 @@ pub(super) fn answer(
         };
         match response {
             Ok(response) => visit.pass(response, &forwarding(&decision).response_fields),
-            Err(fault) => visit.fail(&fault, &parts.method, &parts.headers),
+            Err(fault) => {
+                if fault.status().is_server_error()
+                    && let Some(more) = named.complaints.failed(gateway.clock.instant())
+                {
+                    gateway.journal.host(Level::Warning, format!("[upstream.{}]: {fault}{more}", named.name));
+                }
+                visit.fail(&fault, &parts.method, &parts.headers)
+            }
         }
     })
 }
@@ -65,7 +73,7 @@ async fn send(
     line: &Line,
     named: &Named,
     parts: &Parts,
-    body: hyper::body::Incoming,
+    body: Arriving,
     tunnel: bool,
 ) -> Result<Response<Incoming>, Fault> {
     let (mut upload, mut fate) = Upload::new(body, line);

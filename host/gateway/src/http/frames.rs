@@ -14,6 +14,7 @@ const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 
@@ -29,11 +30,8 @@ pub(super) enum Flood {
 pub(super) struct Frames {
     most_resets: u32,
     most_control: u32,
-    /// Bytes of the preface, or of a payload, that are still to come.
-    skip: usize,
-    head: [u8; HEAD],
-    /// Of `head`, what is there.
-    filled: usize,
+    heard: Splitter,
+    said: Splitter,
     /// When the counts began.
     since: u32,
     resets: u32,
@@ -47,9 +45,8 @@ impl Frames {
         Self {
             most_resets: limits.resets,
             most_control: limits.control_frames,
-            skip: PREFACE,
-            head: [0; HEAD],
-            filled: 0,
+            heard: Splitter { skip: PREFACE, ..Splitter::default() },
+            said: Splitter { kind: SETTINGS, ..Splitter::default() },
             since: now,
             resets: 0,
             control: 0,
@@ -62,30 +59,28 @@ impl Frames {
         self.credit = SAVED.min(self.credit.saturating_add(bytes as u64));
     }
 
-    /// The client sent this; `now` in seconds.
-    pub(super) fn received(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
+    /// We are to send this; says how many bytes of bodies are in it, which a client pays for with its window.
+    pub(super) fn sending(&mut self, mut bytes: &[u8]) -> usize {
+        let mut data = 0;
         loop {
-            let skipped = self.skip.min(bytes.len());
-            self.skip -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                return Ok(());
+            if self.said.kind == DATA {
+                data += self.said.skip.min(bytes.len());
             }
-            let taken = (HEAD - self.filled).min(bytes.len());
-            self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
-            self.filled += taken;
-            bytes = &bytes[taken..];
-            if self.filled == HEAD {
-                self.filled = 0;
-                self.frame(now)?;
+            if self.said.next(&mut bytes).is_none() {
+                return data;
             }
         }
     }
 
-    fn frame(&mut self, now: u32) -> Result<(), Flood> {
-        let [high, middle, low, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, high, middle, low]);
-        self.skip = length as usize;
+    /// The client sent this; `now` in seconds.
+    pub(super) fn received(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
+        while let Some((flags, length)) = self.heard.next(&mut bytes) {
+            self.frame(self.heard.kind, flags, length, now)?;
+        }
+        Ok(())
+    }
+
+    fn frame(&mut self, kind: u8, flags: u8, length: usize, now: u32) -> Result<(), Flood> {
         match kind {
             HEADERS | CONTINUATION => return Ok(()),
             DATA if length > 0 || flags & END_STREAM != 0 => return Ok(()),
@@ -104,6 +99,42 @@ impl Frames {
         }
         self.control += 1;
         if self.control > self.most_control { Err(Flood::Control) } else { Ok(()) }
+    }
+}
+
+/// Finds the heads of frames in what comes in any pieces.
+#[derive(Default)]
+struct Splitter {
+    /// Bytes of the preface, or of a payload, that are still to come.
+    skip: usize,
+    head: [u8; HEAD],
+    /// Of `head`, what is there.
+    filled: usize,
+    /// Of the frame that came last.
+    kind: u8,
+}
+
+impl Splitter {
+    /// Goes on to the next head: its flags, and the length of the payload behind it. None where the bytes end before.
+    fn next(&mut self, bytes: &mut &[u8]) -> Option<(u8, usize)> {
+        let skipped = self.skip.min(bytes.len());
+        self.skip -= skipped;
+        *bytes = &bytes[skipped..];
+        if bytes.is_empty() {
+            return None;
+        }
+        let taken = (HEAD - self.filled).min(bytes.len());
+        self.head[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        *bytes = &bytes[taken..];
+        if self.filled < HEAD {
+            return None;
+        }
+        self.filled = 0;
+        let [high, middle, low, kind, flags, ..] = self.head;
+        self.skip = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.kind = kind;
+        Some((flags, self.skip))
     }
 }
 
@@ -155,6 +186,16 @@ mod tests {
                 }
                 assert_eq!(flood, expected, "{what} in pieces of {piece}");
             }
+        }
+    }
+
+    #[test]
+    fn bodies_are_told_from_what_is_answered_by_itself() {
+        let sent = [frame(4, 0, 12), frame(6, 1, 8), frame(0, 0, 300), frame(1, 4, 40), frame(0, 1, 0), frame(0, 1, 7)];
+        let sent = sent.concat();
+        for piece in [1, 2, 9, 10, 100, sent.len()] {
+            let mut frames = frames();
+            assert_eq!(sent.chunks(piece).map(|part| frames.sending(part)).sum::<usize>(), 307, "in pieces of {piece}");
         }
     }
 

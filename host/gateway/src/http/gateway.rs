@@ -8,6 +8,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use atoll_runtime::Journal;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::Semaphore,
@@ -31,6 +32,8 @@ use crate::http::{
 pub struct Capabilities {
     pub challenges: Arc<dyn Challenges>,
     pub hooks: Arc<dyn Hooks>,
+    /// Is told of upstreams that fail.
+    pub journal: Arc<dyn Journal>,
     /// Where the access log goes.
     pub sink: Arc<dyn Sink>,
     pub clock: Arc<dyn Clock>,
@@ -43,6 +46,7 @@ pub struct Gateway {
     pub(super) challenges: Arc<dyn Challenges>,
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) hooking: Semaphore,
+    pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
     connections: Arc<Connections>,
@@ -58,11 +62,11 @@ pub struct Remembering {
 impl Gateway {
     /// `answers` is how many bytes of answers are remembered.
     pub fn new(capabilities: Capabilities, roster: Roster, answers: u64) -> Arc<Self> {
-        let Capabilities { challenges, hooks, sink, clock } = capabilities;
+        let Capabilities { challenges, hooks, journal, sink, clock } = capabilities;
         let memory = Memory::new(answers);
         let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
         let (flights, hooking, connections) = (Flights::default(), Semaphore::new(AT_ONCE), Arc::default());
-        Arc::new(Self { table, memory, flights, challenges, hooks, hooking, clock, sink, connections })
+        Arc::new(Self { table, memory, flights, challenges, hooks, hooking, journal, clock, sink, connections })
     }
 
     /// From now on, new requests go by this roster, and as many bytes are remembered.

@@ -14,6 +14,8 @@ use crate::http::roster::Place;
 /// After the first refusal; twice as long after each further one.
 const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(2);
+/// As long as it may take to find out that it can't be reached.
+const TRIAL: Duration = Duration::from_secs(5);
 
 /// What is known of an origin.
 #[derive(Default)]
@@ -27,6 +29,8 @@ pub(super) struct Health {
 struct Refusals {
     count: u32,
     until: Option<Instant>,
+    /// Whether somebody tries it now, while the others leave it alone.
+    trial: bool,
 }
 
 impl Health {
@@ -40,15 +44,24 @@ impl Health {
     pub(super) fn refused(&self, now: Instant) {
         let mut refusals = self.refusals();
         // Many requests find out at once: that is one refusal.
-        if refusals.until.is_none_or(|until| until <= now) {
+        if refusals.trial || refusals.until.is_none_or(|until| until <= now) {
             let pause = SHORTEST.saturating_mul(1 << refusals.count.min(10)).min(LONGEST);
-            *refusals = Refusals { count: refusals.count + 1, until: Some(now + pause) };
+            *refusals = Refusals { count: refusals.count + 1, until: Some(now + pause), trial: false };
         }
         self.poor.store(true, Ordering::Relaxed);
     }
 
+    /// Whether it is to be left alone. Who hears first that it is not, is to try it.
     fn rests(&self, now: Instant) -> bool {
-        self.poor.load(Ordering::Relaxed) && self.refusals().until.is_some_and(|until| until > now)
+        if !self.poor.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut refusals = self.refusals();
+        let rests = refusals.until.is_some_and(|until| until > now);
+        if !rests {
+            (refusals.trial, refusals.until) = (true, Some(now + TRIAL));
+        }
+        rests
     }
 
     fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
@@ -87,6 +100,9 @@ mod tests {
         }
         health.answered();
         health.refused(now);
-        assert!(health.rests(now) && !health.rests(now + Duration::from_secs(1)));
+        let again = now + Duration::from_secs(1);
+        assert!(health.rests(now) && !health.rests(again));
+        assert!(health.rests(again) && health.rests(again + Duration::from_secs(4)), "one tries it, not all");
+        assert!(!health.rests(again + Duration::from_secs(5)), "who tried it never told");
     }
 }

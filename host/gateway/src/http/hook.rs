@@ -9,9 +9,9 @@ use http::{
     header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
 };
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 
 use crate::http::{
+    arriving::Arriving,
     gateway::Gateway,
     payload::Payload,
     visit::{Answering, Visit},
@@ -61,7 +61,7 @@ pub trait Hooks: Send + Sync + 'static {
 }
 
 /// Answers a request for the hook of `binding`.
-pub(super) fn answer(gateway: &Arc<Gateway>, binding: String, request: Request<Incoming>, visit: Visit) -> Answering {
+pub(super) fn answer(gateway: &Arc<Gateway>, binding: String, request: Request<Arriving>, visit: Visit) -> Answering {
     if request.method() != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));

@@ -68,13 +68,18 @@ pub(super) const FRAMES: u32 = 30;
 /// Seconds for the handshake that was begun when all were told to leave.
 pub(super) const HELLO: u32 = 2;
 
-/// Seconds without a byte taken after which a connection that was told to close, and has nothing to answer, is ended.
+/// Seconds without a byte taken after which a connection that was told to close, and has nothing to answer, is ended; and
+/// for which what is left of an upload that nobody reads is read away.
 pub(super) const LEAVE: u32 = 10;
 
 /// How long, and for how many bytes, a client that broke a limit is listened to, so that what it was told is not lost to
 /// a reset.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 pub(super) const DISCARDED: usize = 256 * 1024;
+
+/// Bodies that wait for one client at once, of which each is to be taken at the least rate: with more, a client behind a
+/// bad line would be held to as much as it has.
+pub(super) const BODIES: u64 = 16;
 
 /// Bytes that HTTP/1.1 reads ahead of a body's reader, and holds of a response that a client does not take.
 pub(super) const HTTP1_BUFFER: usize = 64 * 1024;

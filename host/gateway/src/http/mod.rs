@@ -2,10 +2,12 @@
 //! itself, dials nobody itself, and knows no certificate but by what it vouches for.
 
 mod access;
+mod arriving;
 mod authority;
 mod cache_control;
 mod clock;
 mod collect;
+mod complaints;
 mod component;
 mod connections;
 mod cork;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::{ending::Ending, gather::Gather};
+use crate::http::{ending::Ending, gather::Gather, limits::SEND_BUFFER};
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -94,14 +94,23 @@ impl http_body::Body for Payload {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        // HTTP/2 takes the next piece when there is room for it, and holds it until its client has some.
+        let most = if self.ending.as_ref().is_some_and(Ending::in_pieces) { SEND_BUFFER } else { usize::MAX };
         let frame = match &mut self.content {
             Content::Empty => None,
             Content::Whole(bytes) => {
-                let bytes = std::mem::take(bytes);
-                self.content = Content::Empty;
-                Some(Ok(Frame::data(bytes)))
+                let piece = piece(bytes, most);
+                if bytes.is_empty() {
+                    self.content = Content::Empty;
+                }
+                Some(Ok(Frame::data(piece)))
             }
-            Content::Parts(chunks) => chunks.pop_front().map(|chunk| Ok(Frame::data(chunk))),
+            Content::Parts(chunks) => chunks.front_mut().map(|chunk| piece(chunk, most)).map(|piece| {
+                if chunks.front().is_some_and(Bytes::is_empty) {
+                    chunks.pop_front();
+                }
+                Ok(Frame::data(piece))
+            }),
             Content::Guest(stream) => match stream.poll_frame(cx) {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => return self.pending(),
@@ -150,6 +159,11 @@ impl http_body::Body for Payload {
             Content::Upstream(upstream) => upstream.body.size_hint(),
         }
     }
+}
+
+/// As much as goes out at once.
+fn piece(bytes: &mut Bytes, most: usize) -> Bytes {
+    if bytes.len() > most { bytes.split_to(most) } else { std::mem::take(bytes) }
 }
 
 /// A guest's body as it comes: whole, or cut for a range on the way.

@@ -13,10 +13,10 @@ use http::{
     },
     request, response,
 };
-use hyper::body::Incoming;
 
 use crate::http::{
     access::Upstream,
+    arriving::Arriving,
     collect::{Collected, collect, declared},
     component::{Live, Reply},
     edge::House,
@@ -63,7 +63,7 @@ enum Place {
 }
 
 impl Question {
-    pub(super) async fn answer(self, body: Incoming, mut visit: Visit) -> Response<Payload> {
+    pub(super) async fn answer(self, body: Arriving, mut visit: Visit) -> Response<Payload> {
         let mut lead = None;
         match if self.askable { self.place().await } else { Place::Alone } {
             Place::Answered(remembered) => {
@@ -109,7 +109,7 @@ impl Question {
         Place::Alone
     }
 
-    async fn ask(&self, body: Incoming, lead: &mut Option<Lead>) -> Result<Outcome, Fault> {
+    async fn ask(&self, body: Arriving, lead: &mut Option<Lead>) -> Result<Outcome, Fault> {
         let touches = self.memory().touches();
         let Reply { response, marked } = self.call(body).await?;
         let (mut head, body) = response.into_parts();
@@ -144,7 +144,7 @@ impl Question {
         }
     }
 
-    async fn call(&self, body: Incoming) -> Result<Reply, Fault> {
+    async fn call(&self, body: Arriving) -> Result<Reply, Fault> {
         let (upload, fate) = Upload::new(body, &self.house.line);
         let request = self.request()?.map(|()| upload.boxed());
         let isolation = if self.parts.method.is_safe() && !self.parts.headers.contains_key(AUTHORIZATION) {

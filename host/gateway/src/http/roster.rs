@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::http::{
     access::{Format, Log, Sink},
     clock::Clock,
+    complaints::Complaints,
     component::Component,
     health::Health,
     limits::Limits,
@@ -94,6 +95,7 @@ pub(super) struct Service {
 pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) upstream: UrlUpstream,
+    pub(super) complaints: Complaints,
 }
 
 impl Table {
@@ -106,7 +108,9 @@ impl Table {
                     let tally = memory.tally(component.name());
                     Member::Component(Arc::new(Service { component, tally }))
                 }
-                Upstream::Url(upstream) => Member::Url(Arc::new(Named { name: name.clone(), upstream })),
+                Upstream::Url(upstream) => {
+                    Member::Url(Arc::new(Named { name: name.clone(), upstream, complaints: Complaints::default() }))
+                }
             };
             (name, member)
         };

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use atoll_runtime::{Decision, Failure, Forwarding};
 use http::{HeaderMap, Request, Uri, header::AGE};
-use hyper::body::{Body as _, Incoming};
+use http_body::Body as _;
 
 use crate::http::{
     access::Upstream,
+    arriving::Arriving,
     edge::{House, failed},
     inbound::{Inbound, moved},
     key::Handed,
@@ -26,7 +27,7 @@ pub(super) fn answer(
     service: &Arc<Service>,
     decision: Arc<Decision>,
     inbound: Inbound,
-    mut request: Request<Incoming>,
+    mut request: Request<Arriving>,
     mut visit: Visit,
 ) -> Answering {
     let forwarding = forwarding(&decision);

@@ -14,9 +14,8 @@ use atoll_runtime::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::body::Incoming;
 
-use crate::http::{inbound::Line, least::Least};
+use crate::http::{arriving::Arriving, inbound::Line, least::Least};
 
 #[derive(Debug, thiserror::Error)]
 #[error("the client sent too little")]
@@ -25,7 +24,7 @@ struct Stopped;
 /// A body that is being sent on.
 pub(super) struct Upload {
     /// None once it was given back.
-    body: Option<Incoming>,
+    body: Option<Arriving>,
     touched: bool,
     least: Least,
     fate: Fate,
@@ -40,7 +39,7 @@ struct Shared {
     stalled: AtomicBool,
     /// Whether somebody waits for the client's next bytes.
     waiting: AtomicBool,
-    returned: Mutex<Option<Incoming>>,
+    returned: Mutex<Option<Arriving>>,
 }
 
 impl Fate {
@@ -55,14 +54,14 @@ impl Fate {
     }
 
     /// The body, where it was dropped untouched.
-    pub(super) fn returned(&self) -> Option<Incoming> {
+    pub(super) fn returned(&self) -> Option<Arriving> {
         self.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Upload {
     /// A body that comes over this connection.
-    pub(super) fn new(body: Incoming, line: &Line) -> (Self, Fate) {
+    pub(super) fn new(body: Arriving, line: &Line) -> (Self, Fate) {
         let fate = Fate::default();
         let (rate, window) = line.watch.body();
         (Self { body: Some(body), touched: false, least: Least::new(rate, window), fate: fate.clone() }, fate)

@@ -13,7 +13,7 @@ use std::{
 
 use futures_util::task::AtomicWaker;
 
-use crate::http::limits::{HELLO, LEAVE, Limits};
+use crate::http::limits::{BODIES, HELLO, LEAVE, Limits};
 
 /// What a connection has been told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,15 +62,13 @@ struct Pace {
     idle: u32,
     rate: u32,
     window: u32,
-    /// Bytes that may be owed.
-    debt: u64,
 }
 
 /// What is known of a connection from one look to the next.
 #[derive(Default)]
 pub(super) struct Account {
     taken: u64,
-    /// Bytes that its client should have taken by now and has not.
+    /// For so many milliseconds it has taken nothing; what it took is worth the time that it should have taken.
     owed: u64,
 }
 
@@ -89,7 +87,7 @@ impl Watch {
         let now = ticks.load(Ordering::Relaxed);
         let (rate, window) = (limits.body_rate, seconds(limits.body_window));
         let (head, idle) = (seconds(limits.head), seconds(limits.idle));
-        let pace = Pace { head, idle, rate, window, debt: u64::from(rate) * u64::from(window) };
+        let pace = Pace { head, idle, rate, window };
         Self {
             ticks,
             pace,
@@ -176,7 +174,7 @@ impl Watch {
                 Order::Serve
             }
             // A request came before the word did.
-            Order::Late | Order::Yield if self.is_busy() => Order::Leave,
+            Order::Late | Order::Yield if self.is_busy() || self.blocked.load(Ordering::Relaxed) => Order::Leave,
             order => order,
         }
     }
@@ -188,7 +186,8 @@ impl Watch {
 
     /// Since when it has nothing to do; none where it has.
     pub(super) fn idle(&self) -> Option<u32> {
-        let open = self.order.load(Ordering::Relaxed) < Order::Late as u8 && !self.is_busy();
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        let open = self.order.load(Ordering::Relaxed) < Order::Late as u8 && !self.is_busy() && !blocked;
         open.then(|| self.since.load(Ordering::Relaxed))
     }
 
@@ -225,15 +224,20 @@ impl Watch {
         self.waker.wake();
     }
 
-    /// Whether the client has taken less than it should, for longer than a window.
+    /// Whether the client has taken less than it should, for longer than a window: of each of the bodies that wait for it.
     fn owes(&self, account: &mut Account) -> bool {
         let taken = self.taken.load(Ordering::Relaxed);
         let fresh = taken.wrapping_sub(account.taken);
         account.taken = taken;
-        let waiting = self.blocked.load(Ordering::Relaxed) || self.responses.load(Ordering::Relaxed) >= WAITING;
-        let due = if waiting { u64::from(self.pace.rate) } else { 0 };
-        account.owed = (account.owed + due).saturating_sub(fresh);
-        account.owed > self.pace.debt
+        let waiting = self.responses.load(Ordering::Relaxed) / WAITING;
+        let waiting = waiting.max(u64::from(self.blocked.load(Ordering::Relaxed)));
+        let second = u64::from(self.pace.rate) * waiting.clamp(1, BODIES);
+        if second == 0 {
+            return false;
+        }
+        let due = if waiting > 0 { 1000 } else { 0 };
+        account.owed = (account.owed + due).saturating_sub(fresh.saturating_mul(1000) / second);
+        account.owed > u64::from(self.pace.window) * 1000
     }
 
     fn told(&self, waker: &Waker) -> Order {

@@ -1,4 +1,8 @@
-//! What the tests of this room stand on: an authority made on the spot, and certificates that it signs.
+//! What the tests of this room stand on: an authority made on the spot, and certificates that it signs; and whether a
+//! program is here that they drive.
+
+#[path = "../../../../tests/support/skip.rs"]
+mod skip;
 
 use std::sync::Arc;
 
@@ -10,6 +14,8 @@ use rustls::{
 };
 
 use super::Certificate;
+
+pub(super) use skip::missing;
 
 pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
 

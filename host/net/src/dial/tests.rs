@@ -12,7 +12,7 @@ use tokio::{
 use super::*;
 use crate::{
     HTTP,
-    testing::{Authority, Everywhere, LIMIT, Nobody, listen, listen_tls, target},
+    testing::{Authority, Everywhere, LIMIT, Nobody, listen, listen_tls, missing, target},
 };
 
 async fn ping(mut stream: impl AsyncWriteExt + Unpin) {
@@ -182,6 +182,9 @@ async fn a_unix_socket_is_a_peer_too() {
 
 #[tokio::test]
 async fn the_systems_resolver_and_another_tls_are_understood() {
+    if missing(&["openssl"]) {
+        return;
+    }
     let authority = Authority::new();
     let (certificate, key) = authority.issue(&["localhost"], 4000);
     let folder = tempfile::tempdir().unwrap();

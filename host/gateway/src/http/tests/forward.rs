@@ -346,3 +346,34 @@ async fn a_slow_reader_slows_its_upstream() {
         drop(body);
     }
 }
+
+/// Where nobody reads an upload, its client comes to stand still: we hold a little of it, and the kernels the rest.
+#[tokio::test]
+async fn an_upload_that_is_not_read_stands_still() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    for protocol in [Protocol::Http1, Protocol::Http2] {
+        let world = only(upstream(&[port], atoll_net::Protocol::Http1));
+        let mut client = world.client(protocol).await;
+        let sent = Arc::new(Mutex::new(0_usize));
+        let counted = sent.clone();
+        let parts = stream::repeat_with(move || {
+            *counted.lock().unwrap() += 64 << 10;
+            Ok::<_, atoll_runtime::BodyError>(Frame::data(Bytes::from(vec![b'x'; 64 << 10])))
+        });
+        let (mut head, _) = get("/", &[]).into_parts();
+        head.method = Method::POST;
+        let body = http_body_util::BodyExt::boxed_unsync(StreamBody::new(parts.take(1024)));
+        let asking = tokio::spawn(async move { client.send(Request::from_parts(head, body)).await.map(drop) });
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut head = [0; 64];
+        socket.read_exact(&mut head).await.unwrap();
+        let mut before = usize::MAX;
+        while *sent.lock().unwrap() != before {
+            before = *sent.lock().unwrap();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        assert!((1..16 << 20).contains(&before), "{before} over {protocol:?}");
+        asking.abort();
+    }
+}

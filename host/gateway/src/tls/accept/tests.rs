@@ -12,7 +12,10 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::tls::{Admits, testing::Authority};
+use crate::tls::{
+    Admits,
+    testing::{Authority, missing},
+};
 
 const LIMIT: Duration = Duration::from_secs(5);
 

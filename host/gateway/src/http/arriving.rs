@@ -1,0 +1,63 @@
+//! The body of a request as its client sends it. What nobody reads of it over HTTP/2 is read away for a while: a stream
+//! that is reset in the midst of an upload, though by NO_ERROR (RFC 9113, section 8.1), is a failure to many clients, the
+//! answer that they have already included. Over HTTP/1.1 the connection lingers.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::Version;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use crate::http::{limits::LEAVE, streams::Newcomers};
+
+pub(super) struct Arriving {
+    /// There until it is dropped.
+    body: Option<Incoming>,
+    /// Who polls what is left of it.
+    rest: Option<Newcomers>,
+}
+
+impl Arriving {
+    pub(super) fn new(body: Incoming, version: Version, streams: &Newcomers) -> Self {
+        let rest = (version == Version::HTTP_2 && !body.is_end_stream()).then(|| streams.clone());
+        Self { body: Some(body), rest }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl Drop for Arriving {
+    fn drop(&mut self) {
+        if let (Some(streams), Some(body)) = (self.rest.take(), self.body.take())
+            && !body.is_end_stream()
+        {
+            streams.begin(read_away(body));
+        }
+    }
+}
+
+async fn read_away(mut body: Incoming) {
+    let _ = timeout(Duration::from_secs(LEAVE.into()), async { while let Some(Ok(_)) = body.frame().await {} }).await;
+}
