@@ -98,6 +98,24 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     assert!(!host.setup().log().contains(SECRET) && !host.setup().access_log().contains(SECRET));
 }
 
+/// The file that has the secret is the manifest's to say, also while the host runs.
+#[tokio::test]
+async fn a_reload_says_whose_secret_it_is() {
+    let (host, _site, _daemon) = hooked().await;
+    let tell = async |secret: &str| {
+        let bearer = format!("Bearer {secret}");
+        host.client().send(with_body("POST", HOOK, &[("authorization", &bearer)], "")).await.status.as_u16()
+    };
+    host.setup().write("another", "another secret\n");
+    let manifest = std::fs::read_to_string(host.setup().path("host.toml")).unwrap();
+    host.setup().manifest(&manifest.replace("hook = \"secret\"", "hook = \"another\""));
+    host.reload().await.done();
+    assert_eq!((tell(SECRET).await, tell("another secret").await), (401, 202));
+    host.setup().manifest(&manifest.replace("hook = \"secret\"\n", ""));
+    host.reload().await.done();
+    assert_eq!((tell(SECRET).await, tell("another secret").await), (401, 401));
+}
+
 /// HMAC-SHA256 under the secret, by openssl.
 fn signature(body: &str) -> String {
     let mut child = Command::new("openssl")

@@ -46,6 +46,25 @@ async fn run_and_check_say_the_same_and_start_nothing() {
     assert!(!setup.state().exists());
 }
 
+/// Two services, none of them `site`, and nobody who tells them apart.
+#[tokio::test]
+async fn a_host_that_would_answer_nobody_is_told() {
+    const WORDS: &str = "there are several services and no router, so every name is answered with 404: add a router, or \
+                         call the service for all names `site`";
+    let (one, two) = (tables::guest("one", "hello", ""), tables::guest("two", "hello", ""));
+    let setup = Setup::new(&format!("{one}{two}"));
+    let outcome = setup.command(&["check"]).await;
+    assert_eq!(outcome.stderr, format!("{WORDS}\n"));
+    assert_eq!(outcome.done(), "2 components: nothing is wrong, but for the warning\n");
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.status, 404);
+    assert_eq!(host.setup().log().matches(WORDS).count(), 1);
+    host.setup().manifest(&format!("{one}{}", two.replace("[component.two]", "[component.site]")));
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    assert_eq!(host.setup().log().matches(WORDS).count(), 1);
+}
+
 /// What the words of a manifest don't show, but the files that they name.
 #[tokio::test]
 async fn check_looks_into_the_files() {
@@ -149,8 +168,13 @@ async fn a_reload_is_all_or_nothing() {
         host.setup().manifest(&lines);
         let said = host.reload().await.failed();
         assert!(said.contains(&expected), "{said}");
+        host.logged(&expected).await;
+        assert!(host.ps().await["error"].as_str().is_some_and(|error| error.contains(&expected)));
         assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
     }
+    host.setup().manifest(&changed);
+    assert_eq!(host.reload().await.done(), "app\n");
+    assert!(host.ps().await["error"].is_null());
 }
 
 /// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::{
     broken::{nested_components, nested_types},
-    client::{BOTH, Client, Protocol, ask, with_body},
+    client::{BOTH, Client, Connection, Protocol, ask, with_body},
     guests::{HELLO, changed, component, fixture},
     host::{Host, Setup},
     load::load,
@@ -93,9 +93,18 @@ async fn a_body_is_wholly_of_one_generation() {
         let (client, stopped) = (host.client(), Arc::clone(&stop));
         workers.push(tokio::spawn(async move {
             let mut connection = client.connect("localhost", protocol).await;
-            while !stopped.load(Ordering::Relaxed) {
+            let whole = async |connection: &mut Connection| {
                 let reply = connection.send(ask("GET", "https://localhost/large")).await;
                 assert!(hashes.contains(&Sha256::digest(&reply.body)), "{} bytes of both", reply.body.len());
+            };
+            while !stopped.load(Ordering::Relaxed) {
+                if protocol == Protocol::Http1 {
+                    whole(&mut connection).await;
+                    continue;
+                }
+                let mut streams = [(); 3].map(|()| connection.stream());
+                let [one, two, three] = &mut streams;
+                tokio::join!(whole(&mut connection), whole(one), whole(two), whole(three));
             }
         }));
         let (client, stopped, upload) = (host.client(), Arc::clone(&stop), upload.clone());
@@ -141,6 +150,10 @@ async fn what_should_not_serve_does_not() {
         (written("types.wasm", &nested_types(2_000)), "exports nothing that this host calls"),
         (written("deeper.wasm", &nested_types(1_000_000)), "can't be compiled: it is nested too deep"),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
+        (
+            changed("hello", "wasi:http/types@0.3.0", "wasi:http/typos@0.3.0"),
+            "imports what this host does not have: component imports instance `wasi:http/typos@0.3.0`",
+        ),
         (fixture("trap_at_start"), "trapped at its start: "),
         (fixture("invalid"), "index.html:3: the first problem\nthe second problem"),
     ];
@@ -152,7 +165,7 @@ async fn what_should_not_serve_does_not() {
         let (outcome, neighbour) = tokio::join!(swap, neighbour);
         let name = file.file_name().unwrap().to_str().unwrap();
         let said = outcome.failed();
-        assert!(said.contains(reason), "{name}: {said}");
+        assert!(said.contains(reason) && said.contains(name), "{name}: {said}");
         assert_eq!(neighbour.brief(), (200, HELLO), "{name}");
         assert_eq!(host.client().get("https://a.test/").await.brief(), (200, HELLO), "{name}");
         let component = host.component("app").await;
@@ -240,6 +253,7 @@ async fn a_watched_file_is_swapped_when_it_changes() {
     answers("Hello from b component\n").await;
     host.setup().write("app.wasm", "no longer a component");
     host.logged("is not a WebAssembly component").await;
+    assert_eq!(host.setup().log().matches("is not a WebAssembly component").count(), 1);
     answers("Hello from b component\n").await;
     place(host.setup(), &fixture("hello"));
     answers(HELLO).await;

@@ -1,7 +1,7 @@
 //! Words of others made fit for a terminal, a log and a message. It changes only what could act on who reads it, so doing
 //! it twice is doing it once.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{borrow::Cow, error::Error, fmt::Write as _, iter::successors};
 
 /// The text with every character escaped that moves a cursor, hides text or turns its direction. Line feeds are such
 /// characters too.
@@ -27,6 +27,20 @@ pub fn quoted(word: &str) -> String {
         Some((end, _)) => format!("`{}…`", printable(&word[..end])),
         None => format!("`{}`", printable(word)),
     }
+}
+
+/// An error and what is behind it, in one line.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    causes(successors(Some(error), |&error| error.source()).map(ToString::to_string))
+}
+
+/// What is wrong and why, the cause last. What an error has said of its cause already is not said again.
+pub fn causes(words: impl IntoIterator<Item = String>) -> String {
+    words.into_iter().fold(String::new(), |said, cause| match (said.is_empty(), said.contains(&cause)) {
+        (true, _) => cause,
+        (false, true) => said,
+        (false, false) => format!("{said}: {cause}"),
+    })
 }
 
 /// Of the words that are known, the one that was probably meant.
@@ -70,6 +84,17 @@ mod tests {
     fn a_quoted_word_is_short() {
         assert_eq!(quoted("a\nb"), "`a\\nb`");
         assert_eq!(quoted(&"é".repeat(81)), format!("`{}…`", "é".repeat(80)));
+    }
+
+    #[test]
+    fn a_cause_is_said_once() {
+        for (words, expected) in
+            [(&["a"][..], "a"), (&["a", "b", "c"], "a: b: c"), (&["c", "b: a", "a"], "c: b: a"), (&[], "")]
+        {
+            assert_eq!(causes(words.iter().map(ToString::to_string)), expected);
+        }
+        let error = anyhow::Error::from(std::io::Error::from(std::io::ErrorKind::NotFound)).context("x").context("y");
+        assert_eq!(chain(error.as_ref()), "y: x: entity not found");
     }
 
     #[test]

@@ -108,7 +108,10 @@ impl Repository {
                 Local::Repository(repository) => {
                     self.0.fetch_local(&mut fetching, &repository, remote.branch.as_deref())
                 }
-                Local::Directory(path) => self.0.fetch_directory(&mut fetching, &path, now),
+                Local::Directory(path) => match &remote.branch {
+                    Some(name) => Err(LocalError::Folder { path, name: name.clone() }.into()),
+                    None => self.0.fetch_directory(&mut fetching, &path, now),
+                },
             },
             Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote.branch.as_deref()),
         }

@@ -3,11 +3,13 @@
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
 use atoll_git::{
     Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Store, Watcher,
 };
@@ -19,6 +21,7 @@ use super::branches::GitBranch;
 use crate::{
     journal::Log,
     manifest::{self, Name},
+    text::chain,
 };
 
 /// How long a start waits for the first fetch of a binding of which nothing is here yet.
@@ -30,6 +33,8 @@ pub(super) struct Binding {
     repository: Repository,
     follower: Follower,
     log: Arc<Log>,
+    /// Whose secret tells of a push; a reload may say another.
+    hook: ArcSwapOption<PathBuf>,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -65,11 +70,22 @@ impl Binding {
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
-        Ok(Self { said: said.clone(), repository, follower, log: log.clone(), error, heads, passed })
+        let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
+        Ok(Self { said: said.clone(), repository, follower, log: log.clone(), hook, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
         &self.said
+    }
+
+    /// The file with the secret of who tells of a push.
+    pub(super) fn hook(&self) -> Option<Arc<PathBuf>> {
+        self.hook.load_full()
+    }
+
+    /// From now on this file has it.
+    pub(super) fn heed(&self, hook: Option<PathBuf>) {
+        self.hook.store(hook.map(Arc::new));
     }
 
     pub(super) fn repository(&self) -> &Repository {
@@ -184,17 +200,6 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
             Event::Polling(why) => log.host(Level::Warning, format!("binding {name}: polled, not watched: {why}")),
         }
     }
-}
-
-/// An error and what is behind it, in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        words = format!("{words}: {error}");
-        source = error.source();
-    }
-    words
 }
 
 /// By name.

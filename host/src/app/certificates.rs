@@ -8,6 +8,7 @@ use atoll_gateway::tls::{Certificate, Source, pair};
 use crate::{
     manifest::{Manifest, Pair},
     problem::Problem,
+    text::chain,
 };
 
 /// All of them, and what should be said about them.
@@ -37,5 +38,5 @@ fn read(said: &Pair, now: SystemTime) -> anyhow::Result<(Certificate, Option<Str
 }
 
 fn problem(said: &Pair, error: &anyhow::Error) -> Problem {
-    said.place.problem(format!("{error:#}"))
+    said.place.problem(chain(error.as_ref()))
 }

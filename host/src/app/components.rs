@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use atoll_net::{Client, Tls};
 use atoll_runtime::{
     Branch, Code, Compiler, Digest, Draft, Engine, GrantedBranch, Inputs, Limits, Mode, Nowhere, Outbound, Publication,
-    Start, Table, Upstream,
+    Role, Start, Table, Upstream,
 };
 
 use super::{bindings::Bindings, ledger::Proved, outbound::Origins, publishing::GitPublication};
@@ -92,6 +92,23 @@ pub(super) fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) 
         .collect();
     upstreams.sort();
     upstreams.into()
+}
+
+/// What should be said where every name is refused, since there is no router and no one service for all.
+pub(super) fn nobody_decides<'a>(roles: impl Iterator<Item = (&'a str, Option<Role>)>) -> Option<&'static str> {
+    let mut services = 0;
+    for (name, role) in roles {
+        match role {
+            Some(Role::Router) => return None,
+            Some(Role::Agent) => {}
+            Some(Role::Service { .. }) | None if name == "site" => return None,
+            Some(Role::Service { .. }) | None => services += 1,
+        }
+    }
+    (services > 1).then_some(
+        "there are several services and no router, so every name is answered with 404: add a router, or call the service \
+         for all names `site`",
+    )
 }
 
 /// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.

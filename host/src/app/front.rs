@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     certificates,
+    components::nobody_decides,
     hooks::Pushes,
     host::{Components, Host},
 };
@@ -82,6 +83,7 @@ impl Front {
         let capabilities = Capabilities {
             challenges: challenges.clone(),
             hooks: Arc::new(Pushes::new(host.bindings.clone(), host.components.clone())),
+            journal: log.clone(),
             sink: Arc::new(Spool::new(std::io::stdout())?),
             clock: Arc::new(SystemClock),
         };
@@ -164,6 +166,10 @@ impl Front {
             }
             stays
         });
+        let roles = components.iter().map(|(name, running)| (&**name, running.role));
+        if let Some(words) = nobody_decides(roles) {
+            (&*self.log as &dyn Journal).host(Level::Warning, words);
+        }
         let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
         self.install(components, upstreams, manifest, self.https_port().or(fresh));
         // After what is served is known: connections may be waiting already on a socket that was handed over.

@@ -8,9 +8,10 @@ use atoll_gateway::http::{Hook, Hooks, Told};
 use serde_json::json;
 
 use super::{
-    bindings::{Binding, Bindings, chain},
+    bindings::{Binding, Bindings},
     host::Components,
 };
+use crate::text::chain;
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -30,7 +31,7 @@ impl Pushes {
     async fn told(self, hook: Hook) -> Told {
         let binding = self.bindings.load().get(hook.binding.as_str()).cloned();
         // Read whether there is such a binding or not, and compared all the same: it takes as long.
-        let secret = match binding.as_ref().and_then(|binding| binding.said().hook.clone()) {
+        let secret = match binding.as_ref().and_then(|binding| binding.hook()) {
             Some(file) => tokio::task::spawn_blocking(move || secret(&file)).await.ok().flatten(),
             None => None,
         };

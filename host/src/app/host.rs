@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use atoll_git::{Location, Store, Watcher};
 use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     journal::Log,
     manifest::{self, Manifest, Name, Options},
+    text::chain,
 };
 
 /// Bytes of trees and small files that are remembered, all bindings together.
@@ -73,6 +74,8 @@ pub(super) struct Host {
     watcher: Watcher,
     pub bindings: Arc<ArcSwap<Bindings>>,
     pub components: Arc<ArcSwap<Components>>,
+    /// Why the last reload changed nothing, if it did not.
+    pub not_reloaded: ArcSwapOption<String>,
     /// Read by all; changed by one reload at a time, which holds this.
     pub manifest: tokio::sync::Mutex<Manifest>,
 }
@@ -102,6 +105,7 @@ impl Host {
             watcher: Watcher::default(),
             bindings,
             components: Arc::default(),
+            not_reloaded: ArcSwapOption::empty(),
             manifest: tokio::sync::Mutex::new(manifest.clone()),
         };
         let (bindings, _) = block_in_place(|| host.follow(&manifest, &Bindings::new()))?;
@@ -201,7 +205,7 @@ impl Host {
                 Ok(code) => drop(loaded.insert(name, code)),
                 // What was proved serves, though its file is broken now.
                 Err(error) if self.ledger.entry(&name).is_some() => {
-                    self.about(&name, Level::Error, format!("{error:#}"));
+                    self.about(&name, Level::Error, chain(error.as_ref()));
                 }
                 Err(error) => return Err(error),
             }
@@ -272,7 +276,7 @@ impl Host {
         let running = running.with_context(|| format!("there is no component {name:?}"))?;
         let loader = self.loader.clone();
         let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
-        let code = loaded.inspect_err(|error| self.refuse(running, format!("{error:#}")))?;
+        let code = loaded.inspect_err(|error| self.refuse(running, chain(error.as_ref())))?;
         let digest = code.digest();
         // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
         let (now, then) = (code.surface().role, running.role);

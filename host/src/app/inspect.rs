@@ -7,12 +7,17 @@ use anyhow::Context as _;
 use atoll_net::{HTTP, Tls};
 use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_grants};
 
-use super::{client, components::Loader, hooks};
+use super::{
+    client,
+    components::{Loader, nobody_decides},
+    hooks,
+};
 use crate::{
     cli::{CaseOutcome, Inspection},
     journal::Log,
     manifest::{self, Manifest},
     problem::Problem,
+    text::chain,
 };
 
 /// What a component says of itself.
@@ -29,15 +34,23 @@ pub fn inspect(component: &Path) -> anyhow::Result<Inspection> {
     })
 }
 
-/// What is wrong that only the components' own bytes and the certificates show.
-pub fn check(manifest: &Manifest) -> anyhow::Result<Vec<Problem>> {
+/// What `check` found.
+pub struct Checked {
+    pub problems: Vec<Problem>,
+    pub warnings: Vec<Problem>,
+}
+
+/// What is wrong that only the components' own bytes, the certificates and other files show.
+pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     let loader = loader(None)?;
     let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
     let runtime = Runtime::new(loader.engine.clone(), log)?;
     let mut problems = Vec::new();
     let mut router: Option<&manifest::Name> = None;
+    let mut roles = Vec::new();
     for said in manifest.components.values() {
         let checked = loader.file(&said.path).and_then(|code| {
+            roles.push((&*said.name, code.surface().role));
             if code.surface().role == Some(Role::Router)
                 && let Some(first) = router.replace(&said.name)
             {
@@ -56,12 +69,13 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Vec<Problem>> {
             Ok(())
         });
         if let Err(error) = checked {
-            problems.push(said.place.problem(format!("[component.{}]: {error:#}", said.name)));
+            problems.push(said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref()))));
         }
     }
     problems.extend(super::certificates::check(manifest));
     problems.extend(files(manifest));
-    Ok(problems)
+    let warnings = nobody_decides(roles.into_iter()).map(Problem::new).into_iter().collect();
+    Ok(Checked { problems, warnings })
 }
 
 /// What is wrong with the files of upstreams and bindings.
@@ -85,7 +99,7 @@ fn files(manifest: &Manifest) -> Vec<Problem> {
         [ca, hook].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
     });
     let wrong = upstreams.chain(bindings).filter_map(|(table, place, read)| Some((table, place, read.err()?)));
-    wrong.map(|(table, place, error)| place.problem(format!("{table}: {error:#}"))).collect()
+    wrong.map(|(table, place, error)| place.problem(format!("{table}: {}", chain(error.as_ref())))).collect()
 }
 
 /// Runs each case and reports it.

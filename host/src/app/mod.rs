@@ -44,6 +44,7 @@ use crate::{
     manifest::{Loaded, Manifest, Options},
     problem::Problems,
     progress::Progress,
+    text::chain,
 };
 
 /// How long what was accepted may take to end, after a signal to stop.
@@ -130,20 +131,15 @@ async fn until_stopped(signals: &mut Signals, app: &App) {
         let mut again = true;
         while std::mem::take(&mut again) {
             let mut reload = pin!(app.reload());
-            let reloaded = loop {
+            loop {
                 tokio::select! {
-                    reloaded = &mut reload => break reloaded,
+                    // Why it failed, if it did, is in the log and in `ps`.
+                    _ = &mut reload => break,
                     told = signals.next() => match told {
                         Told::Reload => again = true,
                         Told::Stop => return,
                     }
                 }
-            };
-            if let Err(refusal) = reloaded {
-                let problems = refusal.problems.iter().map(ToString::to_string);
-                let lines: Vec<String> =
-                    std::iter::once(format!("reload: {}", refusal.message)).chain(problems).collect();
-                app.host.say(Level::Error, lines.join("\n"));
             }
         }
     }
@@ -219,7 +215,7 @@ fn refusal(name: &str, error: anyhow::Error) -> Refusal {
         }
         Err(error) => match error.downcast::<Problems>() {
             Ok(problems) => Refusal { message: format!("{name} was not swapped"), problems: problems.0 },
-            Err(error) => Refusal::new(format!("{name} was not swapped: {error:#}")),
+            Err(error) => Refusal::new(format!("{name} was not swapped: {}", chain(error.as_ref()))),
         },
     }
 }

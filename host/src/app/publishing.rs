@@ -12,9 +12,10 @@ use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, P
 use tokio::{runtime::Handle, task::spawn_blocking};
 
 use super::{
-    bindings::{Binding, Bindings, chain},
+    bindings::{Binding, Bindings},
     branches::{self, GitBranch},
 };
+use crate::text::chain;
 
 /// One binding that a component may write to, whatever its remote is by then.
 pub(super) struct GitPublication {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
-use atoll_runtime::{Change, Prepared, Role};
+use atoll_runtime::{Change, Level, Prepared, Role};
 use futures_util::future;
 use tokio::task::block_in_place;
 
@@ -17,21 +17,35 @@ use crate::{
     control::messages::Refusal,
     manifest::{self, Manifest},
     problem::{Problem, Problems},
+    text::chain,
 };
 
 /// Reads the manifest again; answers with the components that have a new generation.
 pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
+    let reloaded = read_again(host, front).await;
+    let words = reloaded.as_ref().err().map(|refusal| {
+        let problems = refusal.problems.iter().map(ToString::to_string);
+        std::iter::once(refusal.message.clone()).chain(problems).collect::<Vec<_>>().join("\n")
+    });
+    if let Some(words) = &words {
+        host.say(Level::Error, format!("reload: {words}"));
+    }
+    host.not_reloaded.store(words.map(Arc::new));
+    reloaded
+}
+
+async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
     let mut current = host.manifest.lock().await;
     let loaded = manifest::load(&host.options).map_err(mistakes)?;
     for warning in &loaded.warnings {
-        host.say(atoll_runtime::Level::Warning, warning.to_string());
+        host.say(Level::Warning, warning.to_string());
     }
     let changed = switch(host, front, &current, &loaded.manifest).await.map_err(|error| match error.downcast() {
         Ok(problems) => mistakes(problems),
-        Err(error) => Refusal::new(format!("{error:#}")),
+        Err(error) => Refusal::new(chain(error.as_ref())),
     })?;
     *current = loaded.manifest;
-    host.say(atoll_runtime::Level::Info, "reloaded".to_owned());
+    host.say(Level::Info, "reloaded".to_owned());
     Ok(changed)
 }
 
@@ -68,10 +82,13 @@ async fn switch(
     future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;
     changed.sort();
     front.switch(&components, fronted, manifest);
+    for (name, binding) in bindings.iter() {
+        binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
+    }
     host.adopt(components).await;
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
-        host.say(atoll_runtime::Level::Error, format!("{error:#}"));
+        host.say(Level::Error, chain(error.as_ref()));
     }
     Ok(changed)
 }
@@ -128,7 +145,7 @@ async fn prove(
 }
 
 fn problem(said: &manifest::Component, error: &anyhow::Error) -> Problem {
-    said.place.problem(format!("[component.{}]: {error:#}", said.name))
+    said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref())))
 }
 
 fn mistakes(problems: Problems) -> Refusal {

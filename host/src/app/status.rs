@@ -32,5 +32,6 @@ pub(super) fn status(host: &Host, front: &Front) -> Status {
         revision: binding.revision(),
         error: binding.error(),
     });
-    Status { components: components.collect(), bindings: bindings.collect() }
+    let error = host.not_reloaded.load().as_deref().cloned();
+    Status { components: components.collect(), bindings: bindings.collect(), error }
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::{Digest, Level};
+use atoll_runtime::Digest;
 use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
@@ -43,11 +43,9 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
                 continue;
             }
-            match host.swap(name, bytes).await {
-                Ok(digest) => running.now_of(digest),
-                Err(error) => {
-                    host.about(name, Level::Error, format!("{} was not swapped in: {error:#}", path.display()));
-                }
+            // Why it fails, if it does, is in the log and in `ps` then.
+            if let Ok(digest) = host.swap(name, bytes).await {
+                running.now_of(digest);
             }
         }
         tokio::select! {

@@ -9,7 +9,10 @@ use super::{
     run::Sources,
     state::State,
 };
-use crate::{app, manifest, problem::Problems};
+use crate::{
+    app, manifest,
+    problem::{Problem, Problems},
+};
 
 /// Say all that `run` would refuse, without running
 #[derive(Debug, Args)]
@@ -31,18 +34,19 @@ impl Check {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let options = self.sources.options("check", self.state.directory()?)?;
         let loaded = manifest::load(&options).map_err(mistakes)?;
-        let warnings = match loaded.warnings.len() {
+        let checked = app::check(&loaded.manifest)?;
+        let warnings: Vec<Problem> = loaded.warnings.into_iter().chain(checked.warnings).collect();
+        let but_for = match warnings.len() {
             0 => String::new(),
             1 => ", but for the warning".to_owned(),
             count => format!(", but for {count} warnings"),
         };
-        write_problems(&Problems(loaded.warnings), &mut std::io::stderr())?;
-        let problems = app::check(&loaded.manifest)?;
-        if !problems.is_empty() {
-            return Err(mistakes(Problems(problems)));
+        write_problems(&Problems(warnings), &mut std::io::stderr())?;
+        if !checked.problems.is_empty() {
+            return Err(mistakes(Problems(checked.problems)));
         }
         let count = loaded.manifest.components.len();
-        writeln!(output, "{count} component{}: nothing is wrong{warnings}", if count == 1 { "" } else { "s" })?;
+        writeln!(output, "{count} component{}: nothing is wrong{but_for}", if count == 1 { "" } else { "s" })?;
         Ok(())
     }
 }

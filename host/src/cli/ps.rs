@@ -71,7 +71,8 @@ fn render(status: &Status) -> String {
         let errors = status.bindings.iter().map(|binding| (&binding.name, &binding.error));
         text = text + "\n" + &table(&rows.collect::<Vec<_>>()) + &explained(errors);
     }
-    text
+    let reload = explained([(&"reload".to_owned(), &status.error)].into_iter());
+    if reload.is_empty() { text } else { text + "\n" + &reload }
 }
 
 fn component(component: &ComponentStatus) -> [String; 12] {
@@ -150,6 +151,7 @@ mod tests {
                 revision: Some("fedcba98765432100000".into()),
                 error: Some("there is nothing".into()),
             }],
+            error: Some("nothing was changed\nhost.toml:3: bad".into()),
         };
         assert_eq!(
             render(&status),
@@ -163,6 +165,9 @@ site: _headers:9: worse
 BINDING  REVISION
 pages    fedcba987654
 pages: there is nothing
+
+reload: nothing was changed
+reload: host.toml:3: bad
 "
         );
     }

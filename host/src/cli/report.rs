@@ -11,7 +11,7 @@ use crate::{
     control::{client::ClientError, messages::Refusal},
     problem::Problems,
     terminal::{Colour, Colours},
-    text::printable,
+    text::{causes, printable},
 };
 
 /// Writes it out; the exit code says what kind it was.
@@ -38,19 +38,14 @@ fn write(error: &anyhow::Error, output: &mut dyn Write, colours: Colours) -> io:
     if let Some(line) = error.downcast_ref::<Line>() {
         return writeln!(output, "{line}");
     }
-    let mut chain = String::new();
+    let mut words = Vec::new();
     for cause in error.chain() {
-        if let Some(problems) = cause.downcast_ref::<Problems>() {
-            write_problems(problems, output)?;
-            continue;
-        }
-        let cause = printable(&cause.to_string()).into_owned();
-        // Some errors repeat their source.
-        if !chain.contains(&cause) {
-            chain = if chain.is_empty() { cause } else { format!("{chain}: {cause}") };
+        match cause.downcast_ref::<Problems>() {
+            Some(problems) => write_problems(problems, output)?,
+            None => words.push(printable(&cause.to_string()).into_owned()),
         }
     }
-    writeln!(output, "{} {chain}", colours.paint(Colour::Red, "host:"))
+    writeln!(output, "{} {}", colours.paint(Colour::Red, "host:"), causes(words))
 }
 
 /// One a line, those of several lines with the rest below.

@@ -2,6 +2,7 @@
 
 use std::{io::Write, path::PathBuf};
 
+use anyhow::Context as _;
 use clap::Args;
 
 use super::{report::refused, state::State};
@@ -35,7 +36,8 @@ impl Swap {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let client = Client::new(&self.state.directory()?);
         let progress = Progress::show(format!("proving {}", printable(&self.name)));
-        let digest = client.swap(&self.name, &self.component).map_err(refused)?;
+        let file = || printable(&self.component.to_string_lossy()).into_owned();
+        let digest = client.swap(&self.name, &self.component).map_err(refused).with_context(file)?;
         drop(progress);
         writeln!(output, "{} {}", printable(&self.name), printable(&digest))?;
         Ok(())

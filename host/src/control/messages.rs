@@ -49,6 +49,9 @@ pub enum Reply {
 pub struct Status {
     pub components: Vec<ComponentStatus>,
     pub bindings: Vec<BindingStatus>,
+    /// Why the manifest as it stands now was not taken, where the last reload changed nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -134,7 +137,7 @@ mod tests {
             ..ComponentStatus::default()
         };
         let binding = BindingStatus { name: "pages".into(), error: Some("gone".into()), ..BindingStatus::default() };
-        let status = Status { components: vec![component], bindings: vec![binding] };
+        let status = Status { components: vec![component], bindings: vec![binding], error: None };
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             concat!(

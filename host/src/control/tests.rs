@@ -28,7 +28,7 @@ struct Host;
 impl Control for Host {
     async fn status(&self) -> Status {
         let component = ComponentStatus { name: "site".into(), ..ComponentStatus::default() };
-        Status { components: vec![component], bindings: Vec::new() }
+        Status { components: vec![component], ..Status::default() }
     }
 
     async fn swap(&self, name: &str, component: Vec<u8>) -> Result<String, Refusal> {

@@ -57,6 +57,8 @@ pub enum LocalError {
     Name { path: PathBuf, name: String },
     #[error("{path}: no branch {name}{}", listed(.known))]
     Branch { path: PathBuf, name: String, known: Vec<String> },
+    #[error("{path} is a plain folder, and has no branch {name}: leave the branch out")]
+    Folder { path: PathBuf, name: String },
     #[error("{path}: the ref {name} cannot be read: {why}")]
     Ref { path: PathBuf, name: String, why: String },
 }

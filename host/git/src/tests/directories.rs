@@ -118,6 +118,16 @@ fn the_state_directory_is_never_part_of_it() {
 }
 
 #[test]
+fn a_directory_has_no_branches() {
+    let room = Room::new();
+    room.script("mkdir site; echo one >site/a");
+    let site = room.path.join("site");
+    let error = fetch(&room.pages(), &Remote::local(&site).at("gh-pages")).unwrap_err().to_string();
+    let expected = format!("{} is a plain folder, and has no branch gh-pages: leave the branch out", site.display());
+    assert_eq!(error, expected);
+}
+
+#[test]
 fn an_empty_directory_is_an_empty_tree() {
     let room = Room::new();
     room.script("mkdir -p site/empty");
