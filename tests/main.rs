@@ -19,6 +19,7 @@ mod limits;
 mod manifest;
 mod memory;
 mod push;
+mod repositories;
 mod routing;
 mod scripts;
 mod shutdown;

@@ -105,6 +105,10 @@ async fn a_clock_or_chance_leaves_age_in_charge() {
         let first = get(&host, &path, &[]).await;
         assert_ne!(first.text(), get(&host, &path, &[]).await.text(), "{path}");
     }
+    // What every hash map asks for says nothing of the world.
+    let seed = format!("/seed?{stale}");
+    let quiet = mischief().await;
+    assert_eq!(get(&quiet, &seed, &[]).await.text(), get(&quiet, &seed, &[]).await.text());
     // Once it has looked, all that the instance says may depend on it.
     let first = get(&host, &count, &[]).await;
     assert_ne!(first.text(), get(&host, &count, &[]).await.text(), "from an instance that was marked");
@@ -251,6 +255,16 @@ async fn a_router_has_no_clock_and_no_chance() {
         }
         assert!(seen.iter().all(|each| each == &seen[0]), "{name}: {seen:?}");
         assert!(first.is_none_or(|first| seen[0] == first), "{name}: {seen:?}");
+    }
+}
+
+/// Each question is put to an instance that has seen none: what it was asked before can't matter.
+#[tokio::test]
+async fn a_router_remembers_nothing() {
+    let (_host, client) = deciding().await;
+    for path in ["/head?a", "/head?b", "/head?c"] {
+        let reply = client.get(&format!("https://count.all.test{path}")).await;
+        assert_eq!(decided(&reply), "1 1", "{path}");
     }
 }
 

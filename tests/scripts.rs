@@ -34,6 +34,65 @@ fn the_vendored_interfaces_are_unedited() {
     assert!(said.status.success(), "{}", String::from_utf8_lossy(&[said.stdout, said.stderr].concat()));
 }
 
+/// Units, who owns what, how it fails: what an item means stands above it.
+#[test]
+fn every_item_of_the_interfaces_is_documented() {
+    let mut items = 0;
+    for file in fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.is_dir() {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let mut above = "";
+        for line in text.lines().map(str::trim) {
+            let silent = ["package ", "//", "}", "use ", "import ", "export ", "include ", "@"];
+            if !line.is_empty() && !silent.iter().any(|start| line.starts_with(start)) {
+                assert!(above.starts_with("///"), "{}: `{line}` has no word above it", file.display());
+                items += 1;
+            }
+            above = line;
+        }
+    }
+    assert!(items > 80, "{items} items: they are written in another way now");
+}
+
+/// The library comes by rustup where that has servers, once.
+#[test]
+fn the_library_comes_by_rustup_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let program = |name: &str, text: &str| {
+        fs::write(at(name), format!("#!/bin/sh\n{text}")).unwrap();
+        fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let root_of_rust = at("rust").display().to_string();
+    program(
+        "rustc",
+        &format!(
+            "case \"$*\" in -vV) echo 'release: 1.0.0' ;; '--print sysroot') echo {root_of_rust} ;; \
+             *) test -e {root_of_rust}/brought ;; esac\n"
+        ),
+    );
+    let library = format!("{root_of_rust}/lib/rustlib/wasm32-wasip2/lib/self-contained");
+    program(
+        "rustup",
+        &format!(
+            "echo \"$*\" >>{root_of_rust}/asked; mkdir -p {library}; touch {library}/libc.a {root_of_rust}/brought\n"
+        ),
+    );
+    fs::create_dir(at("rust")).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut said = Vec::new();
+    for _ in 0..2 {
+        let setup =
+            Command::new(root().join("scripts/setup")).env("PATH", &path).env_remove("WASM_STD").output().unwrap();
+        assert!(setup.status.success());
+        said.push(String::from_utf8([setup.stdout, setup.stderr].concat()).unwrap());
+    }
+    assert_eq!(said, ["setup: wasm32-wasip2 for rustc 1.0.0, by rustup\n", ""]);
+    assert_eq!(fs::read_to_string(at("rust/asked")).unwrap(), "target add wasm32-wasip2\n");
+}
+
 #[test]
 fn every_program_that_a_test_wants_can_be_installed() {
     let script = fs::read_to_string(root().join("scripts/test")).unwrap();

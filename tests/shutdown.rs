@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use crate::support::{
     client::{BOTH, Protocol, ask},
+    frames::{Frames, GOAWAY, HEADERS, PING, frame, get},
     host::{Host, Setup},
     tables,
     upstream::mute,
@@ -46,6 +47,41 @@ async fn what_was_accepted_is_finished() {
     }
     let (_, status) = host.ended(SOON).await;
     assert_eq!(status.code(), Some(0));
+}
+
+/// HTTP/2 is told that nothing more is taken, and what was asked before is answered: by GOAWAY with NO_ERROR.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_is_told_to_go_and_answered() {
+    let host = slow().await;
+    let mut frames = Frames::open(&host.client(), "localhost", &[]).await;
+    frames.send(&get(1, "localhost", "/sleep?ms=1500")).await;
+    until(SOON, "it is under way", async || {
+        (host.component("mischief").await["instances"].as_u64() == Some(1)).then_some(())
+    })
+    .await;
+    host.signal(Signal::TERM);
+    let (mut last, mut answered) = (None, false);
+    while let Some(frame) = frames.next().await {
+        match frame.kind {
+            GOAWAY => {
+                assert_eq!(frame.payload[4..8], [0; 4], "NO_ERROR");
+                last = Some(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
+            }
+            HEADERS if frame.stream == 1 => {
+                assert!(last.is_some(), "answered before it was told to go");
+                answered = true;
+            }
+            PING if frame.flags == 0 => frames.send(&pong(&frame.payload)).await,
+            _ => {}
+        }
+    }
+    assert_eq!((last, answered), (Some(1), true), "the last stream that is answered");
+    let (_, status) = host.ended(SOON).await;
+    assert_eq!(status.code(), Some(0));
+}
+
+fn pong(payload: &[u8]) -> Vec<u8> {
+    frame(PING, 1, 0, payload)
 }
 
 /// A connection that was accepted and is still in its handshake is one that a request comes by.

@@ -4,6 +4,7 @@
 #![allow(clippy::unnecessary_wraps, reason = "every misdeed answers as `handle` does")]
 
 use std::fmt::Write as _;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
@@ -52,6 +53,16 @@ impl Guest for Mischief {
             "/random" => query.respond(format!("{}\n", random::get_random_u64())),
             "/outbound" => outbound(&query).await,
 
+            // What nobody granted, tried all the same; and what is nobody's to grant.
+            "/connect" => ok(said(std::net::TcpStream::connect(query.text("to").unwrap_or_default()))),
+            "/listen" => ok(said(std::net::TcpListener::bind("127.0.0.1:0"))),
+            "/datagram" => ok(said(std::net::UdpSocket::bind("127.0.0.1:0"))),
+            "/resolve" => ok(said(std::net::ToSocketAddrs::to_socket_addrs(&("localhost", 80)))),
+            "/files" => ok([said(std::fs::read_dir("/")), said(std::fs::File::open("/etc/passwd"))].concat()),
+            "/arguments" => ok(format!("{}\n", std::env::args().count())),
+            // What every hash map asks for: chance, but the same for a whole generation.
+            "/seed" => query.respond(format!("{} {seen}\n", RandomState::new().hash_one(0))),
+
             // Time.
             "/loop" => spin(),
             "/hang" => {
@@ -99,6 +110,10 @@ impl Guest for Mischief {
 
 fn ok(body: impl Into<Vec<u8>>) -> Result<Response, ErrorCode> {
     text(200, &[("content-type", "text/plain")], body)
+}
+
+fn said<T>(outcome: std::io::Result<T>) -> String {
+    outcome.map_or_else(|error| format!("{error}\n"), |_| "done\n".into())
 }
 
 /// The words behind `?`.

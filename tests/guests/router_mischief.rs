@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime};
 
 use atoll::host::repository::Branch;
@@ -16,6 +17,9 @@ wit_bindgen::generate!({ path: "../../wit", world: "atoll:host/router", generate
 struct Router;
 
 export!(Router);
+
+/// Requests that this instance was asked about.
+static ASKED: AtomicU32 = AtomicU32::new(0);
 
 impl Guest for Router {
     fn route(request: &Request) -> Action {
@@ -40,6 +44,10 @@ impl Guest for Router {
             "sleep" => {
                 std::thread::sleep(std::time::Duration::from_secs(3600));
                 forward("slept")
+            }
+            "count" => {
+                let asked = ASKED.fetch_add(1, Ordering::Relaxed) + 1;
+                forward(&format!("{asked} {}", request.query().map_or(0, |_| 1)))
             }
             "environment" => forward(&format!("{}", std::env::vars().count() + std::env::args().count())),
             // What must hurt nobody else.

@@ -376,6 +376,23 @@ mod tests {
         assert!(fs::read_dir(child.folder.path().join("kept")).is_err(), "nothing is kept of it");
     }
 
+    /// Neither variables nor files of ours: what the shell makes for itself is all that it has.
+    #[test]
+    fn a_child_inherits_nothing() {
+        let child = Child::new();
+        let path = child.folder.path().join("code");
+        let _open = fs::File::open(&path).unwrap();
+        let script = "cat >/dev/null; env >$0/env; ls -l /proc/$$/fd >$0/descriptors; cat $0/code";
+        let arguments = ["-c".into(), script.into(), child.folder.path().into()];
+        Compiler::in_child("/bin/sh".into(), arguments.into(), None).load(&child.engine, EMPTY).unwrap();
+        let read = |name: &str| fs::read_to_string(child.folder.path().join(name)).unwrap();
+        let variables = read("env");
+        let strange = |line: &&str| !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|own| line.starts_with(own));
+        assert_eq!(variables.lines().find(strange), None);
+        assert!(read("descriptors").contains(" 0 -> pipe:"));
+        assert!(!read("descriptors").contains(path.to_str().unwrap()), "{}", read("descriptors"));
+    }
+
     #[test]
     fn why_a_child_ended_is_told() {
         let engine = Engine::new().unwrap();

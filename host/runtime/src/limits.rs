@@ -123,3 +123,23 @@ impl ResourceLimiter for Account {
         MEMORIES as usize
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of all memories and tables of a store together, and refused once more after a refusal.
+    #[test]
+    fn a_store_takes_no_more_than_its_share() {
+        let mut account = Account::new(&Limits { memory: 1000, ..Limits::default() });
+        for (current, desired, granted) in [(0, 600, true), (0, 401, false), (600, 1000, true), (0, 1, false)] {
+            assert_eq!(account.memory_growing(current, desired, None).unwrap(), granted, "{current} to {desired}");
+        }
+        assert_eq!(account.memory(), 1000);
+        for (current, desired, granted) in
+            [(0, TABLE_ELEMENTS - 10, true), (0, 11, false), (0, 10, true), (10, 11, false), (0, usize::MAX, false)]
+        {
+            assert_eq!(account.table_growing(current, desired, None).unwrap(), granted, "{current} to {desired}");
+        }
+    }
+}

@@ -82,6 +82,22 @@ async fn a_slow_reader_of_a_small_body_holds_no_instance() {
     }
 }
 
+/// Up to 1 MiB; what is larger goes at its reader's pace, and its instance with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mebibyte_is_taken_off_at_once_and_more_is_not() {
+    let bed = Bed::new();
+    let guest = bed.service("examples/mischief.wasm", atoll_testkit::Limits { instances: 1, ..short() });
+    let whole = ask(&guest, "/large?mb=1").await.unwrap();
+    assert_eq!(http_body::Body::size_hint(whole.response.body()).exact(), Some(1 << 20));
+    assert_eq!(text(ask(&guest, "/").await).await.as_deref(), Ok("mischief\n"));
+    let larger = ask(&guest, "/large?mb=2").await.unwrap();
+    assert_eq!(text(ask(&guest, "/").await).await, Err("overloaded".into()));
+    for (answer, length) in [(whole, 1 << 20), (larger, 2 << 20)] {
+        assert_eq!(answer.response.into_body().collect().await.unwrap().to_bytes().len(), length);
+    }
+    assert_eq!(text(ask(&guest, "/").await).await.as_deref(), Ok("mischief\n"));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_does_not_wait_for_a_slow_body() {
     let bed = Bed::new();
@@ -107,4 +123,32 @@ async fn where_all_instances_are_busy_one_waits_and_is_told() {
     drop(busy);
     until("the instance is free", || guest.usage().in_flight == 0).await;
     assert_eq!(text(ask(&guest, "/").await).await.as_deref(), Ok("mischief\n"));
+}
+
+/// Of those who wait for an instance there are 1,024; who comes then is told at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn not_everybody_may_wait() {
+    let bed = Bed::new();
+    let limits = atoll_testkit::Limits { instances: 1, timeout: Duration::from_mins(1), ..short() };
+    let guest = bed.service("examples/mischief.wasm", limits);
+    let busy = ask(&guest, "/slow-body?ms=20&n=1000000").await.unwrap();
+    let mut waiting = tokio::task::JoinSet::new();
+    for _ in 0..1024 {
+        let guest = guest.clone();
+        waiting.spawn(async move { text(ask(&guest, "/").await).await });
+    }
+    let mut told = None;
+    for _ in 0..500 {
+        // One that is let in to wait makes room for the next when it is given up.
+        told = tokio::time::timeout(Duration::from_millis(20), ask(&guest, "/")).await.ok();
+        if told.is_some() {
+            break;
+        }
+    }
+    let told = told.expect("it was told nothing");
+    assert_eq!(text(told).await, Err("overloaded".into()));
+    drop(busy);
+    while let Some(answer) = waiting.join_next().await {
+        assert_eq!(answer.unwrap().as_deref(), Ok("mischief\n"));
+    }
 }
