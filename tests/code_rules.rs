@@ -49,6 +49,7 @@ const APART: &[(&str, &[&str])] = &[
     ("atoll-gateway", &["gix", "atoll-git"]),
     ("atoll-git", &["wasmtime", "atoll-runtime"]),
     ("atoll-net", &["wasmtime", "atoll-runtime"]),
+    ("atoll-semantics", &["tokio", "hyper", "wasmtime", "atoll-runtime", "atoll-net", "atoll-git", "atoll-gateway"]),
 ];
 
 #[test]

@@ -9,13 +9,14 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use atoll_semantics::authority::Authority;
 use http::{
     HeaderMap, HeaderValue, Method, Request, StatusCode, Uri, Version,
     header::{REFERER, USER_AGENT},
 };
 use jiff::{Timestamp, tz::TimeZone};
 
-use crate::http::{authority::Authority, clock::Clock};
+use crate::http::clock::Clock;
 
 /// How a line looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,10 +191,11 @@ mod tests {
         time::{Duration, Instant, SystemTime},
     };
 
+    use atoll_semantics::authority::Authority;
     use http::{Request, StatusCode};
 
     use super::{Format, Log, Record, Sink, Upstream};
-    use crate::http::{authority::Authority, clock::Clock};
+    use crate::http::clock::Clock;
 
     #[derive(Default)]
     struct Lines(Mutex<Vec<u8>>);

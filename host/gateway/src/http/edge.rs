@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use atoll_runtime::{Decision, Failure, under};
+use atoll_semantics::{forwarded, hop, scheme::Scheme};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
@@ -16,13 +17,12 @@ use crate::{
         access::Record,
         arriving::Arriving,
         ending::Ending,
-        forward, forwarded,
+        forward,
         gateway::Gateway,
         hook::{self, HOOKS},
-        hop,
         inbound::{Inbound, Line, is_asterisk},
         payload::Payload,
-        peer::{Peer, Scheme},
+        peer::Peer,
         rescue::{ALLOWED, Fault},
         roster::{Member, Table},
         service,
@@ -70,7 +70,7 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
     let mut request = request.map(|body| Arriving::new(body, version, &house.line.tunnels));
     let table = house.gateway.table.load();
     let peer = &house.line.peer;
-    let origin = forwarded::settle(request.headers_mut(), peer, &table.trusted);
+    let origin = forwarded::settle(request.headers_mut(), peer.origin(), &table.trusted);
     let record = table.access.as_ref().map(|log| Record::begin(log, &request, origin.client));
     let insist = peer.certificate.as_ref().is_some_and(|certificate| certificate.public());
     let vouched = house.line.watch.vouched();

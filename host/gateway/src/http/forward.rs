@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Forwarding, Level, under};
+use atoll_semantics::{forwarded, hop};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CONTENT_LENGTH, EXPECT, HOST},
@@ -14,9 +15,7 @@ use crate::http::{
     access::Upstream,
     arriving::Arriving,
     edge::{House, failed},
-    forwarded,
     health::in_turn,
-    hop,
     inbound::{Inbound, Line, moved},
     payload::Payload,
     rescue::Fault,
@@ -179,7 +178,7 @@ fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mu
     fields.remove(EXPECT);
     let authority = inbound.authority();
     fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
-    forwarded::tell(fields, &house.line.peer, inbound.origin, &authority);
+    forwarded::tell(fields, house.line.peer.address.ip(), inbound.origin, &authority);
     for change in &forwarding.request_fields {
         change.apply(fields);
     }

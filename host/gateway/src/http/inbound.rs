@@ -7,18 +7,14 @@ use std::{
 };
 
 use atoll_runtime::{Forwarding, Head, under};
-use http::{HeaderMap, Method, Request, Version, header::HOST, request::Parts};
-
-use crate::http::{
+use atoll_semantics::{
     authority::{Authority, AuthorityError},
     forwarded::Origin,
     path::one_form,
-    peer::Peer,
-    rescue::Fault,
-    streams::Newcomers,
-    tunnel::Wish,
-    watch::Watch,
 };
+use http::{HeaderMap, Method, Request, Version, header::HOST, request::Parts};
+
+use crate::http::{peer::Peer, rescue::Fault, streams::Newcomers, tunnel::Wish, watch::Watch};
 
 /// One connection, as all its requests share it.
 pub(super) struct Line {
@@ -173,13 +169,13 @@ mod tests {
     };
 
     use atoll_runtime::Forwarding;
+    use atoll_semantics::{forwarded::Origin, scheme::Scheme};
     use http::{Method, Request, Version};
 
     use super::{Inbound, Line, moved};
     use crate::http::{
         Limits,
-        forwarded::Origin,
-        peer::{Certificate, Peer, Scheme},
+        peer::{Certificate, Peer},
         streams::Newcomers,
         watch::Watch,
     };

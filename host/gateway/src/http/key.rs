@@ -3,10 +3,9 @@
 //! one key.
 
 use atoll_runtime::FieldChange;
+use atoll_semantics::{no_vary_search::SearchRule, scheme::Scheme};
 use http::{HeaderMap, HeaderName};
 use smallvec::SmallVec;
-
-use crate::http::{no_vary_search::SearchRule, peer::Scheme};
 
 /// A request as it is handed to a component.
 #[derive(Clone, Copy)]
@@ -114,13 +113,13 @@ fn push_field(key: &mut SmallVec<[u8; 256]>, name: &HeaderName, fields: &HeaderM
 #[cfg(test)]
 mod tests {
     use atoll_runtime::FieldChange;
+    use atoll_semantics::scheme::Scheme;
     use http::{
         HeaderMap, HeaderName, HeaderValue,
         header::{ACCEPT, COOKIE},
     };
 
     use super::{Handed, Key};
-    use crate::http::peer::Scheme;
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
         let mut fields = HeaderMap::new();

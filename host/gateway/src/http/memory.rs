@@ -10,16 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
+use atoll_semantics::{no_vary_search::SearchRule, vary::MOST_NAMES};
 use http::HeaderName;
 
 use crate::http::{
     access::Upstream,
     key::{Handed, Key},
-    no_vary_search::SearchRule,
     recent::Recent,
     representation::Representation,
     shelf::Shelf,
-    vary::MOST_NAMES,
 };
 
 /// Longer keys are nobody's second request.

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use atoll_runtime::{Body, Decision, Failure, Forwarding, Isolation};
+use atoll_semantics::{forwarded, hop, storing::Terms};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -21,7 +22,6 @@ use crate::http::{
     component::{Live, Reply},
     edge::House,
     flight::{Landing, Lead, Seat},
-    forwarded, hop,
     inbound::Inbound,
     key::Handed,
     limits::{COLLECTED, SHARED_WAIT},
@@ -31,7 +31,6 @@ use crate::http::{
     rescue::Fault,
     roster::Service,
     service::{forwarding, handed, present},
-    storing::Terms,
     upload::Upload,
     visit::Visit,
 };
@@ -273,7 +272,7 @@ impl Question {
         // Answered by the host, when the guest reads on.
         fields.remove(EXPECT);
         fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
-        forwarded::tell(fields, &self.house.line.peer, self.inbound.origin, &authority);
+        forwarded::tell(fields, self.house.line.peer.address.ip(), self.inbound.origin, &authority);
         Ok(request)
     }
 

@@ -6,6 +6,12 @@ use std::{
     time::SystemTime,
 };
 
+use atoll_semantics::{
+    coding::{self, Coding},
+    precondition::{self, Condition},
+    range::{self, Wanted},
+    vary,
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
@@ -17,12 +23,9 @@ use http::{
 use tokio::sync::OnceCell;
 
 use crate::http::{
-    encoding::{self, Coding},
+    encoding::encode,
     payload::{Payload, Stream},
-    precondition::{self, Condition},
-    range::{self, Wanted},
     rescue::Fault,
-    vary,
 };
 
 /// Above this, encoding is not for the event loop: it takes some 0.3 ms.
@@ -72,7 +75,7 @@ impl Representation {
         let mut encoded = None;
         if status == StatusCode::OK {
             head.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
-            if encode && encoding::compressible(&head, body.len()) {
+            if encode && coding::compressible(&head, body.len()) {
                 vary::add(&mut head, &ACCEPT_ENCODING);
                 encoded = Some(Box::default());
             }
@@ -110,14 +113,14 @@ impl Representation {
         cell.get_or_init(async || {
             let body = self.identity.body.clone();
             let encoded = if body.len() <= INLINE {
-                encoding::encode(&body, coding)
+                encode(&body, coding)
             } else {
-                let making = tokio::task::spawn_blocking(move || encoding::encode(&body, coding));
+                let making = tokio::task::spawn_blocking(move || encode(&body, coding));
                 making.await.unwrap_or_default()
             };
             let body = encoded?;
             let mut head = self.identity.head.clone();
-            encoding::mark(&mut head, coding);
+            coding::mark(&mut head, coding);
             head.insert(CONTENT_LENGTH, body.len().into());
             Some(Form { head, body })
         })
@@ -142,7 +145,7 @@ impl Representation {
         if request.contains_key(RANGE) {
             return Ok(self.ranged(request, encoded));
         }
-        let coding = encoding::preferred(request);
+        let coding = coding::preferred(request);
         let Some(cell) = self.cell(coding) else { return Ok(&self.identity) };
         match cell.get() {
             Some(form) => Ok(form.as_ref().unwrap_or(&self.identity)),
@@ -155,7 +158,7 @@ impl Representation {
         let of = |coding, cell: &'a OnceCell<Option<Form>>| {
             let form = cell.get()?.as_ref()?;
             let named = request.get(IF_RANGE).is_some_and(|wanted| form.head.get(ETAG) == Some(wanted));
-            (named && encoding::accepted(request, coding)).then_some(form)
+            (named && coding::accepted(request, coding)).then_some(form)
         };
         of(Coding::Brotli, &encoded.brotli).or_else(|| of(Coding::Gzip, &encoded.gzip)).unwrap_or(&self.identity)
     }

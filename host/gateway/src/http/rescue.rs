@@ -4,6 +4,12 @@
 use std::borrow::Cow;
 
 use atoll_runtime::Failure;
+use atoll_semantics::{
+    authority::AuthorityError,
+    path::PathError,
+    quality::{Quality, alternatives},
+    range::unsatisfied_range,
+};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
@@ -13,13 +19,7 @@ use http::{
     },
 };
 
-use crate::http::{
-    authority::AuthorityError,
-    path::PathError,
-    payload::Payload,
-    quality::{Quality, alternatives},
-    range::unsatisfied_range,
-};
+use crate::http::payload::Payload;
 
 /// Why a request does not get what it asked for.
 #[derive(Debug, thiserror::Error)]
@@ -177,11 +177,11 @@ fn prefers_json(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use atoll_runtime::Failure;
+    use atoll_semantics::{authority::AuthorityError, path::PathError};
     use http::{HeaderMap, HeaderValue, Method, StatusCode, header::ACCEPT};
     use http_body_util::BodyExt as _;
 
     use super::Fault;
-    use crate::http::{authority::AuthorityError, path::PathError};
 
     #[test]
     fn statuses_and_reasons() {

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use atoll_net::{Client, Origin};
 use atoll_runtime::{Decision, Forwarding};
+use atoll_semantics::network::Network;
 use http::StatusCode;
 
 use crate::http::{
@@ -15,7 +16,6 @@ use crate::http::{
     health::Health,
     limits::Limits,
     memory::{Memory, Tally},
-    peer::Network,
 };
 
 /// The one service that a host without a router may name, where there are several.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use atoll_runtime::{Decision, Failure, Forwarding};
+use atoll_semantics::storing::askable;
 use http::{HeaderMap, Request, Uri, header::AGE};
 use http_body::Body as _;
 
@@ -17,7 +18,6 @@ use crate::http::{
     representation::{Asked, Outcome},
     rescue::Fault,
     roster::Service,
-    storing::askable,
     visit::{Answering, Visit},
 };
 

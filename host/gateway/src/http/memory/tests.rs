@@ -5,11 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use atoll_semantics::{coding::Coding, scheme::Scheme};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ACCEPT};
 
 use super::{Fresh, Held, Memory, Remembered, Representation, Tally};
-use crate::http::{access::Upstream, encoding::Coding, key::Handed, peer::Scheme};
+use crate::http::{access::Upstream, key::Handed};
 
 fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut fields = HeaderMap::new();

@@ -4,7 +4,7 @@
 use http::HeaderMap;
 use smallvec::SmallVec;
 
-pub(super) const NO_VARY_SEARCH: &str = "no-vary-search";
+pub const NO_VARY_SEARCH: &str = "no-vary-search";
 /// Names beyond this make a rule that is slower than the guest.
 const MOST_NAMES: usize = 64;
 /// Parameters beyond this are not sorted.
@@ -12,7 +12,7 @@ const MOST_SORTED: usize = 20;
 
 /// Which part of a query an answer depends on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct SearchRule {
+pub struct SearchRule {
     ignored: Ignored,
     any_order: bool,
 }
@@ -27,7 +27,7 @@ enum Ignored {
 
 impl SearchRule {
     /// The rule of an answer; none where it depends on the query as a text.
-    pub(super) fn of(answer: &HeaderMap) -> Option<Self> {
+    pub fn of(answer: &HeaderMap) -> Option<Self> {
         let mut rule = Self::default();
         let mut params = Argument::Boolean(false);
         let mut except = None;
@@ -56,7 +56,7 @@ impl SearchRule {
     }
 
     /// Writes what of the query counts, with its `?`; nothing where nothing does.
-    pub(super) fn write<A: smallvec::Array<Item = u8>>(&self, query: Option<&str>, out: &mut SmallVec<A>) {
+    pub fn write<A: smallvec::Array<Item = u8>>(&self, query: Option<&str>, out: &mut SmallVec<A>) {
         let mut kept: SmallVec<[&str; MOST_SORTED]> =
             query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty() && self.counts(name(pair))).collect();
         if self.any_order && kept.len() <= MOST_SORTED {
@@ -70,7 +70,7 @@ impl SearchRule {
     }
 
     /// Bytes that it takes to keep.
-    pub(super) fn weight(&self) -> usize {
+    pub fn weight(&self) -> usize {
         match &self.ignored {
             Ignored::Nothing => 0,
             Ignored::Only(names) | Ignored::AllBut(names) => names.iter().map(|name| name.len() + 16).sum(),

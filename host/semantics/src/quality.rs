@@ -3,11 +3,11 @@
 use http::{HeaderMap, HeaderName};
 
 /// A quality in thousandths.
-pub(super) type Quality = u16;
+pub type Quality = u16;
 
 /// The alternatives of a field in the order in which they stand, each with its quality. An element whose weight can't be
 /// read is left out.
-pub(super) fn alternatives<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'a str, Quality)> {
+pub fn alternatives<'a>(fields: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = (&'a str, Quality)> {
     fields.get_all(name).iter().filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).filter_map(
         |element| {
             let mut parts = element.split(';').map(str::trim);

@@ -3,18 +3,18 @@
 use http::{HeaderMap, HeaderName, header::VARY};
 
 /// Names beyond this are as good as all: a key made of so much is never asked for twice.
-pub(super) const MOST_NAMES: usize = 16;
+pub const MOST_NAMES: usize = 16;
 
 /// The fields that an answer depends on, each once, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Varies {
+pub enum Varies {
     By(Vec<HeaderName>),
     /// On more than can be told.
     ByAll,
 }
 
 impl Varies {
-    pub(super) fn of(answer: &HeaderMap) -> Self {
+    pub fn of(answer: &HeaderMap) -> Self {
         let mut names = Vec::new();
         for value in answer.get_all(VARY) {
             for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
@@ -36,7 +36,7 @@ impl Varies {
 }
 
 /// Adds a name to the `Vary` of an answer, where it isn't there yet.
-pub(super) fn add(answer: &mut HeaderMap, name: &HeaderName) {
+pub fn add(answer: &mut HeaderMap, name: &HeaderName) {
     match Varies::of(answer) {
         Varies::By(names) if !names.contains(name) => drop(answer.append(VARY, name.clone().into())),
         _ => {}

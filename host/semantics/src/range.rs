@@ -8,15 +8,15 @@ const MOST_RANGES: usize = 16;
 
 /// Consecutive bytes of a representation, at least one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) first: u64,
+pub struct Span {
+    pub first: u64,
     /// Behind the last.
-    pub(super) end: u64,
+    pub end: u64,
 }
 
 /// What a `Range` comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub enum Wanted {
     /// There is no `Range`, or one that may be ignored: of another unit, malformed, or of parts that overlap or are more
     /// than the whole, as RFC 9110 section 14.2 advises.
     Whole,
@@ -28,7 +28,7 @@ pub(super) enum Wanted {
 }
 
 /// Reads the `Range` of a request for a representation of this length.
-pub(super) fn wanted(request: &HeaderMap, length: u64) -> Wanted {
+pub fn wanted(request: &HeaderMap, length: u64) -> Wanted {
     let mut values = request.get_all(RANGE).iter();
     let (Some(value), None) = (values.next(), values.next()) else { return Wanted::Whole };
     let Some(set) = value.to_str().ok().and_then(set) else { return Wanted::Whole };
@@ -54,30 +54,30 @@ pub(super) fn wanted(request: &HeaderMap, length: u64) -> Wanted {
 }
 
 impl Span {
-    pub(super) fn length(self) -> u64 {
+    pub fn length(self) -> u64 {
         self.end - self.first
     }
 
     /// The value of `Content-Range`.
-    pub(super) fn content_range(self, length: u64) -> HeaderValue {
+    pub fn content_range(self, length: u64) -> HeaderValue {
         HeaderValue::try_from(format!("bytes {}-{}/{length}", self.first, self.end - 1)).expect("digits")
     }
 
     /// These bytes of a whole that is there.
-    pub(super) fn of(self, whole: &Bytes) -> Bytes {
+    pub fn of(self, whole: &Bytes) -> Bytes {
         let bound = |at| usize::try_from(at).expect("within the whole");
         whole.slice(bound(self.first)..bound(self.end))
     }
 }
 
 /// The value of `Content-Range` in a 416.
-pub(super) fn unsatisfied_range(length: u64) -> HeaderValue {
+pub fn unsatisfied_range(length: u64) -> HeaderValue {
     HeaderValue::try_from(format!("bytes */{length}")).expect("digits")
 }
 
 /// The chunks of a `multipart/byteranges` body, RFC 9110 section 14.6. The boundary must be one that nobody could have put
 /// in the whole.
-pub(super) fn multipart(whole: &Bytes, spans: &[Span], media: Option<&HeaderValue>, boundary: &str) -> Vec<Bytes> {
+pub fn multipart(whole: &Bytes, spans: &[Span], media: Option<&HeaderValue>, boundary: &str) -> Vec<Bytes> {
     let mut chunks = Vec::with_capacity(spans.len() * 2 + 1);
     for span in spans {
         let mut head = format!("\r\n--{boundary}\r\n").into_bytes();

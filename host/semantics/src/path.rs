@@ -5,17 +5,17 @@ use std::borrow::Cow;
 
 /// A path in its one form.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct OneForm<'a> {
+pub struct OneForm<'a> {
     /// Begins with one `/`.
-    pub(super) path: Cow<'a, str>,
+    pub path: Cow<'a, str>,
     /// Whether an encoded slash or a backslash was taken for a separator. Whoever gets the path as a text would not see it
     /// as one.
-    pub(super) hidden_separator: bool,
+    pub hidden_separator: bool,
 }
 
 /// Why a path has no such form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum PathError {
+pub enum PathError {
     #[error("path without a leading slash")]
     NotAbsolute,
     #[error("nul in the path")]
@@ -29,7 +29,7 @@ pub(super) enum PathError {
 }
 
 /// Brings a path, without its query, to its one form. Allocates only where it isn't in it already.
-pub(super) fn one_form(path: &str) -> Result<OneForm<'_>, PathError> {
+pub fn one_form(path: &str) -> Result<OneForm<'_>, PathError> {
     if !path.starts_with('/') {
         return Err(PathError::NotAbsolute);
     }

@@ -10,7 +10,7 @@ use http::{
 
 /// What the preconditions of a request leave to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Condition {
+pub enum Condition {
     Met,
     /// 304.
     NotModified,
@@ -19,7 +19,7 @@ pub(super) enum Condition {
 }
 
 /// Evaluates the preconditions of a request against the head of the answer that it would get.
-pub(super) fn evaluate(request: &HeaderMap, answer: &HeaderMap) -> Condition {
+pub fn evaluate(request: &HeaderMap, answer: &HeaderMap) -> Condition {
     let tag = answer.get(ETAG).and_then(|value| Tag::parse(value.as_bytes()));
     if request.contains_key(IF_MATCH) {
         if !listed(request.get_all(IF_MATCH), |wanted| tag.is_some_and(|tag| tag.strongly(wanted))) {
@@ -46,7 +46,7 @@ pub(super) fn evaluate(request: &HeaderMap, answer: &HeaderMap) -> Condition {
 
 /// Whether a `Range` is to be looked at: there is no `If-Range`, or it names exactly the answer that there is. A date
 /// names it only where it is older than a second, RFC 9110 section 8.8.2.2.
-pub(super) fn range_applies(request: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
+pub fn range_applies(request: &HeaderMap, answer: &HeaderMap, now: SystemTime) -> bool {
     let Some(condition) = request.get(IF_RANGE) else { return true };
     if let Some(wanted) = Tag::parse(condition.as_bytes()) {
         return answer.get(ETAG).and_then(|value| Tag::parse(value.as_bytes())).is_some_and(|tag| tag.strongly(wanted));
@@ -57,14 +57,14 @@ pub(super) fn range_applies(request: &HeaderMap, answer: &HeaderMap, now: System
 
 /// An entity tag, RFC 9110 section 8.8.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Tag<'a> {
-    pub(super) weak: bool,
+pub struct Tag<'a> {
+    pub weak: bool,
     /// Between the quotes.
-    pub(super) opaque: &'a [u8],
+    pub opaque: &'a [u8],
 }
 
 impl<'a> Tag<'a> {
-    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub fn parse(text: &'a [u8]) -> Option<Self> {
         let (tag, rest) = Self::next(text)?;
         rest.is_empty().then_some(tag)
     }

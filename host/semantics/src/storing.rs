@@ -8,7 +8,7 @@ use http::{
     header::{AGE, AUTHORIZATION, CACHE_CONTROL, DATE, EXPIRES, SET_COOKIE},
 };
 
-use crate::http::{cache_control::Directives, vary::Varies};
+use crate::{cache_control::Directives, vary::Varies};
 
 /// Statuses that are understood well enough to be given again. A part, a 304 and a 412 answer one request alone.
 const LASTING: [StatusCode; 14] = [
@@ -30,27 +30,22 @@ const LASTING: [StatusCode; 14] = [
 
 /// Whether a request may be answered out of memory at all. One with credentials never is, whatever its answer allows: a
 /// guest that forgets to say `private` gives nothing away.
-pub(super) fn askable(method: &Method, request: &HeaderMap) -> bool {
+pub fn askable(method: &Method, request: &HeaderMap) -> bool {
     matches!(*method, Method::GET | Method::HEAD) && !request.contains_key(AUTHORIZATION)
 }
 
 /// What an answer that may be remembered says about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Terms {
-    pub(super) varies: Vec<http::HeaderName>,
+pub struct Terms {
+    pub varies: Vec<http::HeaderName>,
     /// For an answer that its generation alone does not explain: how long it is fresh, and how old it came.
-    pub(super) lifetime: Duration,
-    pub(super) age: Duration,
+    pub lifetime: Duration,
+    pub age: Duration,
 }
 
 impl Terms {
     /// None where the answer may not be remembered: it doesn't ask for it by `public` or `s-maxage`, or it must not.
-    pub(super) fn of(
-        request: &HeaderMap,
-        method: &Method,
-        answer: &http::response::Parts,
-        now: SystemTime,
-    ) -> Option<Self> {
+    pub fn of(request: &HeaderMap, method: &Method, answer: &http::response::Parts, now: SystemTime) -> Option<Self> {
         let fields = &answer.headers;
         let directives = Directives::of(fields.get_all(CACHE_CONTROL));
         let asks = directives.public || directives.s_maxage.is_some();

@@ -10,20 +10,20 @@ const LONGEST: u64 = 1 << 31;
 /// The directives of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a directive that is there or not")]
-pub(super) struct Directives {
-    pub(super) public: bool,
-    pub(super) private: bool,
-    pub(super) no_store: bool,
-    pub(super) no_cache: bool,
-    pub(super) no_transform: bool,
-    pub(super) max_age: Option<Duration>,
-    pub(super) s_maxage: Option<Duration>,
+pub struct Directives {
+    pub public: bool,
+    pub private: bool,
+    pub no_store: bool,
+    pub no_cache: bool,
+    pub no_transform: bool,
+    pub max_age: Option<Duration>,
+    pub s_maxage: Option<Duration>,
 }
 
 impl Directives {
     /// Reads all fields of the name. Of a directive that stands twice the stricter counts; one whose argument can't be
     /// read is stale at once, RFC 9111 section 4.2.1.
-    pub(super) fn of<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
+    pub fn of<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> Self {
         let mut read = Self::default();
         for value in values {
             let mut rest = value.as_bytes();

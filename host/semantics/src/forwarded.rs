@@ -5,23 +5,24 @@ use std::{fmt::Write as _, net::IpAddr};
 
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 
-use crate::http::peer::{Network, Peer, Scheme};
+use crate::{network::Network, scheme::Scheme};
 
-pub(super) const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-pub(super) const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-pub(super) const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub const HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 
 /// Who asks, and how it got to the first of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Origin {
-    pub(super) client: IpAddr,
-    pub(super) scheme: Scheme,
+pub struct Origin {
+    pub client: IpAddr,
+    pub scheme: Scheme,
 }
 
-/// Takes the claims out of a request, but for those of a trusted proxy, and says who asks.
-pub(super) fn settle(fields: &mut HeaderMap, peer: &Peer, trusted: &[Network]) -> Origin {
-    let address = peer.address.ip().to_canonical();
-    let mut origin = Origin { client: address, scheme: peer.scheme() };
+/// Takes the claims out of a request, but for those of a trusted proxy, and says who asks. `peer` is whom we hear, over
+/// which scheme.
+pub fn settle(fields: &mut HeaderMap, peer: Origin, trusted: &[Network]) -> Origin {
+    let address = peer.client.to_canonical();
+    let mut origin = Origin { client: address, ..peer };
     if !fields.keys().any(is_claim) {
         return origin;
     }
@@ -44,12 +45,12 @@ pub(super) fn settle(fields: &mut HeaderMap, peer: &Peer, trusted: &[Network]) -
 }
 
 /// Tells what `settle` found, to whoever gets the request next.
-pub(super) fn tell(fields: &mut HeaderMap, peer: &Peer, origin: Origin, authority: &str) {
+pub fn tell(fields: &mut HeaderMap, peer: IpAddr, origin: Origin, authority: &str) {
     let mut hops = String::new();
     for hop in fields.get_all(FOR).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty()) {
         let _ = write!(hops, "{hop}, ");
     }
-    let _ = write!(hops, "{}", peer.address.ip().to_canonical());
+    let _ = write!(hops, "{}", peer.to_canonical());
     fields.insert(FOR, HeaderValue::try_from(hops).expect("parts of field values, and an address"));
     fields.insert(PROTO, HeaderValue::from_static(origin.scheme.name()));
     if !fields.contains_key(HOST) {
@@ -87,14 +88,11 @@ fn address(hop: &str) -> Option<IpAddr> {
 mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{settle, tell};
-    use crate::{
-        http::peer::{Network, Peer, Scheme},
-        tls::Protocol,
-    };
+    use super::{Origin, settle, tell};
+    use crate::{network::Network, scheme::Scheme};
 
-    fn peer(address: &str) -> Peer {
-        Peer { address: address.parse().unwrap(), port: 80, protocol: Protocol::Http1, certificate: None }
+    fn peer(address: &str) -> Origin {
+        Origin { client: address.parse().unwrap(), scheme: Scheme::Http }
     }
 
     fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -107,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_strangers_claims_are_taken_out() {
-        let peer = peer("[::ffff:192.0.2.1]:999");
+        let peer = peer("::ffff:192.0.2.1");
         let mut claimed = fields(&[
             ("x-forwarded-for", "1.2.3.4"),
             ("x-forwarded-proto", "https"),
@@ -117,10 +115,10 @@ mod tests {
             ("x-real-ip", "1.2.3.4"),
             ("x-other", "kept"),
         ]);
-        let origin = settle(&mut claimed, &peer, &[Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()]);
+        let origin = settle(&mut claimed, peer, &[Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()]);
         assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.1", Scheme::Http));
         assert_eq!(claimed, fields(&[("x-other", "kept")]));
-        tell(&mut claimed, &peer, origin, "a.test:8080");
+        tell(&mut claimed, peer.client, origin, "a.test:8080");
         assert_eq!(
             claimed,
             fields(&[
@@ -134,7 +132,7 @@ mod tests {
 
     #[test]
     fn a_trusted_proxys_are_kept() {
-        let peer = peer("10.0.0.1:999");
+        let peer = peer("10.0.0.1");
         let trusted = [Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()];
         let mut claimed = fields(&[
             ("x-forwarded-for", "6.6.6.6, 192.0.2.7"),
@@ -143,9 +141,9 @@ mod tests {
             ("x-forwarded-host", "outside.test"),
             ("forwarded", "for=192.0.2.7"),
         ]);
-        let origin = settle(&mut claimed, &peer, &trusted);
+        let origin = settle(&mut claimed, peer, &trusted);
         assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.7", Scheme::Https));
-        tell(&mut claimed, &peer, origin, "inside.test");
+        tell(&mut claimed, peer.client, origin, "inside.test");
         assert_eq!(
             claimed,
             fields(&[
@@ -171,7 +169,7 @@ mod tests {
         ] {
             let mut fields = fields(&[]);
             fields.insert(super::FOR, HeaderValue::try_from(hops).unwrap());
-            let origin = settle(&mut fields, &peer("10.0.0.1:999"), &trusted);
+            let origin = settle(&mut fields, peer("10.0.0.1"), &trusted);
             assert_eq!(origin.client.to_string(), client, "{hops}");
         }
     }

@@ -5,16 +5,16 @@ use std::{fmt, net::Ipv6Addr};
 
 /// Whom a request is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Authority {
+pub struct Authority {
     /// A name in A-labels, an IPv4 address, or an IPv6 address in brackets.
-    pub(super) name: Box<str>,
+    pub name: Box<str>,
     /// As the client named it.
-    pub(super) port: Option<u16>,
+    pub port: Option<u16>,
 }
 
 /// Why it is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum AuthorityError {
+pub enum AuthorityError {
     #[error("no host")]
     Missing,
     #[error("more than one host")]
@@ -28,7 +28,7 @@ pub(super) enum AuthorityError {
 
 impl Authority {
     /// RFC 9110 section 7.2, without user information; RFC 1123 names, with underscores, which are in use.
-    pub(super) fn parse(text: &[u8]) -> Result<Self, AuthorityError> {
+    pub fn parse(text: &[u8]) -> Result<Self, AuthorityError> {
         let text = std::str::from_utf8(text).map_err(|_| AuthorityError::Bad)?;
         let (host, port) = match text.rfind(':') {
             Some(colon) if !text[colon..].contains(']') => (&text[..colon], Some(&text[colon + 1..])),
@@ -53,7 +53,7 @@ impl Authority {
     }
 
     /// The name with the port, where it isn't the scheme's own.
-    pub(super) fn with_port(&self, default: u16) -> String {
+    pub fn with_port(&self, default: u16) -> String {
         match self.port {
             Some(port) if port != default => format!("{}:{port}", self.name),
             _ => self.name.to_string(),
