@@ -76,10 +76,10 @@ impl Shared {
             intake.object(id, object)?;
         }
         let kept = intake.finish()?;
-        self.objects.keep_only(kept.as_deref())?;
+        // Before the first file goes, of which there may be no more than some: what was known to be here may be among them.
         fetching.whole = whole;
-        // What it knows to be here may be what went.
         fetching.directory = Seen::default();
+        self.objects.keep_only(kept.as_deref())?;
         let named = revisions.into_iter().collect();
         fetching.shallow = fetching.shallow.intersection(&named).copied().collect();
         self.refs.write_shallow(&fetching.shallow)?;

@@ -172,22 +172,32 @@ impl Objects {
         self.loose.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Removes all but the pack whose index is at `kept`. Who has one of the others open reads on.
+    /// Removes all but the pack whose index is at `kept`, and what is on its way in beside the objects. Who has one of the
+    /// others open reads on.
     pub(crate) fn keep_only(&self, kept: Option<&Path>) -> io::Result<()> {
+        let removed = self.remove_all_but(kept);
+        if removed.is_ok() {
+            self.loose.store(0, Ordering::Relaxed);
+        }
+        // However far that went: what is gone must not be found in a list.
+        self.refresh().and(removed)
+    }
+
+    fn remove_all_but(&self, kept: Option<&Path>) -> io::Result<()> {
         for entry in fs::read_dir(&self.directory)? {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default();
-            if name != "info" && path.is_dir() {
-                for file in fs::read_dir(&path)? {
-                    let file = file?.path();
-                    if kept.is_none_or(|kept| kept.with_extension("") != file.with_extension("")) {
-                        fs::remove_file(file)?;
-                    }
+            if name == "info" || name.as_encoded_bytes().starts_with(b"tmp_") || !path.is_dir() {
+                continue;
+            }
+            for file in fs::read_dir(&path)? {
+                let file = file?.path();
+                if kept.is_none_or(|kept| kept.with_extension("") != file.with_extension("")) {
+                    fs::remove_file(file)?;
                 }
             }
         }
-        self.loose.store(0, Ordering::Relaxed);
-        self.refresh()
+        Ok(())
     }
 
     pub(crate) fn directory(&self) -> &Path {

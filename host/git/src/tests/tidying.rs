@@ -2,7 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::support::{Room, drain, files, moved, now};
+use super::{
+    pushes::{commit, stage, write},
+    support::{Room, drain, files, moved, now},
+};
 use crate::{Remote, disk::lock};
 
 /// A hundred and fifty files of their own: a pack each time.
@@ -137,4 +140,55 @@ fn a_kill_while_tidying_loses_nothing() {
             crate::Fetched::Unchanged
         );
     }
+}
+
+#[test]
+fn what_is_being_staged_stays() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]).at("main");
+    let pages = room.pages();
+    let mut staging = stage(&pages, &remote);
+    write(&mut staging, "b", b"before");
+    let mut upload = staging.uploads().begin();
+    upload.push(&vec![b'u'; 300 * 1024]).unwrap();
+    pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
+    assert_eq!(pages.0.objects.counts(), (1, 0));
+    staging.write("c", crate::Kind::File, &upload).unwrap();
+    write(&mut staging, "d", b"after");
+    let id = commit(staging, "ours").unwrap().unwrap();
+    assert_eq!(room.script("git -C origin rev-parse main"), format!("{id}\n"));
+    let found: Vec<String> = files(&pages).into_iter().map(|(path, _)| path).collect();
+    assert_eq!(found, ["a", "b", "c", "d"]);
+    assert_eq!(room.fsck(), "");
+    assert_eq!(room.script("find state -name 'tmp_*'"), "");
+}
+
+/// What went before it broke off is not counted on any more: a fetch brings it again.
+#[test]
+fn tidying_that_breaks_off_loses_nothing() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]);
+    let pages = room.pages();
+    many(&room, 0);
+    moved(&pages, &remote);
+    let texts: Vec<(String, String)> = (0..50).map(|number| (format!("f{number}"), format!("one {number}"))).collect();
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(path, contents)| (&**path, &**contents)).collect();
+    room.push("origin", &texts);
+    let before = moved(&pages, &remote);
+    room.push("origin", &[("a", "y")]);
+    let head = moved(&pages, &remote);
+    // Nothing but a file is expected there.
+    room.script("for d in state/git/pages.git/objects/??; do mkdir $d/zz; done");
+    let error = pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap_err();
+    assert_eq!(error.to_string(), "the repository cannot be written");
+    pages.verify(head.id).unwrap();
+    pages.verify(before.id).unwrap_err();
+    room.script(&format!("git -C origin update-ref refs/heads/main {}", before.id));
+    assert_eq!(moved(&pages, &remote), before);
+    pages.verify(before.id).unwrap();
+    room.script("rmdir state/git/pages.git/objects/??/zz");
+    assert_eq!(room.fsck(), "");
+    pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
+    pages.verify(before.id).unwrap();
+    assert_eq!(room.fsck(), "");
 }
