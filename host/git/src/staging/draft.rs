@@ -1,7 +1,7 @@
 //! A tree in the making: directories are read when something below them changes, and written anew at the end if something
 //! did. Paths are as strict as what a tree may name. It reads trees of the base and nothing else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use gix::{
     ObjectId,
@@ -56,8 +56,10 @@ pub(crate) struct NewTree {
 /// What the whole tree is.
 pub(super) struct Finished {
     pub(super) root: ObjectId,
-    /// Children before what names them.
+    /// Children before what names them, each once: a pack that has an object twice is refused.
     pub(super) trees: Vec<NewTree>,
+    /// Those.
+    known: HashSet<ObjectId>,
     /// Blobs that changed trees name: some of them the base has too.
     pub(super) blobs: Vec<ObjectId>,
 }
@@ -115,8 +117,12 @@ impl Draft {
 
     /// Writes the directories that changed.
     pub(super) fn finish(&self) -> Result<Finished, StageError> {
-        let mut finished =
-            Finished { root: ObjectId::empty_tree(HashKind::Sha1), trees: Vec::new(), blobs: Vec::new() };
+        let mut finished = Finished {
+            root: ObjectId::empty_tree(HashKind::Sha1),
+            trees: Vec::new(),
+            known: HashSet::new(),
+            blobs: Vec::new(),
+        };
         match &self.root {
             Node::Object(_, id) => finished.root = *id,
             Node::Open(directory) => {
@@ -153,7 +159,7 @@ impl Directory {
         let (tree, mut raw) = (objs::Tree { entries: entries.clone() }, Vec::new());
         tree.write_to(&mut raw)?;
         let id = crate::objects::id_of(objs::Kind::Tree, &raw).map_err(|fault| StageError::Path(fault.to_string()))?;
-        if Some(id) != self.base {
+        if Some(id) != self.base && finished.known.insert(id) {
             finished.blobs.extend(blobs);
             finished.trees.push(NewTree { id, raw, base: self.base });
         }

@@ -123,6 +123,32 @@ fn a_commit_is_made_and_pushed() {
     }
 }
 
+/// By a server that looks at each object, and takes a pack apart or keeps it.
+#[test]
+fn equal_directories_are_pushed_once() {
+    for (count, way) in [(2, 0), (150, 0), (2, 1), (150, 1)] {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        room.script("git -C site.git config receive.fsckObjects true");
+        let (_way, remote) = ways(&room, "site.git").swap_remove(way);
+        let pages = room.pages();
+        let mut staging = stage(&pages, &remote);
+        for copy in ["left", "right", "deep/left"] {
+            for at in 0..count {
+                write(&mut staging, &format!("{copy}/{at}"), at.to_string().as_bytes());
+            }
+        }
+        let id = commit(staging, "twins").unwrap_or_else(|error| panic!("{count}: {}", error.in_full())).unwrap();
+        assert_eq!(room.script("git -C site.git rev-parse main"), format!("{id}\n"));
+        assert_eq!(room.script("git -C site.git ls-tree -r main | wc -l"), format!("{}\n", 3 * count + 1));
+        assert_eq!(room.script("git -C site.git fsck --full --strict --no-dangling 2>&1"), "");
+        let packed = room.script("cd site.git/objects/pack; ls | grep -q idx && git show-index <*.idx | cut -d' ' -f2 | sort | uniq -d || true");
+        assert_eq!(packed, "", "{count} files each");
+        assert_eq!(pages.head().unwrap().id, id);
+        assert_eq!(room.fsck(), "");
+    }
+}
+
 #[test]
 fn a_branch_without_a_commit_gets_its_first() {
     for way in 0..2 {
