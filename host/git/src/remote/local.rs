@@ -55,6 +55,8 @@ pub enum LocalError {
     Alternates(PathBuf),
     #[error("{path}: {name:?} cannot be a branch's name")]
     Name { path: PathBuf, name: String },
+    #[error("{0}: its HEAD is of no branch; name one: branch = \"NAME\"")]
+    Headless(PathBuf),
     #[error("{path}: no branch {name}{}", listed(.known))]
     Branch { path: PathBuf, name: String, known: Vec<String> },
     #[error("{path} is a plain folder, and has no branch {name}: leave the branch out")]
@@ -156,9 +158,11 @@ impl LocalRepository {
         &self.path
     }
 
-    /// Where its refs lie.
-    pub(super) fn common_dir(&self) -> &Path {
-        &self.common_dir
+    /// Where the file of a ref lies: some are a work tree's own.
+    pub(super) fn file_of(&self, name: &FullName) -> PathBuf {
+        let own = name.category().is_some_and(|category| category.is_worktree_private());
+        let base = if own { &self.git_dir } else { &self.common_dir };
+        base.join(name.as_bstr().to_string())
     }
 
     pub(crate) fn objects(&self) -> Result<Objects, LocalError> {

@@ -51,6 +51,10 @@ impl LocalRepository {
         fill: impl FnOnce(&mut Intake<'_>) -> Result<(), IntakeError>,
     ) -> Result<(), ReceiveError> {
         let (name, at) = self.resolve(branch)?;
+        if !name.as_bstr().starts_with(b"refs/") {
+            // A detached HEAD, which is what a work tree shows.
+            return Err(LocalError::Headless(self.path().to_owned()).into());
+        }
         if self.checked_out()?.iter().any(|out| name.as_bstr() == out.as_str()) {
             return Err(ReceiveError::Refused(format!(
                 "refusing to update checked out branch: {}: push to a bare repository, or to another branch",
@@ -67,7 +71,7 @@ impl LocalRepository {
         intake.finish()?;
         unsettled.settle()?;
 
-        let path = self.common_dir().join(name.as_bstr().to_string());
+        let path = self.file_of(&name);
         let lock = RefLock::take(&path, new, objects.directory(), record)?;
         // Nobody moves it any more.
         if self.resolve(branch)?.1 != old {

@@ -249,6 +249,30 @@ fn a_branch_that_is_checked_out_is_left_alone() {
         let remote = Remote { branch: branch.map(str::to_owned), ..Remote::local(room.path.join(path)) };
         assert_eq!(outcome(&pages, &remote, &remote), expected, "{path} {branch:?}");
     }
+    // A HEAD that is of no branch is what lies in the work tree.
+    room.script("git -C tree checkout -q --detach; git -C linked checkout -q --detach");
+    let heads = room.script("cat tree/.git/HEAD tree/.git/worktrees/linked/HEAD");
+    for path in ["tree", "linked", "tree/.git"] {
+        let remote = Remote::local(room.path.join(path));
+        let expected =
+            format!("{}: its HEAD is of no branch; name one: branch = \"NAME\"", room.path.join(path).display());
+        assert_eq!(outcome(&pages, &remote, &remote), expected);
+    }
+    let pseudo = Remote::local(room.path.join("tree")).at("refs/heads/pseudo");
+    room.script("echo ref: ORIG_HEAD >tree/.git/refs/heads/pseudo; cp tree/.git/HEAD tree/.git/ORIG_HEAD");
+    let expected =
+        format!("{}: its HEAD is of no branch; name one: branch = \"NAME\"", room.path.join("tree").display());
+    assert_eq!(outcome(&pages, &pseudo, &pseudo), expected);
+    assert_eq!(room.script("cat tree/.git/HEAD tree/.git/worktrees/linked/HEAD"), heads);
+    assert_eq!(room.script("cat tree/.git/ORIG_HEAD"), room.script("cat tree/.git/HEAD"));
+    room.script("rm tree/.git/refs/heads/pseudo");
+    // What a work tree has for itself is written where it was read.
+    room.script("git -C linked update-ref refs/worktree/own HEAD");
+    let own = Remote::local(room.path.join("linked")).at("refs/worktree/own");
+    assert_eq!(outcome(&pages, &own, &own), "taken: true");
+    assert_eq!(room.script("git -C linked rev-parse refs/worktree/own"), format!("{}\n", pages.head().unwrap().id));
+    assert_eq!(room.script("git -C tree for-each-ref refs/worktree"), "");
+    room.script("git -C tree checkout -q main; git -C linked checkout -q linked");
     room.script("git -C tree config core.bare true");
     let remote = Remote::local(room.path.join("tree")).at("main");
     assert_eq!(outcome(&pages, &remote, &remote), "taken: true");
