@@ -74,7 +74,7 @@ impl<R: Read> Packets<R> {
     fn advance(&mut self) -> Result<Kind, SmartError> {
         self.data.clear();
         let mut digits = [0; 4];
-        self.from.read_exact(&mut digits)?;
+        self.from.read_exact(&mut digits).map_err(SmartError::of)?;
         let mut length = 0;
         for digit in digits {
             let digit = char::from(digit).to_digit(16).ok_or(SmartError::Framing("a packet without a length"))?;
@@ -85,7 +85,7 @@ impl<R: Read> Packets<R> {
             1 => Ok(Kind::Delimiter),
             4..=MAX_PACKET => {
                 self.data.resize(length - 4, 0);
-                self.from.read_exact(&mut self.data)?;
+                self.from.read_exact(&mut self.data).map_err(SmartError::of)?;
                 Ok(Kind::Data)
             }
             _ => Err(SmartError::Framing("a packet of a length that does not exist")),

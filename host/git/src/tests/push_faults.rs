@@ -13,7 +13,7 @@ use super::{
     server::{self, BRIEF, daemon, packet, packets, serve, upload_pack},
     support::{InFull as _, Room},
 };
-use crate::{Author, Kind, PublishError, Remote, Repository, StageError, Staging};
+use crate::{Author, Kind, PublishError, PushError, Remote, Repository, ServerError, SmartError, StageError, Staging};
 
 /// What happens to a push of one file from `base` to `remote`.
 fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
@@ -24,6 +24,9 @@ fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
     write(&mut staging, "b", contents.as_bytes());
     match commit(staging, "ours") {
         Ok(id) => format!("taken: {}", id.is_some()),
+        Err(PublishError::Push(PushError::Server(ServerError { why: SmartError::Said(words), .. }))) => {
+            format!("said: {words}")
+        }
         Err(error) => error.in_full(),
     }
 }
@@ -85,8 +88,14 @@ fn servers_that_do_not_take_it() {
         ("ends before its report", hello(usual), Some(vec![]), "R: the connection ended early".into()),
         ("ends in a band", hello(usual), Some(banded(&taken)[..20].to_vec()), "R: the connection ended early".into()),
         ("ends in its report", hello(usual), Some(banded(&taken[..30])), "R: the connection ended early".into()),
-        ("refuses the service", packets(&[b"ERR no \x1b[2J"]), None, "R: the server says \"no \\u{1b}[2J\"".into()),
-        ("gives up", hello(usual), Some(packets(&[b"\x03no disk\n"])), "R: the server says \"no disk\"".into()),
+        ("refuses the service", packets(&[b"ERR no \x1b[2J"]), None, "said: no \\u{1b}[2J".into()),
+        (
+            "gives up in its report",
+            hello(usual),
+            Some([packets(&[&[&[1], &taken[..30]].concat()]), packets(&[b"\x03no disk\n"])].concat()),
+            "said: no disk".into(),
+        ),
+        ("gives up", hello(usual), Some(packets(&[b"\x03no disk\n"])), "said: no disk".into()),
         (
             "speaks another version",
             flushed(packets(&[b"version 2\n"])),
