@@ -21,6 +21,9 @@ const MANY: usize = 64;
 /// The kernel has written a file back after so long, even where it was told to be lazy.
 const WRITTEN_BACK: Duration = Duration::from_mins(10);
 
+/// What is no longer may be a ref, in bytes.
+const MAX_REF: u64 = 4096;
+
 /// Which directory it is, whatever it is called: its device and inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity(pub(crate) u64, pub(crate) u64);
@@ -135,11 +138,12 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
 }
 
 /// Removes what a kill left behind in a repository of ours: locks and temporary files. Nobody else writes there while the
-/// host holds the state. Empty object files are what a power cut leaves of ones that were not synced: they would hide the
-/// real ones from a fetch, and `git fsck` calls them corrupt. Yields the files that may not be synced yet, since nobody
+/// host holds the state. Empty object files, and refs that are empty or nothing but noughts, are what a power cut leaves of
+/// ones that were not synced: they would hide the real ones from a fetch, and `git` calls them corrupt. Yields the files that may not be synced yet, since nobody
 /// knows any more which a killed host had not; and how many loose objects there are.
 pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut recent, mut loose) = (Vec::new(), 0);
+    let (objects, refs) = (git_dir.join("objects"), git_dir.join("refs"));
     let mut directories: Vec<PathBuf> = vec![git_dir.to_owned()];
     while let Some(directory) = directories.pop() {
         for entry in fs::read_dir(&directory)? {
@@ -147,7 +151,7 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>
             let metadata = entry.metadata()?;
             let name = entry.file_name();
             let name = name.as_encoded_bytes();
-            let in_objects = directory.starts_with(git_dir.join("objects"));
+            let in_objects = directory.starts_with(&objects);
             if metadata.is_dir() {
                 if in_objects && name.starts_with(b"tmp_") {
                     fs::remove_dir_all(entry.path())?;
@@ -158,7 +162,11 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>
             }
             let left_over = name.ends_with(b".lock") || (in_objects && name.starts_with(b"tmp_"));
             let is_object = in_objects && name.len() == 38;
-            if left_over || (is_object && metadata.len() == 0) {
+            let is_blank = match metadata.len() {
+                0 => is_object || directory.starts_with(&refs),
+                length => length <= MAX_REF && directory.starts_with(&refs) && is_nought(&entry.path())?,
+            };
+            if left_over || is_blank {
                 fs::remove_file(entry.path())?;
                 continue;
             }
@@ -169,4 +177,8 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>
         }
     }
     Ok((recent, loose))
+}
+
+fn is_nought(path: &Path) -> io::Result<bool> {
+    Ok(fs::read(path)?.iter().all(|byte| *byte == 0))
 }

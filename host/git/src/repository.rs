@@ -151,7 +151,8 @@ impl Repository {
         let name = serving_name(holder)?;
         let Some(id) = id else { return self.release(holder) };
         self.0.revision(id)?;
-        if self.kept(holder)? != Some(id) {
+        // One that does not parse is as good as none.
+        if self.kept(holder).ok().flatten() != Some(id) {
             self.0.refs.write(&name, id, false)?;
             self.0.unsettled.add([self.0.refs.path(&name)]);
         }

@@ -58,6 +58,35 @@ fn a_kept_revision_outlives_the_remote_and_the_head() {
     assert_eq!(room.fsck(), "");
 }
 
+/// A power cut leaves files empty that were not synced, refs among them.
+#[test]
+fn an_empty_ref_is_none() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "one")]);
+    let pages = room.pages();
+    let head = moved(&pages, &remote);
+    pages.keep("site", Some(head.id)).unwrap();
+    pages.keep("router", Some(head.id)).unwrap();
+    drop(pages);
+    let empty = "cd state/git/pages.git/refs; : >atoll/serving/site; : >heads/served; mkdir -p x/y; head -c 41 /dev/zero >x/y/z";
+    room.script(empty);
+    let pages = room.pages();
+    assert_eq!(pages.head(), None);
+    assert_eq!(pages.kept("site").unwrap(), None);
+    assert_eq!(pages.kept("router").unwrap(), Some(head.id));
+    assert_eq!(room.script("cd state/git/pages.git; find refs -type f"), "refs/atoll/serving/router\n");
+    assert_eq!(moved(&pages, &remote), head);
+    // Nor does one keep another from its place, or from going.
+    for prepare in [empty, "cd state/git/pages.git/refs; head -c 41 /dev/zero >atoll/serving/site"] {
+        room.script(prepare);
+        pages.keep("site", Some(head.id)).unwrap();
+        assert_eq!(pages.kept("site").unwrap(), Some(head.id));
+        room.script(prepare);
+        pages.release("site").unwrap();
+        assert_eq!(pages.kept("site").unwrap(), None);
+    }
+}
+
 #[test]
 fn what_is_not_here_cannot_be_kept() {
     let room = Room::new();
