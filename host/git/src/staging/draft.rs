@@ -1,7 +1,7 @@
 //! A tree in the making: directories are read when something below them changes, and written anew at the end if something
 //! did. Paths are as strict as what a tree may name. It reads trees of the base and nothing else.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashSet, btree_map};
 
 use gix::{
     ObjectId,
@@ -23,12 +23,20 @@ use crate::{
 /// Bytes of a path: what Linux takes.
 const MAX_PATH: usize = 4096;
 
-/// Entries of all directories that are held at once: twice the largest directory.
-const MAX_HELD: usize = 2 * MAX_ENTRIES;
+/// Bytes of a name: what Linux's file systems take.
+const MAX_NAME: usize = 255;
+
+/// About what an entry takes beside its name, in bytes.
+const ENTRY: usize = 100;
+
+/// What all directories that are held may take, in bytes: every one that can be read, or two of the most entries with
+/// names of a usual length.
+const MAX_HELD: usize = 96 * 1024 * 1024;
 
 pub(super) struct Draft {
     repository: Repository,
     root: Node,
+    /// In bytes.
     held: usize,
 }
 
@@ -90,19 +98,9 @@ impl Draft {
         let (last, above) = names.split_last().expect("a path has a segment");
         let mut node = &mut self.root;
         for name in above {
-            let directory = open(node, &self.repository, &mut self.held)?;
-            node = directory.entries.entry(name.to_vec()).or_insert_with(|| {
-                self.held += 1;
-                Node::Open(Directory { base: None, entries: BTreeMap::new() })
-            });
+            node = entry(open(node, &self.repository, &mut self.held)?, name, &mut self.held)?;
         }
-        let directory = open(node, &self.repository, &mut self.held)?;
-        if directory.entries.insert(last.to_vec(), Node::Object(kind, id)).is_none() {
-            self.held += 1;
-        }
-        if self.held > MAX_HELD || directory.entries.len() > MAX_ENTRIES {
-            return Err(StageError::TooMany);
-        }
+        *entry(open(node, &self.repository, &mut self.held)?, last, &mut self.held)? = Node::Object(kind, id);
         Ok(())
     }
 
@@ -155,12 +153,12 @@ impl Directory {
             return Ok(None);
         }
         entries.sort();
-        let blobs = entries.iter().filter(|entry| entry.mode.is_blob_or_symlink()).map(|entry| entry.oid);
-        let (tree, mut raw) = (objs::Tree { entries: entries.clone() }, Vec::new());
+        let (tree, mut raw) = (objs::Tree { entries }, Vec::new());
         tree.write_to(&mut raw)?;
         let id = crate::objects::id_of(objs::Kind::Tree, &raw).map_err(|fault| StageError::Path(fault.to_string()))?;
         if Some(id) != self.base && finished.known.insert(id) {
-            finished.blobs.extend(blobs);
+            let blobs = tree.entries.iter().filter(|entry| entry.mode.is_blob_or_symlink());
+            finished.blobs.extend(blobs.map(|entry| entry.oid));
             finished.trees.push(NewTree { id, raw, base: self.base });
         }
         Ok(Some(id))
@@ -176,11 +174,8 @@ fn open<'a>(node: &'a mut Node, repository: &Repository, held: &mut usize) -> Re
         let (id, mut entries) = (*id, BTreeMap::new());
         if !id.is_empty_tree() {
             let tree = read_tree(repository, id)?;
+            hold(held, tree.slots().iter().map(|slot| ENTRY + tree.name(slot).len()).sum())?;
             fill(&mut entries, &tree);
-        }
-        *held += entries.len();
-        if *held > MAX_HELD {
-            return Err(StageError::TooMany);
         }
         *node = Node::Open(Directory { base: (!id.is_empty_tree()).then_some(id), entries });
     }
@@ -188,6 +183,28 @@ fn open<'a>(node: &'a mut Node, repository: &Repository, held: &mut usize) -> Re
         Node::Open(directory) => Ok(directory),
         Node::Object(..) => unreachable!("it was opened just now"),
     }
+}
+
+/// The entry `name`; a new directory where there is none.
+fn entry<'a>(directory: &'a mut Directory, name: &[u8], held: &mut usize) -> Result<&'a mut Node, StageError> {
+    let is_full = directory.entries.len() >= MAX_ENTRIES;
+    match directory.entries.entry(name.to_vec()) {
+        btree_map::Entry::Occupied(known) => Ok(known.into_mut()),
+        btree_map::Entry::Vacant(_) if is_full => Err(StageError::TooMany),
+        btree_map::Entry::Vacant(place) => {
+            hold(held, ENTRY + name.len())?;
+            Ok(place.insert(Node::Open(Directory { base: None, entries: BTreeMap::new() })))
+        }
+    }
+}
+
+/// Counts `more` bytes, if there is room for them.
+fn hold(held: &mut usize, more: usize) -> Result<(), StageError> {
+    if *held + more > MAX_HELD {
+        return Err(StageError::TooMany);
+    }
+    *held += more;
+    Ok(())
 }
 
 fn fill(entries: &mut BTreeMap<Vec<u8>, Node>, tree: &Tree) {
@@ -224,6 +241,9 @@ fn names(path: &str, kind: Kind) -> Result<Option<Vec<&[u8]>>, StageError> {
     for (at, name) in names.iter().enumerate() {
         if name.contains(&0) {
             return Err(StageError::Path("a name has no NUL".into()));
+        }
+        if name.len() > MAX_NAME {
+            return Err(StageError::Path(format!("a name has at most {MAX_NAME} bytes")));
         }
         let kind = if at == last { kind } else { Kind::Directory };
         check_name(name, kind).map_err(|fault| StageError::Path(fault.to_string()))?;

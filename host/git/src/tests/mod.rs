@@ -1,5 +1,6 @@
 //! The crate against real git: scripts make the remotes, `git fsck` and `git cat-file` are the oracle.
 
+mod bounds;
 mod directories;
 mod faults;
 mod fetches;
