@@ -196,7 +196,7 @@ impl Shared {
     }
 
     /// Copies what `commit`'s tree reaches and we lack, and moves the head there.
-    pub(crate) fn take_in(
+    fn take_in(
         &self,
         fetching: &mut Fetching,
         name: &dyn Fn() -> String,
@@ -204,9 +204,24 @@ impl Shared {
         commit: &Commit,
         suspects: &HashSet<ObjectId>,
     ) -> Result<Fetched, FetchError> {
+        let reached = self
+            .walk(fetching, Some(theirs), commit.revision.tree, suspects)
+            .map_err(|error| FetchError::Refused { id: commit.revision.id, remote: name(), source: Box::new(error) })?;
+        self.take_reached(fetching, name, theirs, commit, reached, suspects)
+    }
+
+    /// The rest of [`Self::take_in`], with what `commit`'s tree reaches.
+    pub(crate) fn take_reached(
+        &self,
+        fetching: &mut Fetching,
+        name: &dyn Fn() -> String,
+        theirs: &Objects,
+        commit: &Commit,
+        reached: Reached,
+        suspects: &HashSet<ObjectId>,
+    ) -> Result<Fetched, FetchError> {
         let id = commit.revision.id;
         let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
-        let reached = self.walk(fetching, Some(theirs), commit.revision.tree, suspects).map_err(refused)?;
         let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + 1);
         for lacking in &reached.lacking {
             let taken = if let Some(raw) = &lacking.raw {
@@ -272,7 +287,8 @@ impl Shared {
         })
     }
 
-    fn walk(
+    /// What `tree` reaches, and what of it only `theirs` have.
+    pub(crate) fn walk(
         &self,
         fetching: &mut Fetching,
         theirs: Option<&Objects>,

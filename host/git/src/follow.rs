@@ -379,7 +379,7 @@ fn is_gone(error: &notify::Error) -> bool {
 }
 
 /// An error with what is behind it.
-fn in_full(error: &dyn Error) -> String {
+pub(crate) fn in_full(error: &dyn Error) -> String {
     let sources = iter::successors(error.source(), |error| (*error).source());
     sources.fold(error.to_string(), |said, source| format!("{said}: {source}"))
 }

@@ -36,7 +36,7 @@ pub use repository::{KeepError, Repository, Revision};
 pub use seed::seed;
 pub use smart::SmartError;
 pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
-pub use staging::{Author, PublishError, StageError, Staging, Upload, Uploads};
+pub use staging::{Author, Committed, PublishError, StageError, Staging, Upload, Uploads};
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
 pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, Token};

@@ -115,11 +115,14 @@ impl Staging for GitStaging {
                 staging.map(|staging| staging.commit(&author, &message, now))
             });
             let committed = committed.await.map_err(|_| broken())?.ok_or_else(broken)?;
-            let id = committed.map_err(|error| match error {
+            let committed = committed.map_err(|error| match error {
                 Unpublished::Stage(error) => unstaged(&binding, &error),
                 Unpublished::Push(error) => unpushed(&binding, &error),
             })?;
-            Ok(id.map(|id| id.to_string()).unwrap_or_default())
+            for warning in &committed.warnings {
+                binding.warn(warning);
+            }
+            Ok(committed.id.map(|id| id.to_string()).unwrap_or_default())
         })
     }
 }

@@ -16,15 +16,19 @@ use tokio::sync::Notify;
 
 pub use self::beside::{Upload, Uploads};
 pub(crate) use self::draft::NewTree;
-use self::{beside::Beside, draft::Draft};
+use self::{
+    beside::Beside,
+    draft::{Draft, Finished},
+};
 use crate::{
     Kind, Remote, Snapshot,
     disk::lock,
-    objects::{IntakeError, ObjectError, id_of},
+    follow::in_full,
+    objects::{Fault, IntakeError, ObjectError, id_of},
     push::{Cargo, PushError, push},
-    repository::parse_commit,
+    repository::{Shared, parse_commit},
     snapshot::{ReadError, read_tree},
-    walk::MAX_OBJECTS,
+    walk::{MAX_OBJECTS, WalkError},
 };
 
 /// A symbolic link's target, in bytes.
@@ -71,6 +75,15 @@ pub enum PublishError {
     Stage(#[from] StageError),
     #[error(transparent)]
     Push(#[from] PushError),
+}
+
+/// What a commit came to.
+#[derive(Debug)]
+pub struct Committed {
+    /// What the branch stands at; nothing where nothing was ever committed.
+    pub id: Option<ObjectId>,
+    /// What went wrong once the origin had taken it, for the log: it is published all the same.
+    pub warnings: Vec<String>,
 }
 
 /// A tree in the making.
@@ -142,51 +155,60 @@ impl Staging {
     }
 
     /// Commits on top of the base at `now`, and pushes. An unchanged tree makes no commit, and gives the base's. Blocks.
-    pub fn commit(mut self, author: &Author, message: &str, now: SystemTime) -> Result<Option<ObjectId>, PublishError> {
+    pub fn commit(mut self, author: &Author, message: &str, now: SystemTime) -> Result<Committed, PublishError> {
         check(author, message)?;
         let (repository, parent, base) = self.base.of();
         let (repository, finished) = (repository.clone(), self.draft.finish()?);
         if finished.root == base {
-            return Ok(parent);
+            return Ok(Committed { id: parent, warnings: Vec::new() });
         }
         let raw = commit(finished.root, parent, author, message, now);
         let id = id_of(objs::Kind::Commit, &raw).map_err(|fault| StageError::Path(fault.to_string()))?;
-
-        let mut blobs = finished.blobs;
-        blobs.retain(|id| self.written.contains(id));
-        blobs.sort_unstable();
-        blobs.dedup();
-        // What is not here at all, the base has not. Of the rest it has to be looked up.
-        let shared = &repository.0;
-        if blobs.iter().any(|id| matches!(shared.objects.header(id), Ok(Some(_)))) {
-            let reached = self.reached()?;
-            blobs.retain(|id| !reached.contains_key(id));
-        }
+        let blobs = self.lacking(&finished)?;
         let mut intake = self.beside.intake(finished.trees.len() + 1);
         for tree in &finished.trees {
             intake.bytes(tree.id, objs::Kind::Tree, &tree.raw).map_err(StageError::from)?;
         }
         intake.bytes(id, objs::Kind::Commit, &raw).and_then(|()| intake.finish()).map_err(StageError::from)?;
 
-        let staged = self.beside.objects();
+        let (shared, staged, none) = (&repository.0, self.beside.objects(), HashSet::new());
         let (trees, record) = (&finished.trees, shared.refs.pushing());
         let cargo = Cargo { commit: (id, &raw), trees, blobs: &blobs, staged, ours: &shared.objects, record: &record };
         // No fetch meanwhile: one that begins after this reads what was pushed, or something newer.
         let mut fetching = lock(&shared.fetching);
+        // What would be refused as a head here is not published.
+        let reached = shared.walk(&mut fetching, Some(staged), finished.root, &none);
+        let reached = reached.map_err(|error| unfit(shared, error))?;
         let pushed = push(&self.remote, parent, &cargo)?;
+        let mut warnings = Vec::new();
         if pushed.as_it_is
             && let Ok(commit) = parse_commit(id, raw.clone())
         {
             // It is published, whatever becomes of it here: the next fetch brings it otherwise.
             fetching.follower = Some(self.follower);
-            if shared.take_in(&mut fetching, &|| "what was staged".to_owned(), staged, &commit, &HashSet::new()).is_ok()
-            {
-                self.moved.notify_one();
+            let name = || "what was staged".to_owned();
+            match shared.take_reached(&mut fetching, &name, staged, &commit, reached, &none) {
+                Ok(_) => self.moved.notify_one(),
+                Err(error) => warnings.push(format!("{id} is published and not here yet: {}", in_full(&error))),
             }
         }
         drop(fetching);
         pushed.hear();
-        Ok(Some(id))
+        Ok(Committed { id: Some(id), warnings })
+    }
+
+    /// The blobs of `finished` that the origin may lack.
+    fn lacking(&mut self, finished: &Finished) -> Result<Vec<ObjectId>, StageError> {
+        let mut blobs: Vec<ObjectId> = finished.blobs.iter().copied().filter(|id| self.written.contains(id)).collect();
+        blobs.sort_unstable();
+        blobs.dedup();
+        // What is not here at all, the base has not. Of the rest it has to be looked up.
+        let (repository, ..) = self.base.of();
+        if blobs.iter().any(|id| matches!(repository.0.objects.header(id), Ok(Some(_)))) {
+            let reached = self.reached()?;
+            blobs.retain(|id| !reached.contains_key(id));
+        }
+        Ok(blobs)
     }
 
     /// What the base reaches.
@@ -213,6 +235,16 @@ impl Staging {
             self.reached = Some(reached);
         }
         Ok(self.reached.as_ref().expect("it was found just now"))
+    }
+}
+
+/// Why a tree could not be read here once it came back.
+fn unfit(shared: &Shared, error: WalkError) -> StageError {
+    match error {
+        WalkError::TooDeep(_) | WalkError::TooMany => StageError::TooLarge,
+        WalkError::Object(ObjectError { fault: Fault::TooLarge(_), .. }) => StageError::TooLarge,
+        WalkError::Object(error) => shared.failed(error).into(),
+        error => ReadError::from(error).into(),
     }
 }
 

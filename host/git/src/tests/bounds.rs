@@ -2,9 +2,39 @@
 
 use super::{
     pushes::{commit, stage, write},
-    support::{Room, fetch},
+    support::{InFull as _, Room, fetch},
 };
-use crate::{Fetched, Kind, MAX_ENTRIES, StageError};
+use crate::{Fetched, Kind, MAX_DEPTH, MAX_ENTRIES, PublishError, StageError};
+
+/// A path so deep, and a file at its end.
+fn deep(depth: usize) -> String {
+    format!("{}f", "d/".repeat(depth))
+}
+
+#[test]
+fn a_tree_that_could_not_come_back_is_not_published() {
+    let room = Room::new();
+    let path = deep(MAX_DEPTH - 2);
+    let remote = room.remote("site.git", &[(&path, "x")]).at("main");
+    let pages = room.pages();
+    let before = room.script("git -C site.git rev-parse main");
+    for (above, taken) in [("x/", true), ("x/y/", false), ("x/y/z/", false)] {
+        let mut staging = stage(&pages, &remote);
+        let tree = staging.base().entry("d/d").unwrap().id;
+        staging.place(&format!("{above}e/d"), Kind::Directory, tree).unwrap();
+        match commit(staging, "deeper") {
+            Ok(_) => assert!(taken, "{above}"),
+            Err(PublishError::Stage(StageError::TooLarge)) => assert!(!taken, "{above}"),
+            Err(error) => panic!("{}", error.in_full()),
+        }
+        if taken {
+            room.script(&format!("git -C site.git update-ref refs/heads/main {before}"));
+        }
+        assert_eq!(room.script("git -C site.git rev-parse main"), before, "{above}");
+    }
+    assert!(matches!(fetch(&pages, &remote), Ok(Fetched::Unchanged | Fetched::Moved { .. })));
+    assert_eq!(room.script("find state site.git -name 'tmp_*'"), "");
+}
 
 #[test]
 fn a_directory_that_is_full_takes_no_more() {

@@ -7,6 +7,7 @@ mod fetches;
 mod following;
 mod hostile;
 mod kills;
+mod push_doubts;
 mod push_faults;
 mod pushes;
 mod server;

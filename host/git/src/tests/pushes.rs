@@ -51,7 +51,9 @@ fn try_write(staging: &mut Staging, path: &str, kind: Kind, contents: &[u8]) -> 
 }
 
 pub(super) fn commit(staging: Staging, message: &str) -> Result<Option<ObjectId>, PublishError> {
-    staging.commit(&author(), message, later())
+    let committed = staging.commit(&author(), message, later())?;
+    assert_eq!(committed.warnings, [""; 0]);
+    Ok(committed.id)
 }
 
 /// The same repository by each way that needs no other program.
