@@ -1,7 +1,7 @@
 //! One commit on its way to where its branch comes from: over the network as a pack, on this machine into the repository
 //! there. Compare-and-swap on what the branch stood at: one that moved is never overwritten.
 
-use std::{path::Path, thread, time::Duration};
+use std::{io, path::Path, thread, time::Duration};
 
 use gix::{ObjectId, objs};
 
@@ -43,6 +43,10 @@ pub enum PushError {
     Refused(String),
     #[error(transparent)]
     Server(#[from] ServerError),
+    /// The conversation broke off after the commit was sent, and what the branch stands at now is not known, or may still
+    /// change.
+    #[error("{0}; whether it took the commit is not known")]
+    Unknown(ServerError),
     #[error(transparent)]
     Local(#[from] LocalError),
     #[error("{0} is a plain directory, which has no commits: nothing can be pushed there")]
@@ -69,6 +73,8 @@ pub(crate) struct Cargo<'a> {
 pub(crate) struct Pushed<'a> {
     /// The branch stands at the commit.
     pub(crate) as_it_is: bool,
+    /// What went wrong all the same.
+    pub(crate) warning: Option<String>,
     rest: Option<Rest<Box<dyn Talk + 'a>>>,
 }
 
@@ -92,14 +98,16 @@ pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<
                 let (id, _) = cargo.commit;
                 let filled =
                     repository.receive(branch, (old, id), cargo.count(), cargo.record, |intake| cargo.fill(intake));
-                filled.map_err(|error| match error {
+                let unsynced = filled.map_err(|error| match error {
                     ReceiveError::Moved => PushError::Moved,
                     ReceiveError::Refused(words) => PushError::Refused(words),
                     ReceiveError::Local(error) => error.into(),
                     ReceiveError::Intake(error) => error.into(),
                     ReceiveError::Write(error) => IntakeError::from(error).into(),
                 })?;
-                Ok(Pushed { as_it_is: true, rest: None })
+                let warning = unsynced
+                    .map(|error| format!("{id} is published and may not survive a power cut at its origin: {error}"));
+                Ok(Pushed { as_it_is: true, warning, rest: None })
             }
         },
     }
@@ -119,23 +127,41 @@ fn push_to_server<'a>(
     }
     let pack = cargo.pack(receiver.takes_thin_packs())?;
     let update = Update { name: &name, old, new: cargo.commit.0 };
-    match receiver.push(&update, &pack).map_err(failed)? {
-        (Report::Taken, rest) => Ok(Pushed { as_it_is: true, rest: Some(rest) }),
-        (Report::Rewritten, rest) => Ok(Pushed { as_it_is: false, rest: Some(rest) }),
-        (Report::Refused(words), rest) => {
+    let pushed = |as_it_is, rest| Ok(Pushed { as_it_is, warning: None, rest });
+    match receiver.push(&update, &pack) {
+        Ok((Report::Taken, rest)) => pushed(true, Some(rest)),
+        Ok((Report::Rewritten, rest)) => pushed(false, Some(rest)),
+        Ok((Report::Refused(words), rest)) => {
             rest.hear();
             let looks = if MOVING.iter().any(|said| words.contains(said)) { LOOKS } else { 1 };
             for look in 0..looks {
                 if look > 0 {
                     thread::sleep(BETWEEN);
                 }
-                if server.receiver(&name).map_err(failed)?.at() != old {
-                    return Err(PushError::Moved);
+                match server.receiver(&name) {
+                    Ok(receiver) if receiver.at() == old => {}
+                    Ok(_) => return Err(PushError::Moved),
+                    // It is refused, whyever.
+                    Err(_) => break,
                 }
             }
             Err(PushError::Refused(words))
         }
+        // Before anything was sent.
+        Err(why @ SmartError::Lacks(_)) => Err(failed(why)),
+        Err(why) => match server.receiver(&name).map(|receiver| receiver.at()) {
+            Ok(at) if at == Some(update.new) => pushed(true, None),
+            Ok(at) if at != old => Err(PushError::Moved),
+            Ok(_) if !is_late(&why) => Err(failed(why)),
+            _ if matches!(why, SmartError::Said(_)) => Err(failed(why)),
+            _ => Err(PushError::Unknown(server.error(why))),
+        },
     }
+}
+
+/// Whether the server may still be at it.
+fn is_late(why: &SmartError) -> bool {
+    matches!(why, SmartError::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// A push names its ref; where the binding names none it is the one that HEAD is.

@@ -166,6 +166,13 @@ fn unpushed(binding: &Binding, error: &PushError) -> PublishError {
         PushError::Refused(words) => PublishError::Refused(words.clone()),
         PushError::Server(ServerError { why: SmartError::Said(words), .. }) => PublishError::Refused(words.clone()),
         PushError::Directory(_) => directory(),
+        PushError::Unknown(_) => {
+            binding.warn(&format!("can't be pushed to: {}", chain(error)));
+            PublishError::Unreachable(format!(
+                "the origin of {} broke off, and whether it took the commit is not known; the host's log says why",
+                binding.said().name
+            ))
+        }
         PushError::Server(_) | PushError::Local(_) | PushError::Copy(_) => {
             binding.warn(&format!("can't be pushed to: {}", chain(error)));
             unreachable(binding)

@@ -41,7 +41,8 @@ pub(crate) enum ReceiveError {
 
 impl LocalRepository {
     /// Takes in what `fill` has, about `expected` objects, and moves `branch` from `old` to `new`. All of it is on disk when
-    /// this returns. `record` is a file of ours, for [`recover`].
+    /// this returns, but for what it yields: why the ref, which has moved, may not be. `record` is a file of ours, for
+    /// [`recover`].
     pub(crate) fn receive(
         &self,
         branch: Option<&str>,
@@ -49,7 +50,7 @@ impl LocalRepository {
         expected: usize,
         record: &Path,
         fill: impl FnOnce(&mut Intake<'_>) -> Result<(), IntakeError>,
-    ) -> Result<(), ReceiveError> {
+    ) -> Result<Option<io::Error>, ReceiveError> {
         let (name, at) = self.resolve(branch)?;
         if !name.as_bstr().starts_with(b"refs/") {
             // A detached HEAD, which is what a work tree shows.
@@ -113,11 +114,11 @@ impl<'a> RefLock<'a> {
         }
     }
 
-    /// The ref is what the lock says.
-    fn commit(mut self, path: &Path) -> io::Result<()> {
+    /// The ref is what the lock says from now on, whatever comes of syncing it, which is what this yields.
+    fn commit(mut self, path: &Path) -> io::Result<Option<io::Error>> {
         fs::rename(&self.path, path)?;
         self.held = false;
-        disk::sync(path.parent().expect("a ref lies in a directory"))
+        Ok(disk::sync(path.parent().expect("a ref lies in a directory")).err())
     }
 }
 

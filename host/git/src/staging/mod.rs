@@ -68,7 +68,7 @@ pub enum StageError {
     Write(#[from] io::Error),
 }
 
-/// Why nothing was published. Nothing is kept either.
+/// Why nothing was published, as far as that is known: see [`PushError::Unknown`]. Nothing is kept here.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     #[error(transparent)]
@@ -179,8 +179,8 @@ impl Staging {
         // What would be refused as a head here is not published.
         let reached = shared.walk(&mut fetching, Some(staged), finished.root, &none);
         let reached = reached.map_err(|error| unfit(shared, error))?;
-        let pushed = push(&self.remote, parent, &cargo)?;
-        let mut warnings = Vec::new();
+        let mut pushed = push(&self.remote, parent, &cargo)?;
+        let mut warnings: Vec<String> = pushed.warning.take().into_iter().collect();
         if pushed.as_it_is
             && let Ok(commit) = parse_commit(id, raw.clone())
         {

@@ -1,12 +1,106 @@
 //! Pushes of which something goes wrong once the origin may have taken them: what is said of each is what became of it.
 
-use std::fs;
+use std::{
+    fs,
+    io::Write as _,
+    net::SocketAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
+    push_faults::{flushed, greeting, outcome, until_quiet},
     pushes::{author, commit, later, stage, write},
+    server::{self, BRIEF, daemon, packet, packets, serve},
     support::{Room, fetch},
 };
 use crate::Fetched;
+
+/// What the branch stands at when a server greets for the second time, and from then on.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    Old,
+    New,
+    Another,
+    /// It hangs up.
+    Gone,
+}
+
+/// A server whose branch stands at `old`; what it says to a push is `report`, and `silent` whether it then keeps the
+/// conversation open.
+fn server(old: &str, report: Vec<u8>, silent: bool, then: Then) -> SocketAddr {
+    let (old, new, turn) = (old.to_owned(), Mutex::new(String::new()), AtomicUsize::new(0));
+    let (address, _) = serve(move |mut stream| {
+        packet(&mut stream);
+        let first = turn.fetch_add(1, Ordering::SeqCst) == 0;
+        let at = match then {
+            _ if first => old.clone(),
+            Then::Old => old.clone(),
+            Then::New => new.lock().unwrap().clone(),
+            Then::Another => "1".repeat(40),
+            Then::Gone => return,
+        };
+        let _ = stream.write_all(&greeting(&at, "report-status side-band-64k"));
+        if first {
+            let sent = until_quiet(&mut stream);
+            *new.lock().unwrap() = String::from_utf8_lossy(&sent[45..85]).into_owned();
+            let _ = stream.write_all(&report);
+        }
+        if first && silent {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+    });
+    address
+}
+
+#[test]
+fn a_push_that_breaks_off_is_looked_after() {
+    let room = Room::new();
+    let local = room.remote("site.git", &[("a", "one")]).at("main");
+    let pages = room.pages();
+    let runtime = server::runtime();
+    let report = |lines: &[&[u8]]| {
+        let report = flushed(packets(lines));
+        flushed(packets(&[&[&[1], &report[..]].concat()]))
+    };
+    let refused = report(&[b"unpack ok\n", b"ng refs/heads/main no way\n"]);
+    let moving = report(&[b"unpack ok\n", b"ng refs/heads/main failed to update ref\n"]);
+    let fatal = packets(&[b"\x03no disk\n"]);
+    let (taken, moved) = ("taken: true", "the branch moved");
+    let (early, late) = ("R: the connection ended early", "R: nothing came within 400ms");
+    let unknown = |words: &str| format!("{words}; whether it took the commit is not known");
+    for (report, silent, then, expected) in [
+        (vec![], false, Then::New, taken.to_owned()),
+        (vec![], false, Then::Old, early.to_owned()),
+        (vec![], false, Then::Another, moved.to_owned()),
+        (vec![], false, Then::Gone, unknown(early)),
+        (vec![], true, Then::New, taken.to_owned()),
+        // It may still be at it.
+        (vec![], true, Then::Old, unknown(late)),
+        (vec![], true, Then::Gone, unknown(late)),
+        (fatal.clone(), false, Then::New, taken.to_owned()),
+        (fatal.clone(), false, Then::Old, "said: no disk".to_owned()),
+        (fatal, false, Then::Gone, "said: no disk".to_owned()),
+        (refused.clone(), false, Then::Old, "no way".to_owned()),
+        (refused.clone(), false, Then::Another, moved.to_owned()),
+        (refused, false, Then::Gone, "no way".to_owned()),
+        (moving, false, Then::Gone, "failed to update ref".to_owned()),
+    ] {
+        let old = stage(&pages, &local).base().revision().to_owned();
+        let what = format!("{:?}, {silent}, {then:?}", report.escape_ascii().to_string());
+        let address = server(&old, report, silent, then);
+        let remote = daemon(&runtime, address, "/site.git", BRIEF);
+        let said = outcome(&pages, &local, &remote).replace(&format!("git://{address}/site.git"), "R");
+        assert_eq!(said, expected, "{what}");
+        // What was taken is the head here.
+        let head = pages.head().unwrap().id.to_string();
+        assert_eq!(head != old, said == taken, "{what}");
+    }
+    assert_eq!(room.fsck(), "");
+}
 
 #[test]
 fn what_is_published_and_cannot_be_taken_in_is_said() {

@@ -16,7 +16,7 @@ use super::{
 use crate::{Author, Kind, PublishError, PushError, Remote, Repository, ServerError, SmartError, StageError, Staging};
 
 /// What happens to a push of one file from `base` to `remote`.
-fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
+pub(super) fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
     let base = stage(pages, base).base().clone();
     let mut staging = Staging::new(base, remote.clone(), pages.next_follower(), Arc::default()).unwrap();
     // Of no tree before it.
@@ -47,7 +47,7 @@ fn scripted(greeting: Vec<u8>, report: Option<Vec<u8>>) -> std::net::SocketAddr 
     address
 }
 
-fn until_quiet(stream: &mut TcpStream) -> Vec<u8> {
+pub(super) fn until_quiet(stream: &mut TcpStream) -> Vec<u8> {
     stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
     let (mut all, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
     while let Ok(read @ 1..) = stream.read(&mut buffer) {
@@ -56,13 +56,13 @@ fn until_quiet(stream: &mut TcpStream) -> Vec<u8> {
     all
 }
 
-fn flushed(mut bytes: Vec<u8>) -> Vec<u8> {
+pub(super) fn flushed(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes.extend(b"0000");
     bytes
 }
 
 /// What a server of git's would say of the head `id`.
-fn greeting(id: &str, capabilities: &str) -> Vec<u8> {
+pub(super) fn greeting(id: &str, capabilities: &str) -> Vec<u8> {
     flushed(packets(&[format!("{id} refs/heads/main\0{capabilities}\n").as_bytes()]))
 }
 
@@ -84,7 +84,12 @@ fn servers_that_do_not_take_it() {
         ("says nothing", vec![], None, "R: nothing came within 500ms".into()),
         ("stops in its greeting", hello(usual)[..40].to_vec(), None, "R: nothing came within 500ms".into()),
         ("ends in its greeting", hello(usual)[..40].to_vec(), Some(vec![]), "R: the connection ended early".into()),
-        ("never reports", hello(usual), None, "R: nothing came within 400ms".into()),
+        (
+            "never reports",
+            hello(usual),
+            None,
+            "R: nothing came within 400ms; whether it took the commit is not known".into(),
+        ),
         ("ends before its report", hello(usual), Some(vec![]), "R: the connection ended early".into()),
         ("ends in a band", hello(usual), Some(banded(&taken)[..20].to_vec()), "R: the connection ended early".into()),
         ("ends in its report", hello(usual), Some(banded(&taken[..30])), "R: the connection ended early".into()),
