@@ -2,7 +2,7 @@
 //! followed, not even one that takes a directory's place meanwhile; what changes while it is read is read again.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ffi::{CStr, CString},
     fs::File,
     io::{self, Read, Seek},
@@ -104,7 +104,7 @@ pub(crate) fn take(
         state,
         before: seen,
         seen: HashMap::new(),
-        intake: Sink { intake, lacks },
+        intake: Sink { intake, lacks, taken: HashSet::new() },
         settled: settled.unwrap_or_default(),
         newest: Duration::ZERO,
         objects: 0,
@@ -138,6 +138,8 @@ struct Taking<'a, 'b> {
 struct Sink<'a, 'b> {
     intake: &'a mut Intake<'b>,
     lacks: &'a dyn Fn(&ObjectId) -> bool,
+    /// What went in already: nobody finds it before its pack is finished.
+    taken: HashSet<ObjectId>,
 }
 
 struct Item {
@@ -316,10 +318,15 @@ impl Taking<'_, '_> {
 }
 
 impl Sink<'_, '_> {
+    /// Whether it is to be taken in, for the first time.
+    fn wants(&mut self, id: ObjectId) -> bool {
+        (self.lacks)(&id) && self.taken.insert(id)
+    }
+
     fn bytes(&mut self, kind: objs::Kind, bytes: &[u8]) -> Result<ObjectId, DirectoryError> {
         let id = id_of(kind, bytes)
             .map_err(|fault| IntakeError::from(ObjectError { id: ObjectId::null(HashKind::Sha1), fault }))?;
-        if (self.lacks)(&id) {
+        if self.wants(id) {
             self.intake.bytes(id, kind, bytes)?;
         }
         Ok(id)
@@ -337,7 +344,7 @@ impl Sink<'_, '_> {
                 return Ok(None);
             }
             let id = id_of(objs::Kind::Blob, &bytes).map_err(failed)?;
-            if (self.lacks)(&id) {
+            if self.wants(id) {
                 self.intake.bytes(id, objs::Kind::Blob, &bytes)?;
             }
             return Ok(Some(id));
@@ -359,7 +366,7 @@ impl Sink<'_, '_> {
         }
         let collides = |_| failed(Fault::damaged("it is made to collide with another under SHA-1"));
         let id = hash.try_finalize().map_err(collides)?;
-        if !(self.lacks)(&id) {
+        if !self.wants(id) {
             return Ok(Some(id));
         }
         file.rewind().map_err(|error| failed(error.into()))?;

@@ -249,3 +249,21 @@ fn a_directory_that_is_too_deep_is_refused() {
     assert_eq!(error, format!("{}: directories lie more than 256 deep", deep.display()));
     assert_eq!(pages.head(), Some(head));
 }
+
+#[test]
+fn equal_files_are_taken_in_once() {
+    let room = Room::new();
+    room.script(
+        "mkdir -p site/a site/b; for n in $(seq 200); do echo $n >site/a/$n; echo $n >site/b/$n; done; cp -r site/a site/c
+         head -c 1500000 /dev/zero >site/b/zero; cp site/b/zero site/zero",
+    );
+    moved(&room.pages(), &Remote::local(room.path.join("site")));
+    let counted = room.script("git -C state/git/pages.git count-objects -v");
+    let number = |name: &str| -> usize {
+        counted.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().parse().unwrap()
+    };
+    // Files, the large one, three trees and the commit.
+    assert_eq!(number("count:") + number("in-pack:"), 200 + 1 + 3 + 1, "{counted}");
+    assert!(number("in-pack:") > 0, "{counted}");
+    assert_eq!(room.fsck(), "");
+}
