@@ -79,6 +79,8 @@ pub(crate) struct Fetching {
     pub(crate) whole: Whole,
     pub(crate) shallow: BTreeSet<ObjectId>,
     pub(crate) directory: directory::Seen,
+    /// Whether it was said that the origin wants tidying.
+    pub(crate) advised: bool,
     /// For whom the fetch runs, if it is a follower.
     pub(crate) follower: Option<u64>,
 }

@@ -75,6 +75,8 @@ pub(crate) struct Pushed<'a> {
     pub(crate) as_it_is: bool,
     /// What went wrong all the same.
     pub(crate) warning: Option<String>,
+    /// What its owner should do where it was pushed to.
+    pub(crate) advice: Option<String>,
     rest: Option<Rest<Box<dyn Talk + 'a>>>,
 }
 
@@ -107,7 +109,7 @@ pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<
                 })?;
                 let warning = unsynced
                     .map(|error| format!("{id} is published and may not survive a power cut at its origin: {error}"));
-                Ok(Pushed { as_it_is: true, warning, rest: None })
+                Ok(Pushed { as_it_is: true, warning, advice: repository.untidy(), rest: None })
             }
         },
     }
@@ -127,7 +129,7 @@ fn push_to_server<'a>(
     }
     let pack = cargo.pack(receiver.takes_thin_packs())?;
     let update = Update { name: &name, old, new: cargo.commit.0 };
-    let pushed = |as_it_is, rest| Ok(Pushed { as_it_is, warning: None, rest });
+    let pushed = |as_it_is, rest| Ok(Pushed { as_it_is, warning: None, advice: None, rest });
     match receiver.push(&update, &pack) {
         Ok((Report::Taken, rest)) => pushed(true, Some(rest)),
         Ok((Report::Rewritten, rest)) => pushed(false, Some(rest)),

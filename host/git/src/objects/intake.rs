@@ -26,6 +26,9 @@ use crate::disk::Unsettled;
 /// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
 const FEW: usize = 100;
 
+/// In a repository of somebody else's, which nobody may ever tidy: its packs would become too many to be read.
+const FEW_THERE: usize = 2_000;
+
 /// What is copied at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -61,6 +64,11 @@ impl<'a> Intake<'a> {
     /// About `expected` objects for `objects`.
     pub(crate) fn new(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
         Self { objects, unsettled, expected, few: FEW, loose: 0, pack: None, deflate: Deflate::new() }
+    }
+
+    /// About `expected` objects for a repository of somebody else's.
+    pub(crate) fn there(objects: &'a Objects, unsettled: &'a Unsettled, expected: usize) -> Self {
+        Self { few: FEW_THERE, ..Self::new(objects, unsettled, expected) }
     }
 
     /// All of them in one pack.

@@ -44,8 +44,12 @@ pub use self::{incoming::PackError, intake::IntakeError};
 /// streams. Applying a delta holds three such buffers at once.
 pub(crate) const DECODE_LIMIT: u64 = 64 * 1024 * 1024;
 
-/// Packs of a remote: each holds an open file. `git gc` runs by itself at 50.
+/// Packs of a remote that is read: each holds an open file. `git gc` runs by itself at 50.
 const MAX_PACKS: usize = 256;
+
+/// As many packs, and files, are too many for the one whose repository it is: what `git gc --auto` goes by.
+const MANY_PACKS: usize = 50;
+const MANY_LOOSE: usize = 6_700;
 
 /// Why an object cannot be had. The words name no path: they may reach a guest.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +160,12 @@ impl Objects {
         Self::with(directory, 0, MAX_PACKS)
     }
 
+    /// Of a remote that is written to and not read: however many packs it has, none is opened.
+    pub(crate) fn to_fill(directory: PathBuf) -> Self {
+        let (packs, loose) = (RwLock::new(Arc::new([]) as _), AtomicUsize::new(0));
+        Self { directory, packs, max_packs: 0, loose }
+    }
+
     fn with(directory: PathBuf, loose: usize, max_packs: usize) -> io::Result<Self> {
         let (packs, loose) = (RwLock::new(Arc::new([]) as _), AtomicUsize::new(loose));
         let objects = Self { directory, packs, max_packs, loose };
@@ -234,6 +244,9 @@ impl Objects {
 
     /// Looks for packs that came or went.
     pub(crate) fn refresh(&self) -> io::Result<()> {
+        if self.max_packs == 0 {
+            return Ok(());
+        }
         let entries = match fs::read_dir(self.directory.join("pack")) {
             Ok(entries) => entries,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -296,6 +309,18 @@ impl Objects {
         }
         fault.map_or(Ok(None), Err)
     }
+}
+
+/// How many packs and, about, how many loose files the objects of somebody else have, if that is too many: of the files one
+/// directory in 256 is looked at.
+pub(crate) fn too_many(directory: &Path) -> Option<(usize, usize)> {
+    let count = |below: &str, keep: fn(&Path) -> bool| {
+        let entries = fs::read_dir(directory.join(below)).into_iter().flatten().filter_map(Result::ok);
+        entries.filter(|entry| keep(&entry.path())).count()
+    };
+    let packs = count("pack", |path| path.extension().is_some_and(|extension| extension == "idx"));
+    let loose = count("17", |_| true) * 256;
+    (packs > MANY_PACKS || loose > MANY_LOOSE).then_some((packs, loose))
 }
 
 /// Never waits for the other end of a pipe.

@@ -13,7 +13,11 @@ use gix::{
     refs::{FullName, Target, file},
 };
 
-use crate::{objects::Objects, refs, watch::Interest};
+use crate::{
+    objects::{Objects, too_many},
+    refs,
+    watch::Interest,
+};
 
 /// Names from a branch to what it is called otherwise. Git follows as many.
 const MAX_SYMBOLIC: usize = 5;
@@ -165,9 +169,20 @@ impl LocalRepository {
         base.join(name.as_bstr().to_string())
     }
 
+    pub(super) fn objects_directory(&self) -> PathBuf {
+        self.common_dir.join("objects")
+    }
+
     pub(crate) fn objects(&self) -> Result<Objects, LocalError> {
-        let directory = self.common_dir.join("objects");
-        Objects::open_remote(directory).map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
+        Objects::open_remote(self.objects_directory())
+            .map_err(|source| LocalError::Unreadable { path: self.path.clone(), source })
+    }
+
+    /// What to do for it where nobody has tidied it for long.
+    pub(crate) fn untidy(&self) -> Option<String> {
+        let (packs, loose) = too_many(&self.objects_directory())?;
+        let path = self.path.display();
+        Some(format!("{path} has {packs} packs and about {loose} files of objects; run git gc in it now and then"))
     }
 
     /// What `branch` stands at, or HEAD where none is named.

@@ -16,7 +16,7 @@ use gix::ObjectId;
 use super::local::{LocalError, LocalRepository};
 use crate::{
     disk::{self, Unsettled},
-    objects::{Intake, IntakeError},
+    objects::{Intake, IntakeError, Objects},
 };
 
 /// How long a lock that somebody else has is waited for: git holds one for the time of a rename.
@@ -66,8 +66,8 @@ impl LocalRepository {
             // Before anything is written there.
             return Err(ReceiveError::Moved);
         }
-        let (objects, unsettled) = (self.objects()?, Unsettled::default());
-        let mut intake = Intake::new(&objects, &unsettled, expected);
+        let (objects, unsettled) = (Objects::to_fill(self.objects_directory()), Unsettled::default());
+        let mut intake = Intake::there(&objects, &unsettled, expected);
         fill(&mut intake)?;
         intake.finish()?;
         unsettled.settle()?;

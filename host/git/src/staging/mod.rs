@@ -6,7 +6,7 @@ mod draft;
 
 use std::{
     collections::{HashMap, HashSet},
-    io,
+    io, mem,
     sync::Arc,
     time::SystemTime,
 };
@@ -181,6 +181,8 @@ impl Staging {
         let reached = reached.map_err(|error| unfit(shared, error))?;
         let mut pushed = push(&self.remote, parent, &cargo)?;
         let mut warnings: Vec<String> = pushed.warning.take().into_iter().collect();
+        // Not with each commit.
+        warnings.extend(pushed.advice.take().filter(|_| !mem::replace(&mut fetching.advised, true)));
         if pushed.as_it_is
             && let Ok(commit) = parse_commit(id, raw.clone())
         {

@@ -15,7 +15,7 @@ use super::{
     push_faults::{flushed, greeting, outcome, until_quiet},
     pushes::{author, commit, later, stage, write},
     server::{self, BRIEF, daemon, packet, packets, serve},
-    support::{Room, fetch},
+    support::{InFull as _, Room, fetch},
 };
 use crate::Fetched;
 
@@ -127,4 +127,46 @@ fn what_is_published_and_cannot_be_taken_in_is_said() {
     fs::remove_file(directory).unwrap();
     assert!(matches!(fetch(&pages, &remote).unwrap(), Fetched::Moved { revision, .. } if revision.id == id));
     assert_eq!(commit(stage(&pages, &remote), "nothing").unwrap(), Some(id));
+}
+
+/// Nobody may ever run `git gc` there, and each commit of many files would leave one more pack.
+#[test]
+fn an_origin_that_is_pushed_to_stays_readable() {
+    let room = Room::new();
+    let remote = room.remote("site.git", &[("a", "one")]).at("main");
+    let pages = room.pages();
+    let packs = || room.script("ls site.git/objects/pack | grep -c idx || true").trim().parse::<usize>().unwrap();
+    let many = |count: usize, round: usize| {
+        let mut staging = stage(&pages, &remote);
+        for at in 0..count {
+            write(&mut staging, &format!("many/{at}"), format!("{round} {at}").as_bytes());
+        }
+        staging.commit(&author(), "many", later()).unwrap()
+    };
+    assert_eq!(many(150, 0).warnings, [""; 0]);
+    assert_eq!(packs(), 0);
+    room.script(
+        "cd site.git; for n in $(seq 300); do echo $n | git hash-object -w --stdin | git pack-objects -q objects/pack/pack; done >/dev/null
+         git prune-packed",
+    );
+    let committed = many(150, 1);
+    let loose = room.script("ls site.git/objects/17 | wc -l").trim().parse::<usize>().unwrap() * 256;
+    let path = room.path.join("site.git");
+    assert_eq!(
+        committed.warnings,
+        [format!("{} has 300 packs and about {loose} files of objects; run git gc in it now and then", path.display())]
+    );
+    // Said once; and what is not to be read anew is not in the way.
+    let committed = many(2_100, 2);
+    assert_eq!((committed.warnings, packs()), (vec![], 301));
+    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);
+    assert_eq!(room.script("git -C site.git fsck --full --strict --no-dangling 2>&1"), "");
+    // What somebody else pushed is, and then it is said what to do.
+    room.push("site.git", &[("a", "two")]);
+    assert_eq!(
+        fetch(&pages, &remote).unwrap_err().in_full(),
+        format!("{} cannot be read: more than 256 packs; `git gc` there makes one of them", path.display())
+    );
+    room.script("git -C site.git gc -q");
+    assert!(matches!(fetch(&pages, &remote).unwrap(), Fetched::Moved { .. }));
 }
