@@ -91,6 +91,13 @@ impl Unsettled {
         lock(&self.paths).extend(paths);
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        // Who syncs has taken them out.
+        let _settling = lock(&self.settling);
+        lock(&self.paths).is_empty()
+    }
+
     /// Syncs all of them, and the directories that they lie in.
     pub(crate) fn settle(&self) -> io::Result<()> {
         // Who comes second waits, since what it needs may be with the first.
@@ -135,6 +142,30 @@ pub(crate) fn sync(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Makes a directory, and those that it lies in: they survive a power cut.
+pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
+    match (fs::create_dir(path), path.parent()) {
+        (Ok(()), Some(parent)) => sync(parent),
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
+            create_directory(parent)?;
+            create_directory(path)
+        }
+        (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        (created, _) => created,
+    }
+}
+
+/// Takes away a directory that has nothing but directories in it, if one is there.
+pub(crate) fn remove_empty(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(path)? {
+        remove_empty(&entry?.path())?;
+    }
+    fs::remove_dir(path)
 }
 
 /// Removes what a kill left behind in a repository of ours: locks and temporary files. Nobody else writes there while the

@@ -37,6 +37,9 @@ const RETRY: Duration = Duration::from_millis(250);
 /// A sync holds up whoever writes to the same file system, so that pushes that come together share one.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// What could not be synced or tidied is tried again after so long, or with the next push.
+const UNTIDY: Duration = Duration::from_mins(1);
+
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
 
@@ -60,7 +63,8 @@ pub enum Event {
     Watching,
     /// They cannot be, for this reason: changes are seen when the poll's turn comes.
     Polling(String),
-    /// What was fetched could not be synced to the disk, or our repository not be tidied; it is tried again.
+    /// What was fetched could not be synced to the disk, or our repository not be tidied; it is tried again. Told once for
+    /// each message.
     Untidy(String),
 }
 
@@ -90,7 +94,7 @@ impl Follower {
         let (asks, asked) = mpsc::channel(ASKING);
         let report: Arc<dyn Fn(Event) + Send + Sync> = Arc::new(report);
         let moved = Arc::new(Notify::new());
-        let settling = tokio::spawn(settle(repository.clone(), moved.clone(), report.clone()));
+        let settling = tokio::spawn(settle(repository.clone(), moved.clone(), UNTIDY, report.clone()));
         let (ours, theirs, told) = (repository.clone(), remote.clone(), moved.clone());
         let number = repository.next_follower();
         let round = Round {
@@ -394,18 +398,31 @@ async fn gather(wake: &Notify) {
     }
 }
 
-/// Syncs what was fetched, beside the fetches and a while after them; and now and then tidies.
-async fn settle(repository: Repository, moved: Arc<Notify>, report: Arc<dyn Fn(Event) + Send + Sync>) {
+/// Syncs what was fetched, beside the fetches and a while after them; and now and then tidies. After a failure it is tried
+/// `again`.
+pub(crate) async fn settle(
+    repository: Repository,
+    moved: Arc<Notify>,
+    again: Duration,
+    report: Arc<dyn Fn(Event) + Send + Sync>,
+) {
+    let mut failing = String::new();
     loop {
-        moved.notified().await;
+        if failing.is_empty() {
+            moved.notified().await;
+        } else {
+            let _ = timeout(again, moved.notified()).await;
+        }
         sleep(SETTLE).await;
         let repository = repository.clone();
         let tidied = spawn_blocking(move || {
             repository.settle().map_err(|error| in_full(&error))?;
             repository.tidy().map_err(|error| in_full(&error))
         });
-        if let Ok(Err(error)) = tidied.await {
-            report(Event::Untidy(error));
+        let why = tidied.await.ok().and_then(Result::err).unwrap_or_default();
+        if !why.is_empty() && why != failing {
+            report(Event::Untidy(why.clone()));
         }
+        failing = why;
     }
 }

@@ -1,6 +1,6 @@
 //! Writing objects into a repository of ours: a few as loose files, many as one pack. Whatever comes in is hashed on its
-//! way and refused if it is not what it was said to be. Nothing is ever written over, and what a kill leaves behind is a
-//! temporary file.
+//! way and refused if it is not what it was said to be. A file is written over by one of the same object alone, which puts a
+//! damaged one right; what a kill leaves behind is a temporary file.
 
 use std::{
     fs, io,
@@ -176,9 +176,12 @@ impl<'a> Intake<'a> {
 
     fn place(&mut self, file: NamedTempFile, id: ObjectId) -> Result<(), IntakeError> {
         let path = loose::path(self.objects.directory(), &id);
-        match fs::create_dir(path.parent().expect("an object lies in a directory")) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error.into()),
-            _ => {}
+        let directory = path.parent().expect("an object lies in a directory");
+        match fs::create_dir(directory) {
+            // Its name has to last too.
+            Ok(()) => self.unsettled.add([directory.to_owned()]),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error.into()),
         }
         file.persist(&path).map_err(|error| error.error)?;
         self.loose += 1;

@@ -225,6 +225,25 @@ impl LocalRepository {
         Err(self.unreadable(&name, "its names go round in a circle".to_owned()))
     }
 
+    /// A ref that keeps `name` from being one: names are directories of each other, in a list of packed refs too.
+    pub(super) fn in_the_way(&self, name: &FullName) -> Result<Option<String>, LocalError> {
+        let store = self.refs();
+        let unreadable = |why: String| self.unreadable(name, why);
+        let whole = name.as_bstr().to_string();
+        for (at, _) in whole.match_indices('/').skip(1) {
+            let Ok(above) = FullName::try_from(&whole[..at]) else { continue };
+            let found = store.try_find(above.as_bstr()).map_err(|error| unreadable(error.to_string()))?;
+            if found.is_some_and(|found| found.name == above) {
+                return Ok(Some(above.as_bstr().to_string()));
+            }
+        }
+        let below = format!("{whole}/");
+        let prefix = below.as_bytes().try_into().map_err(|_| unreadable("it is no prefix".to_owned()))?;
+        let refs = store.iter().map_err(|error| unreadable(error.to_string()))?;
+        let mut refs = refs.prefixed(prefix).map_err(|error| unreadable(error.to_string()))?;
+        Ok(refs.find_map(Result::ok).map(|found| found.name.as_bstr().to_string()))
+    }
+
     fn refs(&self) -> file::Store {
         refs::store(self.git_dir.clone(), (self.common_dir != self.git_dir).then(|| self.common_dir.clone()))
     }

@@ -66,6 +66,9 @@ impl LocalRepository {
             // Before anything is written there.
             return Err(ReceiveError::Moved);
         }
+        if let Some(other) = if at.is_none() { self.in_the_way(&name)? } else { None } {
+            return Err(ReceiveError::Refused(format!("{other} exists; cannot create {}", name.as_bstr())));
+        }
         let (objects, unsettled) = (Objects::to_fill(self.objects_directory()), Unsettled::default());
         let mut intake = Intake::there(&objects, &unsettled, expected);
         fill(&mut intake)?;
@@ -93,7 +96,7 @@ struct RefLock<'a> {
 impl<'a> RefLock<'a> {
     fn take(path: &Path, new: ObjectId, objects: &Path, record: &'a Path) -> io::Result<Self> {
         let mut lock = Self { path: path.with_added_extension("lock"), record, held: false };
-        fs::create_dir_all(path.parent().expect("a ref lies in a directory"))?;
+        disk::create_directory(path.parent().expect("a ref lies in a directory"))?;
         let permissions = fs::Permissions::from_mode(0o666);
         let mut file = tempfile::Builder::new().prefix("tmp_obj_").permissions(permissions).tempfile_in(objects)?;
         let line = format!("{new}\n");
@@ -116,6 +119,8 @@ impl<'a> RefLock<'a> {
 
     /// The ref is what the lock says from now on, whatever comes of syncing it, which is what this yields.
     fn commit(mut self, path: &Path) -> io::Result<Option<io::Error>> {
+        // What is left of refs that were below it.
+        disk::remove_empty(path)?;
         fs::rename(&self.path, path)?;
         self.held = false;
         Ok(disk::sync(path.parent().expect("a ref lies in a directory")).err())

@@ -5,7 +5,7 @@ use std::{
     io::Write as _,
     net::SocketAddr,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -17,7 +17,7 @@ use super::{
     server::{self, BRIEF, daemon, packet, packets, serve},
     support::{InFull as _, Room, fetch},
 };
-use crate::Fetched;
+use crate::{Fetched, Remote, Staging};
 
 /// What the branch stands at when a server greets for the second time, and from then on.
 #[derive(Clone, Copy, Debug)]
@@ -169,4 +169,44 @@ fn an_origin_that_is_pushed_to_stays_readable() {
     );
     room.script("git -C site.git gc -q");
     assert!(matches!(fetch(&pages, &remote).unwrap(), Fetched::Moved { .. }));
+}
+
+#[test]
+fn refs_that_are_directories_of_each_other() {
+    let room = Room::new();
+    let main = room.remote("site.git", &[("a", "one")]).at("main");
+    let pages = room.pages();
+    let words = |other: &str, name: &str| format!("refs/heads/{other} exists; cannot create refs/heads/{name}");
+    for pack in ["true", "git -C site.git pack-refs --all"] {
+        room.script(&format!(
+            "git -C site.git branch -f top main; git -C site.git branch -f deep/down/it main; {pack}"
+        ));
+        for (branch, expected) in [
+            ("top/x", words("top", "top/x")),
+            ("top/x/y", words("top", "top/x/y")),
+            ("deep", words("deep/down/it", "deep")),
+            ("deep/down", words("deep/down/it", "deep/down")),
+            ("deep/down/other", "taken: true".to_owned()),
+            ("deeper", "taken: true".to_owned()),
+        ] {
+            let remote = Remote::local(room.path.join("site.git")).at(branch);
+            let base = pages.snapshot(None).unwrap();
+            stage(&pages, &main);
+            let mut staging = Staging::new(base, remote, pages.next_follower(), Arc::default()).unwrap();
+            write(&mut staging, "b", b"two");
+            let said =
+                commit(staging, "ours").map_or_else(|error| error.in_full(), |id| format!("taken: {}", id.is_some()));
+            assert_eq!(said, expected, "{branch}");
+        }
+        room.script("git -C site.git for-each-ref --format='delete %(refname)' refs/heads/deep refs/heads/deeper | git -C site.git update-ref --stdin");
+        room.script("find site.git/refs -name '*.lock' | wc -l | grep -qx 0");
+    }
+    // Empty directories are not in the way of one.
+    room.script("mkdir -p site.git/refs/heads/left/over/deep");
+    let remote = Remote::local(room.path.join("site.git")).at("left");
+    let base = pages.snapshot(None).unwrap();
+    let mut staging = Staging::new(base, remote, pages.next_follower(), Arc::default()).unwrap();
+    write(&mut staging, "b", b"two");
+    let id = commit(staging, "ours").unwrap().unwrap();
+    assert_eq!(room.script("git -C site.git rev-parse refs/heads/left"), format!("{id}\n"));
 }

@@ -1,6 +1,9 @@
 //! A repository of ours stays small, and what is still used stays whole.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use super::{
     pushes::{commit, stage, write},
@@ -191,4 +194,36 @@ fn tidying_that_breaks_off_loses_nothing() {
     pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
     pages.verify(before.id).unwrap();
     assert_eq!(room.fsck(), "");
+}
+
+/// Though nothing is pushed any more.
+#[test]
+fn what_could_not_be_synced_is_tried_again() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "x")]);
+    let pages = room.pages();
+    moved(&pages, &remote);
+    // Neither there nor gone.
+    let served = "state/git/pages.git/refs/heads/served";
+    room.script(&format!("mv {served} kept; ln -s served {served}"));
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let runtime = super::server::runtime();
+    runtime.block_on(async {
+        let (notify, telling) = (std::sync::Arc::new(tokio::sync::Notify::new()), told.clone());
+        let report = std::sync::Arc::new(move |event| lock(&telling).push(format!("{event:?}")));
+        let settling = crate::follow::settle(pages.clone(), notify.clone(), Duration::from_millis(5), report);
+        let settling = tokio::spawn(settling);
+        notify.notify_one();
+        until(|| !lock(&told).is_empty()).await;
+        room.script(&format!("mv -f kept {served}"));
+        until(|| pages.0.unsettled.is_empty()).await;
+        settling.abort();
+    });
+    assert_eq!(*lock(&told), ["Untidy(\"Too many levels of symbolic links (os error 40)\")"]);
+}
+
+async fn until(so: impl Fn() -> bool) {
+    while !so() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
