@@ -15,7 +15,10 @@ use atoll_git::{
 };
 use atoll_runtime::{Branch, Journal, Level};
 use futures_util::future::BoxFuture;
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::{
+    sync::{OwnedMutexGuard, watch},
+    task::AbortHandle,
+};
 
 use super::branches::GitBranch;
 use crate::{
@@ -27,14 +30,23 @@ use crate::{
 /// How long a start waits for the first fetch of a binding of which nothing is here yet.
 const FIRST: Duration = Duration::from_secs(10);
 
+/// A binding's name, and the log, where something is said of it: even when it has gone itself.
+#[derive(Clone)]
+pub(super) struct Title {
+    pub(super) name: Name,
+    log: Arc<Log>,
+}
+
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
+    title: Title,
     repository: Repository,
     follower: Follower,
-    log: Arc<Log>,
     /// Whose secret tells of a push; a reload may say another.
     hook: ArcSwapOption<PathBuf>,
+    /// Held while something is committed to it: each takes a thread.
+    committing: Arc<tokio::sync::Mutex<()>>,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -70,8 +82,10 @@ impl Binding {
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
+        let title = Title::new(said.name.clone(), log.clone());
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
-        Ok(Self { said: said.clone(), repository, follower, log: log.clone(), hook, error, heads, passed })
+        let committing = Arc::default();
+        Ok(Self { said: said.clone(), title, repository, follower, hook, committing, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -118,10 +132,13 @@ impl Binding {
         self.follower.stage().await
     }
 
-    /// Says something about it in the log.
-    pub(super) fn warn(&self, words: &str) {
-        let log: &dyn Journal = &*self.log;
-        log.host(Level::Warning, format!("binding {}: {words}", self.said.name));
+    /// Waits until nobody else commits to it.
+    pub(super) async fn turn_to_commit(&self) -> OwnedMutexGuard<()> {
+        self.committing.clone().lock_owned().await
+    }
+
+    pub(super) fn title(&self) -> &Title {
+        &self.title
     }
 
     /// Waits until all who read it were told of its head.
@@ -140,6 +157,18 @@ impl Binding {
     pub(super) fn at(&self, id: Option<atoll_git::ObjectId>) -> anyhow::Result<Arc<dyn Branch>> {
         let snapshot = self.repository.snapshot(id).with_context(|| format!("binding {}", self.said.name))?;
         Ok(Arc::new(GitBranch::new(snapshot)))
+    }
+}
+
+impl Title {
+    pub(super) fn new(name: Name, log: Arc<Log>) -> Self {
+        Self { name, log }
+    }
+
+    /// Says something about it in the log.
+    pub(super) fn warn(&self, words: &str) {
+        let log: &dyn Journal = &*self.log;
+        log.host(Level::Warning, format!("binding {}: {words}", self.name));
     }
 }
 

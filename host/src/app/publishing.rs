@@ -2,17 +2,21 @@
 //! names no address and no path of the host's; the log does.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Weak},
     time::SystemTime,
 };
 
 use arc_swap::ArcSwap;
 use atoll_git::{OpenError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError, Uploads};
 use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, Published, Staging, TreeError};
-use tokio::{runtime::Handle, task::spawn_blocking};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard},
+    task::spawn_blocking,
+};
 
 use super::{
-    bindings::{Binding, Bindings},
+    bindings::{Binding, Bindings, Title},
     branches::{self, GitBranch},
 };
 use crate::text::chain;
@@ -29,10 +33,12 @@ struct GitStaging {
     making: Making,
 }
 
-/// A tree in the making; nothing once it was committed.
+/// A tree in the making; nothing once it was committed. Who waits for another's turn at it holds no thread meanwhile.
 #[derive(Clone)]
 struct Making {
-    binding: Arc<Binding>,
+    /// Not to be followed for the sake of what may never be committed.
+    binding: Weak<Binding>,
+    title: Title,
     staging: Arc<Mutex<Option<atoll_git::Staging>>>,
 }
 
@@ -48,28 +54,34 @@ impl Publication for GitPublication {
         let binding = bindings.iter().find(|(name, _)| ***name == *self.binding).map(|(_, binding)| binding.clone());
         Box::pin(async move {
             let binding = binding.ok_or(TreeError::NotFound)?;
-            let staging = binding.stage().await.map_err(|error| unopened(&binding, &error))?;
+            let staging = binding.stage().await.map_err(|error| unopened(binding.title(), &error))?;
             let base = Arc::new(GitBranch::new(staging.base().clone()));
             let uploads = staging.uploads();
-            let making = Making { binding, staging: Arc::new(Mutex::new(Some(staging))) };
+            let making = Making {
+                binding: Arc::downgrade(&binding),
+                title: binding.title().clone(),
+                staging: Arc::new(Mutex::new(Some(staging))),
+            };
             Ok(Arc::new(GitStaging { base, uploads, making }) as Arc<dyn Staging>)
         })
     }
 }
 
 impl Making {
+    /// Its turn at it.
+    async fn turn(&self) -> OwnedMutexGuard<Option<atoll_git::Staging>> {
+        self.staging.clone().lock_owned().await
+    }
+
     /// Does something with it where it may block.
     async fn off<T: Send + 'static>(
         self,
         work: impl FnOnce(&mut atoll_git::Staging) -> Result<T, StageError> + Send + 'static,
     ) -> Result<T, PublishError> {
-        let Self { binding, staging } = self;
-        let worked = spawn_blocking(move || {
-            let mut staging = staging.lock().unwrap_or_else(PoisonError::into_inner);
-            staging.as_mut().map(work)
-        });
+        let mut staging = self.turn().await;
+        let worked = spawn_blocking(move || staging.as_mut().map(work));
         let worked = worked.await.map_err(|_| broken())?.ok_or_else(broken)?;
-        worked.map_err(|error| unstaged(&binding, &error))
+        worked.map_err(|error| unstaged(&self.title, &error))
     }
 }
 
@@ -81,12 +93,16 @@ impl Staging for GitStaging {
     fn write(&self, path: String, kind: Kind, mut contents: Contents) -> Published<String> {
         let (mut upload, making) = (self.uploads.begin(), self.making.clone());
         Box::pin(async move {
-            let failed = |error: std::io::Error| unstaged(&making.binding, &error.into());
+            let failed = |error: std::io::Error| unstaged(&making.title, &error.into());
             while let Some(chunk) = contents.chunk().await? {
                 if upload.fits(chunk.len()) {
                     upload.push(&chunk).map_err(failed)?;
                 } else {
-                    let pushed = spawn_blocking(move || upload.push(&chunk).map(|()| upload));
+                    let turn = making.turn().await;
+                    let pushed = spawn_blocking(move || {
+                        let _turn = turn;
+                        upload.push(&chunk).map(|()| upload)
+                    });
                     upload = pushed.await.map_err(|_| broken())?.map_err(failed)?;
                 }
             }
@@ -107,21 +123,27 @@ impl Staging for GitStaging {
     }
 
     fn commit(&self, author: Author, message: String, now: SystemTime) -> Published<String> {
-        let Making { binding, staging } = self.making.clone();
+        let making = self.making.clone();
         let author = atoll_git::Author { name: author.name, email: author.email };
         Box::pin(async move {
+            // One that has ended with a reload is another branch by now.
+            let binding = making.binding.upgrade().ok_or(PublishError::Conflict)?;
+            let turn = binding.turn_to_commit().await;
+            let staging = making.turn().await.take().ok_or_else(broken)?;
+            let title = making.title.clone();
             let committed = spawn_blocking(move || {
-                let staging = staging.lock().unwrap_or_else(PoisonError::into_inner).take();
-                staging.map(|staging| staging.commit(&author, &message, now))
+                // Until it is pushed, whoever waits for that.
+                let _kept = (binding, turn);
+                let committed = staging.commit(&author, &message, now);
+                for warning in committed.iter().flat_map(|committed| &committed.warnings) {
+                    title.warn(warning);
+                }
+                committed
             });
-            let committed = committed.await.map_err(|_| broken())?.ok_or_else(broken)?;
-            let committed = committed.map_err(|error| match error {
-                Unpublished::Stage(error) => unstaged(&binding, &error),
-                Unpublished::Push(error) => unpushed(&binding, &error),
+            let committed = committed.await.map_err(|_| broken())?.map_err(|error| match error {
+                Unpublished::Stage(error) => unstaged(&making.title, &error),
+                Unpublished::Push(error) => unpushed(&making.title, &error),
             })?;
-            for warning in &committed.warnings {
-                binding.warn(warning);
-            }
             Ok(committed.id.map(|id| id.to_string()).unwrap_or_default())
         })
     }
@@ -130,14 +152,17 @@ impl Staging for GitStaging {
 impl Drop for GitStaging {
     /// Taking away what was staged waits for the disk.
     fn drop(&mut self) {
-        let staging = self.making.staging.clone();
+        let making = self.making.clone();
         if let Ok(runtime) = Handle::try_current() {
-            runtime.spawn_blocking(move || drop(staging.lock().unwrap_or_else(PoisonError::into_inner).take()));
+            runtime.spawn(async move {
+                let staging = making.turn().await.take();
+                let _ = spawn_blocking(move || drop(staging)).await;
+            });
         }
     }
 }
 
-fn unopened(binding: &Binding, error: &OpenError) -> PublishError {
+fn unopened(binding: &Title, error: &OpenError) -> PublishError {
     match error {
         OpenError::Stage(error) => unstaged(binding, error),
         OpenError::Directory(_) => directory(),
@@ -146,7 +171,7 @@ fn unopened(binding: &Binding, error: &OpenError) -> PublishError {
     }
 }
 
-fn unstaged(binding: &Binding, error: &StageError) -> PublishError {
+fn unstaged(binding: &Title, error: &StageError) -> PublishError {
     let error = match error {
         StageError::NotFound => TreeError::NotFound,
         StageError::Path(words) => TreeError::Other(words.clone()),
@@ -160,7 +185,7 @@ fn unstaged(binding: &Binding, error: &StageError) -> PublishError {
     error.into()
 }
 
-fn unpushed(binding: &Binding, error: &PushError) -> PublishError {
+fn unpushed(binding: &Title, error: &PushError) -> PublishError {
     match error {
         PushError::Moved => PublishError::Conflict,
         PushError::Refused(words) => PublishError::Refused(words.clone()),
@@ -170,7 +195,7 @@ fn unpushed(binding: &Binding, error: &PushError) -> PublishError {
             binding.warn(&format!("can't be pushed to: {}", chain(error)));
             PublishError::Unreachable(format!(
                 "the origin of {} broke off, and whether it took the commit is not known; the host's log says why",
-                binding.said().name
+                binding.name
             ))
         }
         PushError::Server(_) | PushError::Local(_) | PushError::Copy(_) => {
@@ -180,11 +205,8 @@ fn unpushed(binding: &Binding, error: &PushError) -> PublishError {
     }
 }
 
-fn unreachable(binding: &Binding) -> PublishError {
-    PublishError::Unreachable(format!(
-        "the origin of {} can't be reached; the host's log says why",
-        binding.said().name
-    ))
+fn unreachable(binding: &Title) -> PublishError {
+    PublishError::Unreachable(format!("the origin of {} can't be reached; the host's log says why", binding.name))
 }
 
 fn directory() -> PublishError {
@@ -194,4 +216,45 @@ fn directory() -> PublishError {
 /// It was committed, or something went wrong that should not.
 fn broken() -> PublishError {
     TreeError::Other("nothing can be staged any more".into()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{num::NonZeroUsize, process::Command, time::Duration};
+
+    use super::*;
+    use crate::{journal::Log, manifest::Name};
+
+    /// Far more at once than there are threads, and the first of them slow.
+    #[test]
+    fn a_staging_takes_one_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = Command::new("git").args(["init", "-q", "--bare"]).arg(folder.path().join("site.git")).status();
+        assert!(made.unwrap().success());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().unwrap();
+        runtime.block_on(async {
+            let memory = NonZeroUsize::new(1 << 20).unwrap();
+            let store = atoll_git::Store::open(&folder.path().join("state"), memory, SystemTime::now()).unwrap();
+            let repository = store.repository("site").unwrap();
+            let remote = atoll_git::Remote::local(folder.path().join("site.git"));
+            let (watcher, poll) = (atoll_git::Watcher::default(), Duration::from_mins(1));
+            let follower = atoll_git::Follower::start(repository, remote, watcher, poll, |_| ());
+            let staging = Arc::new(Mutex::new(Some(follower.stage().await.unwrap())));
+            let title =
+                Title::new(Name::parse("site").unwrap(), Arc::new(Log::new(Box::new(jiff::Timestamp::default))));
+            let making = Making { binding: Weak::new(), title, staging };
+            let (go_on, waits) = std::sync::mpsc::channel::<()>();
+            let first = tokio::spawn(making.clone().off(move |_| Ok(waits.recv().is_ok())));
+            let rest: Vec<_> = (0..100).map(|_| tokio::spawn(making.clone().off(|_| Ok(())))).collect();
+            tokio::task::yield_now().await;
+            // There is a thread for others.
+            spawn_blocking(|| ()).await.unwrap();
+            go_on.send(()).unwrap();
+            assert_eq!(first.await.unwrap(), Ok(true));
+            for one in rest {
+                assert_eq!(one.await.unwrap(), Ok(()));
+            }
+        });
+    }
 }
