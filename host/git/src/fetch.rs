@@ -11,8 +11,9 @@ use std::{
 use gix::{ObjectId, objs};
 
 use crate::{
-    Location, Remote, Repository, Revision, Server, ServerError, SmartError,
+    Depth, Location, Remote, Repository, Revision, Server, ServerError, SmartError,
     disk::lock,
+    history::{self, Held, History},
     objects::{Fault, Incoming, Intake, IntakeError, ObjectError, Objects, PackError},
     remote::{
         directory::{self, DirectoryError},
@@ -77,7 +78,10 @@ impl FetchError {
 #[derive(Default)]
 pub(crate) struct Fetching {
     pub(crate) whole: Whole,
+    /// The commits that are here without their parents.
     pub(crate) shallow: BTreeSet<ObjectId>,
+    /// The head that was taken last, and with how much of its history.
+    pub(crate) taken: Option<(ObjectId, Depth)>,
     pub(crate) directory: directory::Seen,
     /// Whether it was said that the origin wants tidying.
     pub(crate) advised: bool,
@@ -107,15 +111,13 @@ impl Repository {
         fetching.follower = follower;
         match &remote.location {
             Location::Local(path) => match Local::find(path)? {
-                Local::Repository(repository) => {
-                    self.0.fetch_local(&mut fetching, &repository, remote.branch.as_deref())
-                }
+                Local::Repository(repository) => self.0.fetch_local(&mut fetching, &repository, remote),
                 Local::Directory(path) => match &remote.branch {
                     Some(name) => Err(LocalError::Folder { path, name: name.clone() }.into()),
                     None => self.0.fetch_directory(&mut fetching, &path, now),
                 },
             },
-            Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote.branch.as_deref()),
+            Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote),
         }
     }
 }
@@ -125,10 +127,10 @@ impl Shared {
         &self,
         fetching: &mut Fetching,
         remote: &LocalRepository,
-        branch: Option<&str>,
+        wanted: &Remote,
     ) -> Result<Fetched, FetchError> {
         let head = *self.head.borrow();
-        let id = match remote.tip(branch) {
+        let id = match remote.tip(wanted.branch.as_deref()) {
             Ok(Tip::At(id)) => id,
             Ok(Tip::Unborn) if head.is_none() => return Ok(Fetched::Unborn),
             Ok(Tip::Unborn) => return Ok(Fetched::Gone(format!("{} has no branch any more", remote.path().display()))),
@@ -136,25 +138,34 @@ impl Shared {
             Err(error) => return Err(error.into()),
         };
         let suspects = lock(&self.suspects).clone();
-        if head.is_some_and(|head| head.id == id) && suspects.is_empty() {
+        if self.stands(fetching, id, wanted.depth) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }
         let theirs = remote.objects()?;
         let name = || remote.path().display().to_string();
         let commit = read_commit(&theirs, id);
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, &theirs, &commit, &suspects)
+        self.take_in(fetching, &name, &theirs, &commit, (wanted.depth, &suspects))
     }
 
-    fn fetch_server(
-        &self,
-        fetching: &mut Fetching,
-        server: &Server,
-        branch: Option<&str>,
-    ) -> Result<Fetched, FetchError> {
-        let head = *self.head.borrow();
+    /// Whether the head is `id`, with as much of its history as is wanted and there is.
+    fn stands(&self, fetching: &mut Fetching, id: ObjectId, depth: Depth) -> bool {
+        if self.head.borrow().is_none_or(|head| head.id != id) {
+            return false;
+        }
+        if depth != Depth::HEAD && fetching.taken != Some((id, depth)) {
+            if !history::reaches(id, depth, &fetching.shallow, &self.objects) {
+                return false;
+            }
+            fetching.taken = Some((id, depth));
+        }
+        true
+    }
+
+    fn fetch_server(&self, fetching: &mut Fetching, server: &Server, wanted: &Remote) -> Result<Fetched, FetchError> {
+        let (head, depth) = (*self.head.borrow(), wanted.depth);
         let failed = |why| FetchError::Server(server.error(why));
-        let look = server.look(branch).map_err(failed)?;
+        let look = server.look(wanted.branch.as_deref()).map_err(failed)?;
         let Some(id) = look.tip() else {
             return match look.missing().map_err(failed)? {
                 Some(gone) if head.is_some() => Ok(Fetched::Gone(format!("{}: {gone}", server.name()))),
@@ -164,13 +175,14 @@ impl Shared {
             };
         };
         let suspects = lock(&self.suspects).clone();
-        if head.is_some_and(|head| head.id == id) && suspects.is_empty() {
+        if self.stands(fetching, id, depth) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }
         // What is damaged is not to be counted on.
         let have = if suspects.is_empty() { self.commits(head)? } else { Vec::new() };
-        let shallow: Vec<ObjectId> = have.iter().copied().filter(|id| fetching.shallow.contains(id)).collect();
-        let pack = look.fetch(&Want { id, have: &have, shallow: &shallow }).map_err(failed)?;
+        let held = Held::by(&have, &fetching.shallow, &self.objects);
+        let have = if held.commits.is_empty() { Vec::new() } else { have };
+        let pack = look.fetch(&Want { id, depth, have: &have, shallow: &held.ends }).map_err(failed)?;
         let incoming = match Incoming::receive(pack, &self.objects) {
             Ok(incoming) => incoming,
             Err(PackError::Source(error)) => return Err(failed(SmartError::of(error))),
@@ -184,7 +196,7 @@ impl Shared {
             kept.ok_or(error)
         });
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, incoming.objects(), &commit, &suspects)
+        self.take_in(fetching, &name, incoming.objects(), &commit, (depth, &suspects))
     }
 
     /// The commits whose whole trees are here.
@@ -197,19 +209,19 @@ impl Shared {
         Ok(commits)
     }
 
-    /// Copies what `commit`'s tree reaches and we lack, and moves the head there.
+    /// Copies what `commit`'s tree reaches and we lack, and as much of its history as is wanted, and moves the head there.
     fn take_in(
         &self,
         fetching: &mut Fetching,
         name: &dyn Fn() -> String,
         theirs: &Objects,
         commit: &Commit,
-        suspects: &HashSet<ObjectId>,
+        (depth, suspects): (Depth, &HashSet<ObjectId>),
     ) -> Result<Fetched, FetchError> {
         let reached = self
             .walk(fetching, Some(theirs), commit.revision.tree, suspects)
             .map_err(|error| FetchError::Refused { id: commit.revision.id, remote: name(), source: Box::new(error) })?;
-        self.take_reached(fetching, name, theirs, commit, reached, suspects)
+        self.take_reached(fetching, name, theirs, commit, reached, (depth, suspects))
     }
 
     /// The rest of [`Self::take_in`], with what `commit`'s tree reaches.
@@ -219,12 +231,23 @@ impl Shared {
         name: &dyn Fn() -> String,
         theirs: &Objects,
         commit: &Commit,
-        reached: Reached,
-        suspects: &HashSet<ObjectId>,
+        mut reached: Reached,
+        (depth, suspects): (Depth, &HashSet<ObjectId>),
     ) -> Result<Fetched, FetchError> {
         let id = commit.revision.id;
         let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
-        let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + 1);
+        let mut history = History::default();
+        if depth == Depth::HEAD {
+            history.ends.extend(Some(id).filter(|_| !commit.parents.is_empty()));
+        } else {
+            let have = self.commits(*self.head.borrow())?;
+            let held = Held::by(&have, &fetching.shallow, &self.objects).commits;
+            let walk = self.walker(fetching, Some(theirs), suspects);
+            history = History::before(commit, depth, &BTreeSet::new(), &walk, &held, &mut reached);
+        }
+        let lacks = |id: &ObjectId| suspects.contains(id) || !matches!(self.objects.header(id), Ok(Some(_)));
+        history.commits.retain(lacks);
+        let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + history.commits.len() + 1);
         for lacking in &reached.lacking {
             let taken = if let Some(raw) = &lacking.raw {
                 intake.bytes(lacking.id, lacking.kind, raw)
@@ -237,12 +260,24 @@ impl Shared {
             };
             taken.map_err(|source| FetchError::Copy { id, remote: name(), source })?;
         }
-        self.move_head(fetching, intake, commit, reached, suspects).map_err(|error| match error {
+        for end in &history.ends {
+            if !fetching.shallow.contains(end) {
+                self.unsettled.add([self.refs.add_shallow(&mut fetching.shallow, *end)?]);
+            }
+        }
+        for before in history.commits.iter().rev() {
+            let object = theirs.object(before).map_err(|error| refused(error.into()))?;
+            intake.object(*before, object).map_err(|source| FetchError::Copy { id, remote: name(), source })?;
+        }
+        let moved = self.move_head(fetching, intake, commit, (reached, &history), suspects);
+        let fetched = moved.map_err(|error| match error {
             MoveError::Ended => FetchError::Ended,
             MoveError::Intake(source) => FetchError::Copy { id, remote: name(), source },
             MoveError::Unreadable(source) => refused(source),
             MoveError::Ours(error) => error.into(),
-        })
+        })?;
+        fetching.taken = Some((id, depth));
+        Ok(fetched)
     }
 
     fn fetch_directory(
@@ -281,12 +316,14 @@ impl Shared {
         let id = id.map_err(|fault| refused(ObjectError { id: taken.tree, fault }.into()))?;
         let commit = parse_commit(id, commit.into_bytes()).map_err(refused)?;
         let intake = Intake::new(&self.objects, &self.unsettled, 1);
-        self.move_head(fetching, intake, &commit, reached, &suspects).map_err(|error| match error {
-            MoveError::Ended => FetchError::Ended,
-            MoveError::Intake(source) => DirectoryError::from(source).into(),
-            MoveError::Unreadable(source) => refused(source),
-            MoveError::Ours(error) => error.into(),
-        })
+        self.move_head(fetching, intake, &commit, (reached, &History::default()), &suspects).map_err(
+            |error| match error {
+                MoveError::Ended => FetchError::Ended,
+                MoveError::Intake(source) => DirectoryError::from(source).into(),
+                MoveError::Unreadable(source) => refused(source),
+                MoveError::Ours(error) => error.into(),
+            },
+        )
     }
 
     /// What `tree` reaches, and what of it only `theirs` have.
@@ -302,8 +339,16 @@ impl Shared {
             fetching.whole.clear();
         }
         let beside = self.head.borrow().map(|head| head.tree);
-        let walk = Walk { ours: Some(&self.objects), theirs, cache: &self.cache, whole: &fetching.whole, suspects };
-        walk.run(tree, beside)
+        self.walker(fetching, theirs, suspects).run(tree, beside)
+    }
+
+    fn walker<'a>(
+        &'a self,
+        fetching: &'a Fetching,
+        theirs: Option<&'a Objects>,
+        suspects: &'a HashSet<ObjectId>,
+    ) -> Walk<'a> {
+        Walk { ours: Some(&self.objects), theirs, cache: &self.cache, whole: &fetching.whole, suspects }
     }
 
     /// The commit last, then the ref, then whoever waits for it.
@@ -312,13 +357,10 @@ impl Shared {
         fetching: &mut Fetching,
         mut intake: Intake<'_>,
         commit: &Commit,
-        reached: Reached,
+        (reached, history): (Reached, &History),
         suspects: &HashSet<ObjectId>,
     ) -> Result<Fetched, MoveError> {
-        let Commit { revision, raw, has_parents } = commit;
-        if *has_parents && !fetching.shallow.contains(&revision.id) {
-            self.unsettled.add([self.refs.add_shallow(&mut fetching.shallow, revision.id)?]);
-        }
+        let Commit { revision, raw, .. } = commit;
         intake.bytes(revision.id, objs::Kind::Commit, raw)?;
         intake.finish()?;
         let written = reached.lacking.iter().map(|lacking| (lacking.id, lacking.kind));
@@ -328,6 +370,10 @@ impl Shared {
             if found.is_none_or(|(found, _)| found != kind) {
                 return Err(WalkError::from(ObjectError { id, fault: Fault::Missing }).into());
             }
+        }
+        if history.whole.iter().any(|id| fetching.shallow.contains(id)) {
+            fetching.shallow.retain(|id| !history.whole.contains(id));
+            self.unsettled.add([self.refs.write_shallow(&fetching.shallow)?]);
         }
         fetching.whole.extend(reached.whole);
         lock(&self.suspects).retain(|id| !suspects.contains(id));

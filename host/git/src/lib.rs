@@ -6,6 +6,7 @@ mod cache;
 mod disk;
 mod fetch;
 mod follow;
+mod history;
 mod objects;
 mod push;
 mod refs;
@@ -29,6 +30,7 @@ pub use gix::ObjectId;
 
 pub use fetch::{FetchError, Fetched};
 pub use follow::{Event, Follower, OpenError};
+pub use history::Depth;
 pub use objects::{Fault, IntakeError, ObjectError, PackError};
 pub use push::PushError;
 pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};

@@ -118,9 +118,11 @@ impl Refs {
         Ok(path)
     }
 
-    pub(crate) fn write_shallow(&self, commits: &BTreeSet<ObjectId>) -> io::Result<()> {
-        let lines = commits.iter().flat_map(|commit| format!("{commit}\n").into_bytes());
-        disk::replace(&self.shallow_path(), &lines.collect::<Vec<u8>>(), false)
+    /// Yields the file, which is not synced.
+    pub(crate) fn write_shallow(&self, commits: &BTreeSet<ObjectId>) -> io::Result<PathBuf> {
+        let (path, lines) = (self.shallow_path(), commits.iter().flat_map(|commit| format!("{commit}\n").into_bytes()));
+        disk::replace(&path, &lines.collect::<Vec<u8>>(), false)?;
+        Ok(path)
     }
 }
 

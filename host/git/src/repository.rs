@@ -205,7 +205,7 @@ impl Shared {
 pub(crate) struct Commit {
     pub(crate) revision: Revision,
     pub(crate) raw: Vec<u8>,
-    pub(crate) has_parents: bool,
+    pub(crate) parents: Vec<ObjectId>,
 }
 
 /// Reads and checks a commit.
@@ -223,8 +223,8 @@ pub(crate) fn parse_commit(id: ObjectId, raw: Vec<u8>) -> Result<Commit, WalkErr
     let tree = tree.map_err(|_| ObjectError { id, fault: Fault::damaged("it is a commit that names no tree") })?;
     let time = commit.committer().ok().and_then(|committer| committer.time().ok());
     let committed = time.map_or(0, |time| time.seconds.try_into().unwrap_or(0));
-    let has_parents = commit.parent_ids().next().is_some();
-    Ok(Commit { revision: Revision { id, tree, committed }, raw, has_parents })
+    let parents = commit.parent_ids().collect();
+    Ok(Commit { revision: Revision { id, tree, committed }, raw, parents })
 }
 
 pub(crate) fn head_name() -> FullName {

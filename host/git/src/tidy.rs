@@ -1,14 +1,15 @@
 //! Keeping a repository of ours small, however often it is fetched into: what is still named goes into one new pack, and
 //! all else goes away. A kill at any line leaves everything named twice, or once; never not at all.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, iter};
 
 use gix::{ObjectId, objs};
 
 use crate::{
-    Repository,
+    Depth, Repository,
     disk::lock,
     fetch::Fetching,
+    history::History,
     objects::{Intake, IntakeError},
     remote::directory::Seen,
     repository::{Shared, read_commit},
@@ -55,13 +56,21 @@ impl Shared {
 
         let (mut whole, none) = (Whole::new(), HashSet::new());
         let mut wanted: Vec<(ObjectId, objs::Kind)> = Vec::new();
+        let (mut named, mut ends) = (HashSet::new(), fetching.shallow.clone());
         for id in &revisions {
             let commit = read_commit(&self.objects, *id)?;
             let walk =
                 Walk { ours: None, theirs: Some(&self.objects), cache: &self.cache, whole: &whole, suspects: &none };
-            let reached = walk.run(commit.revision.tree, None)?;
+            let mut reached = walk.run(commit.revision.tree, None)?;
+            // What of a history is damaged is forgotten.
+            let history = History::before(&commit, Depth::ALL, &ends, &walk, &named, &mut reached);
             wanted.extend(reached.lacking.iter().map(|lacking| (lacking.id, lacking.kind)));
-            wanted.push((*id, objs::Kind::Commit));
+            let commits = iter::once(*id).chain(history.commits);
+            for commit in commits {
+                wanted.push((commit, objs::Kind::Commit));
+                named.insert(commit);
+            }
+            ends.extend(history.ends);
             whole.extend(reached.whole);
         }
         let mut known = HashSet::new();
@@ -80,8 +89,8 @@ impl Shared {
         fetching.whole = whole;
         fetching.directory = Seen::default();
         self.objects.keep_only(kept.as_deref())?;
-        let named = revisions.into_iter().collect();
-        fetching.shallow = fetching.shallow.intersection(&named).copied().collect();
+        ends.retain(|id| named.contains(id));
+        fetching.shallow = ends;
         self.refs.write_shallow(&fetching.shallow)?;
         Ok(())
     }

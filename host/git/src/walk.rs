@@ -72,6 +72,8 @@ pub(crate) struct Reached {
     pub(crate) whole: Whole,
     /// What a new tree holds that nobody will see.
     pub(crate) notices: Notices,
+    /// It is of the past: nobody will ask for it.
+    past: bool,
     blobs: HashSet<ObjectId>,
     kept: usize,
 }
@@ -100,16 +102,27 @@ impl Walk<'_> {
     /// From the tree `root` down. `beside` is the root of a revision that is whole: it saves looking at what did not change.
     pub(crate) fn run(&self, root: ObjectId, beside: Option<ObjectId>) -> Result<Reached, WalkError> {
         let mut reached = Reached::default();
-        if self.whole.contains_key(&root) {
-            return Ok(reached);
+        self.extend(root, beside, &mut reached)?;
+        Ok(reached)
+    }
+
+    /// The same of a tree of the past, beside what was reached so far.
+    pub(crate) fn past(&self, root: ObjectId, reached: &mut Reached) -> Result<(), WalkError> {
+        reached.past = true;
+        self.extend(root, None, reached)
+    }
+
+    fn extend(&self, root: ObjectId, beside: Option<ObjectId>, reached: &mut Reached) -> Result<(), WalkError> {
+        if self.whole.contains_key(&root) || reached.whole.contains_key(&root) {
+            return Ok(());
         }
-        let mut frames = vec![self.enter(root, Vec::new(), beside, &[], &mut reached)?];
+        let mut frames = vec![self.enter(root, Vec::new(), beside, &[], reached)?];
         while let Some(frame) = frames.last_mut() {
             if let Some(slot) = frame.tree.slots().get(frame.next).copied() {
                 frame.next += 1;
                 match slot.kind {
                     Kind::Submodule => {}
-                    Kind::File | Kind::Executable | Kind::Symlink => self.blob(slot.id, &mut reached)?,
+                    Kind::File | Kind::Executable | Kind::Symlink => self.blob(slot.id, reached)?,
                     Kind::Directory => {
                         if let Some(height) = self.whole.get(&slot.id).or_else(|| reached.whole.get(&slot.id)).copied()
                         {
@@ -117,7 +130,7 @@ impl Walk<'_> {
                         } else {
                             let name = frame.tree.name(&slot).to_vec();
                             let beside = frame.beside.as_ref().and_then(|tree| Some(tree.find(&name)?.id));
-                            let entered = self.enter(slot.id, name, beside, &frames, &mut reached)?;
+                            let entered = self.enter(slot.id, name, beside, &frames, reached)?;
                             frames.push(entered);
                         }
                     }
@@ -142,7 +155,7 @@ impl Walk<'_> {
                 reached.lacking.push(Lacking { id: frame.id, kind: objs::Kind::Tree, raw });
             }
         }
-        Ok(reached)
+        Ok(())
     }
 
     fn enter(
@@ -159,7 +172,7 @@ impl Walk<'_> {
             if name.is_empty() { above } else { format!("{}/{}", above.trim_end_matches('/'), name.escape_ascii()) }
         };
         let tree = Tree::decode(&raw).map_err(|fault| WalkError::Tree { id, path: at(), fault })?;
-        if lacking {
+        if lacking && !reached.past {
             for slot in tree.slots() {
                 let name = tree.name(slot);
                 if str::from_utf8(name).is_err() {
@@ -169,7 +182,7 @@ impl Walk<'_> {
             }
         }
         let tree = Arc::new(tree);
-        if lacking {
+        if lacking && !reached.past {
             // Whoever moves to this revision asks for it next.
             self.cache.remember(id, Remembered::Tree(tree.clone()));
         }

@@ -75,7 +75,7 @@ impl Binding {
                 format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name),
             );
         }
-        let remote = Remote { location, branch: said.branch.clone() };
+        let remote = Remote { location, branch: said.branch.clone(), depth: said.depth };
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());
         let passed = watch::Sender::new(None);

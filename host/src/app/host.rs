@@ -362,5 +362,6 @@ fn moved(components: &Components, binding: Name, branch: Arc<dyn Branch>) -> Box
 }
 
 fn same_remote(before: &manifest::Binding, now: &manifest::Binding) -> bool {
-    before.remote == now.remote && before.branch == now.branch && before.poll == now.poll
+    let looked_at = |said: &manifest::Binding| (said.depth, said.poll);
+    before.remote == now.remote && before.branch == now.branch && looked_at(before) == looked_at(now)
 }

@@ -2,7 +2,12 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Name, Remote, reader::Table};
+use atoll_git::Depth;
+
+use super::{
+    Name, Remote,
+    reader::{Entry, Table},
+};
 use crate::{problem::Place, text::quoted};
 
 /// How often a remote is looked at where nothing else tells.
@@ -14,6 +19,8 @@ pub struct Binding {
     pub remote: Remote,
     /// A branch's short name; the remote's own head where none is said.
     pub branch: Option<String>,
+    /// How much of its history is fetched. No component sees it.
+    pub depth: Depth,
     pub poll: Duration,
     /// Holds the secret of the hook that tells of a push.
     pub hook: Option<PathBuf>,
@@ -25,7 +32,8 @@ pub struct Binding {
 impl Binding {
     /// With the defaults; `place` is nowhere.
     pub(super) fn new(name: Name, remote: Remote, branch: Option<String>) -> Self {
-        Self { name, remote, branch, poll: POLL, hook: None, ours: false, place: Place::default() }
+        let (depth, place) = (Depth::HEAD, Place::default());
+        Self { name, remote, branch, depth, poll: POLL, hook: None, ours: false, place }
     }
 
     /// Where the remote is a path: that path.
@@ -48,9 +56,23 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
     let remote = remote.map(|remote| remote.read_keys(&mut table));
     let hook = table.file("hook");
     let branch = table.text("branch", branch);
+    let depth = table.entry("depth").and_then(|entry| depth(&entry)).unwrap_or_default();
     let poll = table.duration("poll", POLLS).unwrap_or(POLL);
     table.finish();
-    Some(Binding { name, remote: remote?, branch, poll, hook, ours: false, place })
+    Some(Binding { name, remote: remote?, branch, depth, poll, hook, ours: false, place })
+}
+
+/// A number of commits, the head's own among them, or all.
+fn depth(entry: &Entry<'_>) -> Option<Depth> {
+    const MOST: u32 = 1_000_000;
+
+    if !entry.is_text() {
+        return entry.number(&(1..=MOST)).and_then(Depth::new);
+    }
+    entry.text(|text| match text {
+        "all" => Ok(Depth::ALL),
+        _ => Err(format!("{} is neither \"all\" nor a number of commits", quoted(text))),
+    })
 }
 
 /// A branch's short name, by Git's rules (git-check-ref-format).

@@ -103,7 +103,7 @@ impl Form {
     }
 
     fn binding(&mut self, binding: &Binding) {
-        let Binding { name, remote, branch, poll, hook: _, ours: _, place: _ } = binding;
+        let Binding { name, remote, branch, depth: _, poll, hook: _, ours: _, place: _ } = binding;
         self.text(name);
         self.optional(branch.as_deref());
         self.text(&poll.as_millis().to_string());

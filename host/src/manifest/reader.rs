@@ -99,18 +99,7 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn number(&mut self, key: &'static str, default: u32, within: RangeInclusive<u32>) -> u32 {
-        let Some(entry) = self.entry(key) else { return default };
-        let DeValue::Integer(number) = entry.value.get_ref() else {
-            entry.mistyped("a whole number");
-            return default;
-        };
-        match u32::from_str_radix(number.as_str(), number.radix()) {
-            Ok(number) if within.contains(&number) => number,
-            _ => {
-                entry.report(format!("{number} is not between {} and {}", within.start(), within.end()));
-                default
-            }
-        }
+        self.entry(key).and_then(|entry| entry.number(&within)).unwrap_or(default)
     }
 
     /// In bytes.
@@ -236,6 +225,20 @@ impl<'a> Entry<'a> {
 
     pub(super) fn is_text(&self) -> bool {
         self.value.get_ref().is_str()
+    }
+
+    pub(super) fn number(&self, within: &RangeInclusive<u32>) -> Option<u32> {
+        let DeValue::Integer(number) = self.value.get_ref() else {
+            self.mistyped("a whole number");
+            return None;
+        };
+        match u32::from_str_radix(number.as_str(), number.radix()) {
+            Ok(number) if within.contains(&number) => Some(number),
+            _ => {
+                self.report(format!("{number} is not between {} and {}", within.start(), within.end()));
+                None
+            }
+        }
     }
 
     pub(super) fn file(&self) -> Option<PathBuf> {

@@ -7,7 +7,7 @@ pub(crate) mod receive;
 
 use std::path::PathBuf;
 
-use crate::Server;
+use crate::{Depth, Server};
 
 /// A branch somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Remote {
     pub location: Location,
     /// A branch's name, or a ref's that begins with `refs/`; without it what the remote's HEAD names.
     pub branch: Option<String>,
+    /// How much of its history is taken; of a plain directory there is none.
+    pub depth: Depth,
 }
 
 /// How it is reached.
@@ -30,18 +32,25 @@ pub enum Location {
 impl Remote {
     /// What is at `path`, at its own branch.
     pub fn local(path: impl Into<PathBuf>) -> Self {
-        Self { location: Location::Local(path.into()), branch: None }
+        Self { location: Location::Local(path.into()), branch: None, depth: Depth::HEAD }
     }
 
     /// What `server` has, at what its HEAD names.
     pub fn server(server: Server) -> Self {
-        Self { location: Location::Server(server), branch: None }
+        Self { location: Location::Server(server), branch: None, depth: Depth::HEAD }
     }
 
     /// At `branch`.
     #[must_use]
     pub fn at(mut self, branch: impl Into<String>) -> Self {
         self.branch = Some(branch.into());
+        self
+    }
+
+    /// With so much of its history.
+    #[must_use]
+    pub fn deep(mut self, depth: Depth) -> Self {
+        self.depth = depth;
         self
     }
 }

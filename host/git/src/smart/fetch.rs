@@ -1,5 +1,5 @@
 //! Upload-pack: what a branch stands at, in one round trip where the server is known; and then, if that is wanted, the pack
-//! of one commit's tree less what we say we have.
+//! of one commit's tree, and of those before it as far as they are wanted, less what we say we have.
 
 use gix::ObjectId;
 
@@ -10,14 +10,16 @@ use super::{
     refs::{self, Tips},
     sideband::Sideband,
 };
-use crate::transport::Talk;
+use crate::{Depth, transport::Talk};
 
 /// A commit that is wanted, and what need not be sent for it.
 pub(crate) struct Want<'a> {
     pub(crate) id: ObjectId,
-    /// Commits whose whole trees are here.
+    /// How many commits.
+    pub(crate) depth: Depth,
+    /// Commits that are here with all that they reach, as far as `shallow`.
     pub(crate) have: &'a [ObjectId],
-    /// Those of them whose parents are not.
+    /// Those whose parents are not here.
     pub(crate) shallow: &'a [ObjectId],
 }
 
@@ -117,7 +119,7 @@ fn in_v2(known: &Known, want: &Want<'_>) -> Vec<u8> {
         for id in want.shallow {
             message.line(&format!("shallow {id}"));
         }
-        message.line("deepen 1");
+        message.line(&format!("deepen {}", want.depth.commits()));
         // Of a server that knows no shallow copies, having a commit is having all before it.
         for id in want.have {
             message.line(&format!("have {id}"));
@@ -150,7 +152,7 @@ fn in_v0(capabilities: &Capabilities, want: &Want<'_>) -> Result<Vec<u8>, SmartE
         for id in want.shallow {
             message.line(&format!("shallow {id}"));
         }
-        message.line("deepen 1");
+        message.line(&format!("deepen {}", want.depth.commits()));
     }
     message.flush();
     for id in want.have.iter().filter(|_| shallow) {

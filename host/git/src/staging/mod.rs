@@ -188,8 +188,8 @@ impl Staging {
         {
             // It is published, whatever becomes of it here: the next fetch brings it otherwise.
             fetching.follower = Some(self.follower);
-            let name = || "what was staged".to_owned();
-            match shared.take_reached(&mut fetching, &name, staged, &commit, reached, &none) {
+            let (depth, name) = (self.remote.depth, || "what was staged".to_owned());
+            match shared.take_reached(&mut fetching, &name, staged, &commit, reached, (depth, &none)) {
                 Ok(_) => self.moved.notify_one(),
                 Err(error) => warnings.push(format!("{id} is published and not here yet: {}", in_full(&error))),
             }

@@ -180,6 +180,16 @@ fn bindings() {
             "host.toml:5: `poll`: `0s` is not between 1s and 24h",
         ],
     );
+    for (depth, message) in [
+        ("0", "0 is not between 1 and 1000000"),
+        ("-1", "-1 is not between 1 and 1000000"),
+        ("1000001", "1000001 is not between 1 and 1000000"),
+        ("'0'", "`0` is neither \"all\" nor a number of commits"),
+        ("true", "this is a boolean; expected a whole number"),
+    ] {
+        let lines = format!("[git.pages]\nremote = 'public'\ndepth = {depth}");
+        check_beside(&lines, &[&format!("host.toml:3: `depth`: {message}")]);
+    }
     check_beside(
         "[git.pages]\nremote = 'public'\npoll = 60",
         &["host.toml:3: `poll`: `60` has no unit: write \"60s\" (or another of ms, s, m, h)"],

@@ -4,6 +4,7 @@ mod mistakes;
 
 use std::{path::PathBuf, time::Duration};
 
+use atoll_git::Depth;
 use http::uri::PathAndQuery;
 use tempfile::TempDir;
 
@@ -57,9 +58,11 @@ redirect = false
 remote = "public/"
 branch = "gh-pages"
 poll   = "90s"
+depth  = 20
 
 [git.routes]
 remote = "/srv/routes.git"
+depth  = "all"
 
 [upstream.app]
 url = ["http://10.0.0.3:80", "https://app.test"]
@@ -127,9 +130,9 @@ fn a_whole_manifest() {
     let pages = &manifest.bindings["pages"];
     assert_eq!(pages.local(), Some(&fixture.at("public/")));
     assert_eq!((pages.branch.as_deref(), pages.poll, pages.ours), (Some("gh-pages"), Duration::from_secs(90), false));
-    assert_eq!(pages.place.line, Some(9));
+    assert_eq!((pages.place.line, pages.depth), (Some(9), Depth::new(20).unwrap()));
     let routes = &manifest.bindings["routes"];
-    assert_eq!((routes.branch.as_deref(), routes.poll), (None, Duration::from_mins(1)));
+    assert_eq!((routes.branch.as_deref(), routes.poll, routes.depth), (None, Duration::from_mins(1), Depth::ALL));
 
     let app = &manifest.upstreams["app"];
     assert_eq!(app.urls.iter().map(ToString::to_string).collect::<Vec<_>>(), ["http://10.0.0.3", "https://app.test"]);
@@ -318,4 +321,5 @@ fn a_tables_hash_stands_while_the_table_does() {
     }
     assert_ne!(hash(table, &bindings.replace("pages.git", "other.git")), first);
     assert_ne!(hash(table, &bindings.replace("pages.git'", "pages.git'\nbranch = 'x'")), first);
+    assert_eq!(hash(table, &bindings.replace("pages.git'", "pages.git'\ndepth = 2")), first, "nobody sees the history");
 }
