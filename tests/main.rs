@@ -22,6 +22,7 @@ mod push;
 mod repositories;
 mod routing;
 mod scripts;
+mod secrets;
 mod shutdown;
 mod site;
 mod site_types;

@@ -167,7 +167,7 @@ impl Ssh {
                 let mut line = key.public_key().clone();
                 line.set_comment("");
                 let line = line.to_openssh().unwrap_or_default().trim_end().to_owned();
-                Err(SshError::Refused { file: from.path().display().to_string(), user: self.user.clone(), line })
+                Err(SshError::Refused { file: from.place().to_string(), user: self.user.clone(), line })
             }
         }
     }

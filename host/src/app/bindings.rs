@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +12,7 @@ use arc_swap::ArcSwapOption;
 use atoll_git::{
     Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Store, Watcher,
 };
+use atoll_net::Secret;
 use atoll_runtime::{Branch, Journal, Level};
 use futures_util::future::BoxFuture;
 use tokio::{
@@ -44,7 +44,7 @@ pub(super) struct Binding {
     repository: Repository,
     follower: Follower,
     /// Whose secret tells of a push; a reload may say another.
-    hook: ArcSwapOption<PathBuf>,
+    hook: ArcSwapOption<Secret>,
     /// Held while something is committed to it: each takes a thread.
     committing: Arc<tokio::sync::Mutex<()>>,
     /// Why it can't be fetched, if it can't.
@@ -92,13 +92,13 @@ impl Binding {
         &self.said
     }
 
-    /// The file with the secret of who tells of a push.
-    pub(super) fn hook(&self) -> Option<Arc<PathBuf>> {
+    /// Where the secret is of who tells of a push.
+    pub(super) fn hook(&self) -> Option<Arc<Secret>> {
         self.hook.load_full()
     }
 
-    /// From now on this file has it.
-    pub(super) fn heed(&self, hook: Option<PathBuf>) {
+    /// From now on it is there.
+    pub(super) fn heed(&self, hook: Option<Secret>) {
         self.hook.store(hook.map(Arc::new));
     }
 

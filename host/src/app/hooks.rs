@@ -1,10 +1,11 @@
 //! What comes of a hook: whoever knows a binding's secret has it fetched at once, and may wait for the proofs.
 
-use std::{path::Path, pin::Pin, sync::Arc};
+use std::{pin::Pin, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::http::{Hook, Hooks, Told};
+use atoll_net::Secret;
 use serde_json::json;
 
 use super::{
@@ -31,9 +32,9 @@ impl Pushes {
     async fn told(self, hook: Hook) -> Told {
         let binding = self.bindings.load().get(hook.binding.as_str()).cloned();
         // Read and compared whether there is such a binding or not, with a secret or without: it takes about as long.
-        let file = binding.as_ref().and_then(|binding| binding.hook());
-        let file = file.map_or_else(|| "/dev/null".into(), |file| (*file).clone());
-        let secret = tokio::task::spawn_blocking(move || secret(&file)).await.ok().flatten();
+        let at = binding.as_ref().and_then(|binding| binding.hook());
+        let at = at.map_or_else(|| Secret::File("/dev/null".into()), |at| (*at).clone());
+        let secret = tokio::task::spawn_blocking(move || secret(&at)).await.ok().flatten();
         let known = atoll_git::knows(secret.as_deref().unwrap_or(b"nobody's"), &hook.head, &hook.body);
         let (Some(binding), true, true) = (binding, secret.is_some(), known) else { return Told::Denied };
         if hook.wait {
@@ -77,18 +78,15 @@ impl Hooks for Pushes {
     }
 }
 
-/// What makes a binding's file with its secret useless.
-pub(super) fn check(file: &Path) -> anyhow::Result<()> {
+/// What makes a binding's secret useless.
+pub(super) fn check(at: &Secret) -> anyhow::Result<()> {
     let of_no_use = "has no secret in its first line: nobody could tell of a push";
-    secret(file).map(drop).with_context(|| format!("`hook`: {} {of_no_use}", file.display()))
+    secret(at).map(drop).with_context(|| format!("`hook`: {at} {of_no_use}"))
 }
 
-/// The first line of a file; nothing where there is none, or no file.
-fn secret(file: &Path) -> Option<Vec<u8>> {
-    if std::fs::metadata(file).ok()?.len() > MAX_SECRET {
-        return None;
-    }
-    let text = std::fs::read_to_string(file).ok()?;
+/// The first line; nothing where there is none, or no such place.
+fn secret(at: &Secret) -> Option<Vec<u8>> {
+    let text = String::from_utf8(at.read(MAX_SECRET).ok()?).ok()?;
     let line = text.lines().next()?.trim();
     (!line.is_empty()).then(|| line.as_bytes().to_vec())
 }

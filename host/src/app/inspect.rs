@@ -95,7 +95,7 @@ fn files(manifest: &Manifest) -> Vec<Problem> {
             manifest::Remote::Http { ca: Some(file), .. } => roots(file),
             _ => Ok(()),
         };
-        let hook = said.hook.as_deref().map_or(Ok(()), hooks::check);
+        let hook = said.hook.as_ref().map_or(Ok(()), hooks::check);
         [ca, hook].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
     });
     let wrong = upstreams.chain(bindings).filter_map(|(table, place, read)| Some((table, place, read.err()?)));

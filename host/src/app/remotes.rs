@@ -3,11 +3,8 @@
 use std::fs;
 
 use anyhow::Context as _;
-use atoll_git::{Daemon, Http, Location, Patience, Server, Ssh, Token};
-use atoll_net::{
-    Client, Egress, HTTP, Host, Origin, Protocol, Tls,
-    ssh::{Key, Trust},
-};
+use atoll_git::{Daemon, Http, Location, Patience, Server, Ssh};
+use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Secret, Tls, ssh::Trust};
 
 use crate::manifest::{self, Binding};
 
@@ -33,7 +30,7 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
                 }
             };
             let origin = Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?;
-            Location::Server(web(client, origin, path, token.clone().map(Token)))
+            Location::Server(web(client, origin, path, token.clone()))
         }
         manifest::Remote::Ssh { user, host, port, path, key, host_key } => {
             let trust = match host_key {
@@ -41,17 +38,13 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
                 Some(manifest::HostKey::Pin(pin)) => Trust::Pin(pin.clone()),
                 None => Trust::Nobody,
             };
-            let key = key.as_ref().map(|key| match key.clone() {
-                manifest::Key::File { path, passphrase } => Key::File { path, passphrase },
-                manifest::Key::Seed(path) => Key::Seed(path),
-            });
             let account = (user.as_deref().unwrap_or(USER), dialled(host)?, *port);
-            Location::Server(Ssh::server(client.dialler(), account, path, key, trust, Patience::default()))
+            Location::Server(Ssh::server(client.dialler(), account, path, key.clone(), trust, Patience::default()))
         }
     })
 }
 
-fn web(client: &Client, origin: Origin, path: &str, token: Option<Token>) -> Server {
+fn web(client: &Client, origin: Origin, path: &str, token: Option<Secret>) -> Server {
     Http::server(client, origin, path, token, Patience::default())
 }
 

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use atoll_git::Depth;
+use atoll_net::Secret;
 
 use super::{
     Name, Remote,
@@ -22,8 +23,8 @@ pub struct Binding {
     /// How much of its history is fetched. No component sees it.
     pub depth: Depth,
     pub poll: Duration,
-    /// Holds the secret of the hook that tells of a push.
-    pub hook: Option<PathBuf>,
+    /// Of the hook that tells of a push.
+    pub hook: Option<Secret>,
     /// A bare repository of our own in the state directory, to be made where it is missing: something to push to.
     pub ours: bool,
     pub place: Place,
@@ -54,7 +55,7 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Binding> {
         table.entry(key);
     }
     let remote = remote.map(|remote| remote.read_keys(&mut table));
-    let hook = table.file("hook");
+    let hook = table.secret("hook");
     let branch = table.text("branch", branch);
     let depth = table.entry("depth").and_then(|entry| depth(&entry)).unwrap_or_default();
     let poll = table.duration("poll", POLLS).unwrap_or(POLL);

@@ -3,9 +3,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
+use atoll_net::{Secret, ssh::Key};
 use sha2::{Digest, Sha256};
 
-use super::{Binding, Component, HostKey, Key, Mode, Name, Remote};
+use super::{Binding, Component, HostKey, Mode, Name, Remote};
 
 /// SHA-256 of a component's table and of the bindings named in it, in canonical form: what is written in another order,
 /// in another unit, or as the default it is anyway, is the same. Which file the component is in is not part of it: its
@@ -102,6 +103,15 @@ impl Form {
         self.bytes(path.unwrap_or(std::path::Path::new("")).as_os_str().as_encoded_bytes());
     }
 
+    /// Where it is: no path of a file begins like a variable.
+    fn secret(&mut self, secret: Option<&Secret>) {
+        match secret {
+            Some(Secret::File(path)) => self.path(Some(path)),
+            Some(Secret::Variable(name)) => self.optional(Some(&format!("env:{name}"))),
+            None => self.path(None),
+        }
+    }
+
     fn binding(&mut self, binding: &Binding) {
         let Binding { name, remote, branch, depth: _, poll, hook: _, ours: _, place: _ } = binding;
         self.text(name);
@@ -120,15 +130,15 @@ impl Form {
                 self.text(path);
                 match key {
                     None => self.path(None),
-                    Some(Key::File { path, passphrase: None }) => self.path(Some(path)),
-                    Some(Key::File { path, passphrase }) => {
-                        self.path(Some(path));
+                    Some(Key::Stored { at, passphrase: None }) => self.secret(Some(at)),
+                    Some(Key::Stored { at, passphrase }) => {
+                        self.secret(Some(at));
                         self.text("passphrase");
-                        self.path(passphrase.as_deref());
+                        self.secret(passphrase.as_ref());
                     }
-                    Some(Key::Seed(path)) => {
+                    Some(Key::Seed(at)) => {
                         self.text("seed");
-                        self.path(Some(path));
+                        self.secret(Some(at));
                     }
                 }
                 match host_key {
@@ -148,7 +158,7 @@ impl Form {
                 self.text(&origin.to_string());
                 self.text(path);
                 self.path(ca.as_deref());
-                self.path(token.as_deref());
+                self.secret(token.as_ref());
             }
         }
     }

@@ -35,7 +35,7 @@ pub use hash::TableHash;
 pub use listen::{Address, Listen};
 pub use name::Name;
 pub use origin::{Origin, Scheme};
-pub use remote::{HostKey, Key, Remote};
+pub use remote::{HostKey, Remote};
 pub use upstream::{Protocol, Upstream};
 
 use self::source::Source;

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use atoll_net::Secret;
 use toml::{
     Spanned,
     de::{DeTable, DeValue},
@@ -115,6 +116,12 @@ impl<'a> Table<'a> {
     /// A file that is there, looked up beside the manifest.
     pub(super) fn file(&mut self, key: &'static str) -> Option<PathBuf> {
         self.entry(key)?.file()
+    }
+
+    /// Where a secret is.
+    pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
+        let entry = self.entry(key)?;
+        entry.secret(&entry.text(|text| Ok(text.to_owned()))?)
     }
 
     /// The table under a key; where there is none, an empty one.
@@ -242,12 +249,39 @@ impl<'a> Entry<'a> {
     }
 
     pub(super) fn file(&self) -> Option<PathBuf> {
-        let path = self.text(|text| match text {
-            "" => Err("is empty: name a file".into()),
-            text => Ok(self.source.directory().join(text)),
-        })?;
+        self.file_at(&self.text(|text| Ok(text.to_owned()))?)
+    }
+
+    fn file_at(&self, text: &str) -> Option<PathBuf> {
+        if text.is_empty() {
+            self.report("is empty: name a file");
+            return None;
+        }
+        let path = self.source.directory().join(text);
         readable(&path).map_err(|message| self.report(message)).ok()?;
         Some(path)
+    }
+
+    /// Where the secret is that `text`, the value or a part of it, means: `env:NAME`, a variable that is set, or a file that
+    /// is there.
+    pub(super) fn secret(&self, text: &str) -> Option<Secret> {
+        let Some(name) = text.strip_prefix("env:") else { return self.file_at(text).map(Secret::File) };
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        if name.is_empty() || !name.bytes().all(plain) || name.starts_with(|first: char| first.is_ascii_digit()) {
+            self.report(format!("{} is not a variable's name; for a file write \"./{text}\"", quoted(name)));
+            return None;
+        }
+        match std::env::var_os(name) {
+            Some(value) if !value.is_empty() => Some(Secret::Variable(name.to_owned())),
+            Some(_) => {
+                self.report(format!("the variable {} of the environment is empty", quoted(name)));
+                None
+            }
+            None => {
+                self.report(format!("there is no variable {} in the environment", quoted(name)));
+                None
+            }
+        }
     }
 
     pub(super) fn table(&self, title: String) -> Option<Table<'a>> {

@@ -5,13 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atoll_net::{Secret, ssh::Key};
 use url::Host;
 
-use super::{
-    Origin, Scheme,
-    origin::Url,
-    reader::{Table, readable},
-};
+use super::{Origin, Scheme, origin::Url, reader::Table};
 use crate::text::quoted;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +32,8 @@ pub enum Remote {
         origin: Origin,
         path: String,
         ca: Option<PathBuf>,
-        token: Option<PathBuf>,
+        token: Option<Secret>,
     },
-}
-
-/// What we show an SSH server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Key {
-    /// In OpenSSH's form; its passphrase is in a file too, if it has one.
-    File { path: PathBuf, passphrase: Option<PathBuf> },
-    /// A file from which an ed25519 key is made.
-    Seed(PathBuf),
 }
 
 /// How an SSH server proves who it is.
@@ -158,7 +146,7 @@ impl Remote {
                 self
             }
             Self::Http { origin, path, .. } => {
-                let remote = Self::Http { origin, path, ca: table.file("ca"), token: table.file("token") };
+                let remote = Self::Http { origin, path, ca: table.file("ca"), token: table.secret("token") };
                 unsuited(table, &["key", "passphrase", "known_hosts", "pin"], &remote);
                 remote
             }
@@ -169,7 +157,7 @@ impl Remote {
                     table.report("has `known_hosts` and `pin`: one of them");
                 }
                 let host_key = pin.map(HostKey::Pin).or(known_hosts.map(HostKey::KnownHosts));
-                let remote = Self::Ssh { user, host, port, path, key: Key::read(table), host_key };
+                let remote = Self::Ssh { user, host, port, path, key: key(table), host_key };
                 unsuited(table, &["ca", "token"], &remote);
                 remote
             }
@@ -189,29 +177,21 @@ impl fmt::Display for Remote {
     }
 }
 
-impl Key {
-    /// `key` and `passphrase`.
-    fn read(table: &mut Table<'_>) -> Option<Self> {
-        const SEED: &str = "seed:ed25519:";
-        let entry = table.entry("key");
-        let passphrase = table.file("passphrase");
-        let seed = entry.as_ref().filter(|entry| entry.is_text()).and_then(|entry| {
-            let seed = entry.text(|text| Ok(text.strip_prefix(SEED).map(str::to_owned)))??;
-            let path = table.source().directory().join(seed);
-            readable(&path).map_err(|message| entry.report(message)).ok()?;
-            Some(path)
-        });
-        match (seed, entry) {
-            (Some(seed), Some(entry)) => {
-                if passphrase.is_some() {
-                    entry.report("is a seed, which has no passphrase");
-                }
-                Some(Self::Seed(seed))
-            }
-            (_, Some(entry)) if entry.text(|text| Ok(text.starts_with(SEED))) == Some(true) => None,
-            (_, entry) => Some(Self::File { path: entry?.file()?, passphrase }),
-        }
+/// `key` and `passphrase`: what we show an SSH server.
+fn key(table: &mut Table<'_>) -> Option<Key> {
+    const SEED: &str = "seed:ed25519:";
+
+    let entry = table.entry("key");
+    let passphrase = table.secret("passphrase");
+    let entry = entry?;
+    let text = entry.text(|text| Ok(text.to_owned()))?;
+    let Some(seed) = text.strip_prefix(SEED) else {
+        return Some(Key::Stored { at: entry.secret(&text)?, passphrase });
+    };
+    if passphrase.is_some() {
+        entry.report("is a seed, which has no passphrase");
     }
+    Some(Key::Seed(entry.secret(seed)?))
 }
 
 /// Without what may be a secret.

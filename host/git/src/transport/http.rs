@@ -8,11 +8,10 @@ mod upload;
 use std::{
     error::Error as _,
     io::{self, Read},
-    path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
-use atoll_net::{Client, Incoming, Origin};
+use atoll_net::{Client, Incoming, Origin, Secret};
 use bytes::{Buf as _, Bytes};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -37,14 +36,11 @@ const MAX_REDIRECTS: usize = 20;
 /// The most that is read of a page that says why not.
 const MAX_REASON: usize = 512;
 
-/// Where a token is. It is read each time that one is asked for, so that it can be changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Token(pub PathBuf);
-
 /// A repository behind a web server.
 pub struct Http {
     client: Client,
-    token: Option<Token>,
+    /// Read each time that one is asked for, so that it can be changed.
+    token: Option<Secret>,
     learned: Mutex<Learned>,
 }
 
@@ -66,7 +62,7 @@ struct Base {
 
 impl Http {
     /// `path` begins with a slash. `token` goes to `origin` alone.
-    pub fn server(client: &Client, origin: Origin, path: &str, token: Option<Token>, patience: Patience) -> Server {
+    pub fn server(client: &Client, origin: Origin, path: &str, token: Option<Secret>, patience: Patience) -> Server {
         let name = format!("{origin}{path}");
         let base = Base { origin, path: path.trim_end_matches('/').to_owned() };
         let learned = Mutex::new(Learned { base, scheme: None });
@@ -75,7 +71,7 @@ impl Http {
 
     fn credentials(&self, scheme: Option<Scheme>) -> io::Result<Option<HeaderValue>> {
         match (scheme, &self.token) {
-            (Some(scheme), Some(Token(path))) => scheme.credentials(path).map(Some),
+            (Some(scheme), Some(token)) => scheme.credentials(token).map(Some),
             _ => Ok(None),
         }
     }
@@ -132,14 +128,14 @@ impl Exchange<'_> {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        let Some(Token(path)) = &self.http.token else {
+        let Some(token) = &self.http.token else {
             return Err(io::Error::other(if base.origin.target().tls.is_some() {
                 "the server asks for credentials: put a token in a file and name it, token = \"FILE\""
             } else {
                 "the server asks for credentials, which plain HTTP does not carry: use https:// or ssh://"
             }));
         };
-        let refused = || io::Error::other(format!("the server refuses the token in {}", path.display()));
+        let refused = || io::Error::other(format!("the server refuses the token in {token}"));
         if scheme.is_some() {
             // It may know another way by now.
             lock(&self.http.learned).scheme = None;

@@ -14,12 +14,7 @@ use std::{
 };
 
 pub(crate) use self::line::Line;
-pub use self::{
-    daemon::Daemon,
-    http::{Http, Token},
-    line::Patience,
-    ssh::Ssh,
-};
+pub use self::{daemon::Daemon, http::Http, line::Patience, ssh::Ssh};
 use crate::{
     disk::lock,
     objects::Outgoing,

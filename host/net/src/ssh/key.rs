@@ -1,25 +1,22 @@
-//! A private key: out of its file, or made from a seed. What nobody else should know must not be readable by others.
+//! A private key: stored somewhere, or made from a seed. What nobody else should know must not be readable by others.
 
-use std::{
-    fs, io,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-};
+use std::io;
 
 use russh::keys::{PrivateKey, decode_secret_key};
 
 use super::make::{self, MakeError};
+use crate::Secret;
 
 /// Longer than any key, passphrase or seed.
-const MAX_FILE: u64 = 64 * 1024;
+const MOST: u64 = 64 * 1024;
 
 /// Where a private key comes from. It is read for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// A file in OpenSSH's form, and one whose first line is its passphrase.
-    File { path: PathBuf, passphrase: Option<PathBuf> },
-    /// An ed25519 key, made from what a file holds as [`super::NewKey::from_seed`] does.
-    Seed(PathBuf),
+    /// In OpenSSH's form; the first line of another secret is its passphrase.
+    Stored { at: Secret, passphrase: Option<Secret> },
+    /// An ed25519 key, made as [`super::NewKey::from_seed`] does.
+    Seed(Secret),
 }
 
 /// Why a private key cannot be used.
@@ -40,18 +37,18 @@ pub enum KeyError {
 }
 
 impl Key {
-    /// The file that is named in messages.
-    pub(super) fn path(&self) -> &Path {
+    /// What is named in messages.
+    pub(super) fn place(&self) -> &Secret {
         match self {
-            Self::File { path, .. } | Self::Seed(path) => path,
+            Self::Stored { at, .. } | Self::Seed(at) => at,
         }
     }
 
     /// Blocks: a passphrase is made slow to try.
     pub(super) fn read(&self) -> Result<PrivateKey, KeyError> {
-        let file = || self.path().display().to_string();
-        let bytes = secret(self.path())?;
-        let (Self::File { passphrase, .. }, Ok(text)) = (self, str::from_utf8(&bytes)) else {
+        let file = || self.place().to_string();
+        let bytes = secret(self.place())?;
+        let (Self::Stored { passphrase, .. }, Ok(text)) = (self, str::from_utf8(&bytes)) else {
             let Self::Seed(_) = self else { return Err(KeyError::Form(file())) };
             return make::seeded(&bytes, "").map_err(|source| KeyError::Seed { file: file(), source });
         };
@@ -64,21 +61,18 @@ impl Key {
         let words = secret(passphrase)?;
         let words = String::from_utf8_lossy(&words);
         let opened = decode_secret_key(text, Some(words.lines().next().unwrap_or_default()));
-        opened.map_err(|_| KeyError::Passphrase { file: file(), passphrase: passphrase.display().to_string() })
+        opened.map_err(|_| KeyError::Passphrase { file: file(), passphrase: passphrase.to_string() })
     }
 }
 
-/// What a file holds that others cannot read.
-fn secret(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let file = || path.display().to_string();
-    let unreadable = |source| KeyError::Unreadable { file: file(), source };
-    let metadata = fs::metadata(path).map_err(unreadable)?;
-    let mode = metadata.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        return Err(KeyError::Open { file: file(), mode });
+/// What nobody else can read.
+fn secret(at: &Secret) -> Result<Vec<u8>, KeyError> {
+    let unreadable = |source: io::Error| match source.kind() {
+        io::ErrorKind::FileTooLarge => KeyError::Form(at.to_string()),
+        _ => KeyError::Unreadable { file: at.to_string(), source },
+    };
+    match at.open_to_others().map_err(unreadable)? {
+        Some(mode) => Err(KeyError::Open { file: at.to_string(), mode }),
+        None => at.read(MOST).map_err(unreadable),
     }
-    if metadata.len() > MAX_FILE {
-        return Err(KeyError::Form(file()));
-    }
-    fs::read(path).map_err(unreadable)
 }

@@ -214,6 +214,18 @@ fn bindings() {
         &["host.toml:3: `key`: there is no file `none`"],
     );
     check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'env:NO_SUCH_KEY'\npassphrase = 'env:'\nhook = 'env:2'",
+        &[
+            "host.toml:3: `key`: there is no variable `NO_SUCH_KEY` in the environment",
+            "host.toml:4: `passphrase`: `` is not a variable's name; for a file write \"./env:\"",
+            "host.toml:5: `hook`: `2` is not a variable's name; for a file write \"./env:2\"",
+        ],
+    );
+    check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:env:NO_SUCH_SEED'",
+        &["host.toml:3: `key`: there is no variable `NO_SUCH_SEED` in the environment"],
+    );
+    check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:token'\npassphrase = 'token'",
         &["host.toml:3: `key`: is a seed, which has no passphrase"],
     );

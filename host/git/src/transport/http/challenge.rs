@@ -1,7 +1,8 @@
 //! How a token is shown: as the server's challenge says (RFC 9110, section 11), Basic (RFC 7617) or Bearer (RFC 6750).
 
-use std::{fs, io, path::Path};
+use std::io;
 
+use atoll_net::Secret;
 use http::HeaderValue;
 
 /// Longer than any token.
@@ -32,14 +33,11 @@ impl Scheme {
         found
     }
 
-    /// What the first line of a file says: a token, or for Basic `USER:PASSWORD`.
-    pub(super) fn credentials(self, path: &Path) -> io::Result<HeaderValue> {
-        let wrong = |what: &str| io::Error::other(format!("the token in {} {what}", path.display()));
-        let size = fs::metadata(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?.len();
-        if size > MAX_TOKEN {
-            return Err(wrong("is longer than any"));
-        }
-        let text = fs::read_to_string(path).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+    /// What the first line says: a token, or for Basic `USER:PASSWORD`.
+    pub(super) fn credentials(self, secret: &Secret) -> io::Result<HeaderValue> {
+        let wrong = |what: &str| io::Error::other(format!("the token in {secret} {what}"));
+        let read = secret.read(MAX_TOKEN).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
+        let text = String::from_utf8(read).map_err(|_| wrong("has characters that no token has"))?;
         let token = text.lines().next().unwrap_or_default().trim();
         if token.is_empty() {
             return Err(wrong("is empty"));
@@ -100,7 +98,7 @@ mod tests {
             ("a\x07b", Scheme::Bearer, Err("has characters that no token has")),
         ] {
             std::fs::write(&path, text).unwrap();
-            let found = scheme.credentials(&path).map_err(|error| error.to_string());
+            let found = scheme.credentials(&Secret::File(path.clone())).map_err(|error| error.to_string());
             let expected = value.map_err(|what| format!("the token in {} {what}", path.display()));
             assert_eq!(found.as_ref().map(|value| value.to_str().unwrap()), expected.as_ref().map(|value| *value));
         }
