@@ -18,6 +18,7 @@ mod keygen;
 mod limits;
 mod manifest;
 mod memory;
+mod proxies;
 mod push;
 mod repositories;
 mod routing;

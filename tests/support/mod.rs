@@ -17,5 +17,6 @@ pub(crate) mod raw;
 pub(crate) mod skip;
 pub(crate) mod sshd;
 pub(crate) mod tables;
+pub(crate) mod tinyproxy;
 pub(crate) mod upstream;
 pub(crate) mod wait;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
     uri::Authority,
 };
 use http_body::Body;
@@ -331,7 +331,7 @@ fn spare(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
     Some(copy)
 }
 
-/// Origin-form, and `Host`.
+/// Origin-form, and `Host`; to a proxy absolute-form (RFC 9112, section 3.2), and what it wants to see.
 fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
     *request.version_mut() = Version::HTTP_11;
     let host = match request.uri().authority() {
@@ -355,21 +355,31 @@ fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
             None => Uri::default(),
         };
     }
+    if let (Some(proxy), None) = (&origin.target().via, &origin.target().tls) {
+        *request.uri_mut() = absolute(origin, std::mem::take(request.uri_mut()), None);
+        if let Some(authorization) = proxy.authorization() {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+        }
+    }
 }
 
 /// The parts of the absolute form are what becomes `:scheme`, `:authority` and `:path`.
 fn for_http2(origin: &Origin, request: &mut Request<Outgoing>) {
     *request.version_mut() = Version::HTTP_2;
     let host = request.headers_mut().remove(HOST);
-    let mut parts = std::mem::take(request.uri_mut()).into_parts();
-    let authority = parts.authority.take();
-    let authority = authority.or_else(|| Authority::try_from(host?.as_bytes()).ok());
-    parts.authority = Some(authority.unwrap_or_else(|| origin.authority().clone()));
+    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    *request.uri_mut() = absolute(origin, std::mem::take(request.uri_mut()), host);
+}
+
+/// The target with the authority that it names, else `host`, else the origin's.
+fn absolute(origin: &Origin, target: Uri, host: Option<Authority>) -> Uri {
+    let mut parts = target.into_parts();
+    parts.authority = parts.authority.or(host).or_else(|| Some(origin.authority().clone()));
     parts.scheme = Some(origin.scheme().clone());
     if parts.path_and_query.is_none() {
         parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
     }
-    *request.uri_mut() = Uri::from_parts(parts).expect("all three parts are there");
+    Uri::from_parts(parts).expect("all three parts are there")
 }
 
 /// hyper's errors say what was tried; their causes say what was wrong.

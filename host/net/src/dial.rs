@@ -1,5 +1,5 @@
-//! The one way to a peer: resolve, check each address, dial exactly the address that was checked, then TLS where it is
-//! asked for. Who may ask for which name is decided before; this room keeps no connection and knows no protocol.
+//! The one way to a peer: resolve, check each address, dial exactly the address that was checked, or have a proxy do so for
+//! whoever need not be checked, then TLS where it is asked for. Who may ask for which name is decided before; this room keeps no connection and knows no protocol.
 
 use std::{
     io,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_rustls::TlsConnector;
 
-use crate::{Egress, Host, Place, Resolve, Stream, SystemResolver, Target, Tls};
+use crate::{Egress, Host, Place, Proxy, Resolve, Stream, SystemResolver, Target, Tls};
 
 /// Addresses of one name that are tried before we give up.
 const ADDRESSES: usize = 16;
@@ -40,6 +40,9 @@ pub enum DialError {
     Tls { peer: Box<str>, reason: Box<str> },
     #[error("{peer}: {source}")]
     Io { peer: Box<str>, source: Arc<io::Error> },
+    /// Of the proxy that it is behind.
+    #[error("{peer}: by the proxy {why}")]
+    Proxy { peer: Box<str>, why: Box<str> },
 }
 
 /// Opens connections. Cheap to clone.
@@ -74,12 +77,48 @@ impl Dialler {
             Place::Unix(path) => return unix(peer, path).await,
             Place::Tcp { host, port } => (host, *port),
         };
-        let addresses = self.addresses(peer, host, target.egress).await?;
-        let socket = dial_each(peer, &addresses, port, deadline).await?;
+        let socket = match &target.via {
+            None => self.dial(peer, (host, port), target.egress, deadline).await?,
+            Some(proxy) => self.by_proxy(proxy, target, (host, port), deadline).await?,
+        };
         match &target.tls {
             None => Ok(Stream::Tcp(socket)),
             Some(tls) => secure(peer, host, tls, socket).await,
         }
+    }
+
+    async fn dial(
+        &self,
+        peer: Peer<'_>,
+        (host, port): (&Host, u16),
+        egress: Egress,
+        deadline: Instant,
+    ) -> Result<TcpStream, DialError> {
+        let addresses = self.addresses(peer, host, egress).await?;
+        dial_each(peer, &addresses, port, deadline).await
+    }
+
+    /// To a proxy; for TLS, through it.
+    async fn by_proxy(
+        &self,
+        proxy: &Proxy,
+        target: &Target,
+        (host, port): (&Host, u16),
+        deadline: Instant,
+    ) -> Result<TcpStream, DialError> {
+        let peer = Peer(&target.place);
+        if target.egress != Egress::Any {
+            return Err(DialError::AddressDenied { peer: peer.name() });
+        }
+        let failed = |why: String| DialError::Proxy { peer: peer.name(), why: why.into() };
+        let place = Place::Tcp { host: proxy.host().clone(), port: proxy.port() };
+        let socket = self.dial(Peer(&place), (proxy.host(), proxy.port()), Egress::Any, deadline).await;
+        let mut socket = socket.map_err(|error| failed(error.to_string()))?;
+        if target.tls.is_some() {
+            let tunnel = proxy.tunnel(&mut socket, host, port).await;
+            tunnel.map_err(|why| failed(format!("{proxy}: {why}")))?;
+        }
+        Ok(socket)
     }
 
     /// The addresses that may be dialled, at least one.

@@ -2,6 +2,7 @@
 //! and guests' requests all go through `dial`, and so does the check on the address that is dialled. It knows no
 //! component and no repository, and decides nothing about who may ask for what.
 
+mod basic;
 mod body;
 mod client;
 mod dial;
@@ -11,6 +12,7 @@ mod listen;
 mod origin;
 mod permits;
 mod pool;
+mod proxies;
 mod proxy;
 mod resolve;
 mod secret;
@@ -21,7 +23,9 @@ mod target;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod tunnel;
 
+pub use basic::basic;
 pub use body::{BoxError, Incoming};
 pub use client::{Client, Options, SendError};
 pub use dial::{DialError, Dialler};
@@ -29,6 +33,7 @@ pub use egress::{Egress, is_public};
 pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};
 pub use origin::{Origin, OriginError, Protocol};
 pub use permits::{Permit, Permits};
+pub use proxies::{Proxies, ProxiesError};
 pub use proxy::{ProxyError, proxied};
 pub use resolve::{Lookup, Resolve, SystemResolver};
 pub use secret::Secret;
@@ -36,3 +41,4 @@ pub use socket::Socket;
 pub use stream::Stream;
 pub use target::{Host, Place, Target};
 pub use tls::{HTTP, HTTP1, RootsError, SystemRoots, Tls};
+pub use tunnel::Proxy;

@@ -11,7 +11,7 @@ use http::{
     uri::{Authority, Scheme},
 };
 
-use crate::{Egress, Host, Place, Target, Tls};
+use crate::{Egress, Host, Place, Proxy, Target, Tls};
 
 /// What is spoken where TLS's ALPN does not decide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,10 +65,20 @@ impl Origin {
         }
         let usual = uri.port_u16().is_none() || port == if secure { 443 } else { 80 };
         let authority = if usual { host.to_string() } else { format!("{host}:{port}") };
-        let target = Target { place: Place::Tcp { host, port }, tls: secure.then(|| tls.clone()), egress };
-        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((&target, protocol));
+        let target = Target { place: Place::Tcp { host, port }, tls: secure.then(|| tls.clone()), egress, via: None };
+        let hash = hash(&target, protocol);
         let authority = Authority::try_from(authority).expect("a host and a port are an authority");
         Ok(Origin(Arc::new(Inner { scheme, authority, protocol, target, hash })))
+    }
+
+    /// The same, reached by `proxy`.
+    #[must_use]
+    pub(crate) fn through(&self, proxy: Proxy) -> Self {
+        let Inner { scheme, authority, protocol, target, .. } = &*self.0;
+        let (scheme, authority, protocol) = (scheme.clone(), authority.clone(), *protocol);
+        let target = Target { via: Some(proxy), ..target.clone() };
+        let hash = hash(&target, protocol);
+        Origin(Arc::new(Inner { scheme, authority, protocol, target, hash }))
     }
 
     pub fn scheme(&self) -> &Scheme {
@@ -92,6 +102,10 @@ impl Origin {
     pub(crate) fn may_multiplex(&self) -> bool {
         self.0.protocol == Protocol::H2c || self.0.target.tls.is_some()
     }
+}
+
+fn hash(target: &Target, protocol: Protocol) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one((target, protocol))
 }
 
 impl PartialEq for Origin {

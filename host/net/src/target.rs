@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
 };
 
-use crate::{Egress, Tls};
+use crate::{Egress, Proxy, Tls};
 
 /// A host as a URL names it (RFC 3986, section 3.2.2).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -75,6 +75,8 @@ pub struct Target {
     /// TLS over it, with the certificates to trust and the protocols to offer.
     pub tls: Option<Tls>,
     pub egress: Egress,
+    /// By this proxy, which looks the name up itself: not where the address is to be checked.
+    pub via: Option<Proxy>,
 }
 
 #[cfg(test)]

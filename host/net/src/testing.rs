@@ -70,7 +70,7 @@ impl Resolve for Nobody {
 }
 
 pub(crate) fn target(host: &str, port: u16, tls: Option<&Tls>, egress: Egress) -> Target {
-    Target { place: Place::Tcp { host: Host::parse(host).unwrap(), port }, tls: tls.cloned(), egress }
+    Target { place: Place::Tcp { host: Host::parse(host).unwrap(), port }, tls: tls.cloned(), egress, via: None }
 }
 
 /// An authority that signs what the test wants.

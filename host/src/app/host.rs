@@ -10,6 +10,7 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use atoll_git::{Location, Store, Watcher};
+use atoll_net::Proxies;
 use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
 use tokio::task::{AbortHandle, block_in_place};
@@ -68,6 +69,8 @@ pub(super) struct Host {
     pub log: Arc<Log>,
     pub state: State,
     pub loader: Arc<Loader>,
+    /// The way to remotes; nobody else goes it.
+    proxies: Proxies,
     runtime: Arc<Runtime>,
     ledger: Arc<Proved>,
     store: Store,
@@ -99,6 +102,7 @@ impl Host {
             log,
             state,
             loader,
+            proxies: remotes::proxies(),
             runtime,
             ledger,
             store,
@@ -151,7 +155,7 @@ impl Host {
                 bindings.insert(name.clone(), binding.clone());
                 continue;
             }
-            let location = remotes::location(said, &self.loader.client, &self.loader.tls);
+            let location = remotes::location(said, &self.loader.client, &self.loader.tls, &self.proxies);
             let location = location.with_context(|| format!("[git.{name}]"))?;
             let binding = if let Some(binding) = known {
                 elsewhere.push((said.clone(), location));

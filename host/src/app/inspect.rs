@@ -10,7 +10,7 @@ use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_gran
 use super::{
     client,
     components::{Loader, nobody_decides},
-    hooks,
+    hooks, remotes,
 };
 use crate::{
     cli::{CaseOutcome, Inspection},
@@ -96,7 +96,8 @@ fn files(manifest: &Manifest) -> Vec<Problem> {
             _ => Ok(()),
         };
         let hook = said.hook.as_ref().map_or(Ok(()), hooks::check);
-        [ca, hook].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
+        let proxy = remotes::proxied(&said.remote);
+        [ca, hook, proxy].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
     });
     let wrong = upstreams.chain(bindings).filter_map(|(table, place, read)| Some((table, place, read.err()?)));
     wrong.map(|(table, place, error)| place.problem(format!("{table}: {}", chain(error.as_ref())))).collect()

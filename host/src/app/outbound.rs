@@ -59,7 +59,9 @@ fn outcome(error: &SendError) -> OutboundError {
     match error {
         SendError::Connect(DialError::AddressDenied { .. }) => OutboundError::AddressDenied,
         SendError::Connect(DialError::NameNotFound { .. }) => OutboundError::NameNotFound,
-        SendError::Connect(DialError::Refused { .. } | DialError::Io { .. }) => OutboundError::Refused,
+        SendError::Connect(DialError::Refused { .. } | DialError::Io { .. } | DialError::Proxy { .. }) => {
+            OutboundError::Refused
+        }
         SendError::Connect(DialError::TimedOut { .. }) | SendError::TimedOut { .. } => OutboundError::TimedOut,
         SendError::Connect(DialError::Untrusted { .. } | DialError::Tls { .. }) => OutboundError::Untrusted,
         SendError::Broken { .. } | SendError::Request { .. } | SendError::Connection { .. } => OutboundError::Protocol,

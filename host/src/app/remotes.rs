@@ -3,19 +3,32 @@
 use std::fs;
 
 use anyhow::Context as _;
-use atoll_git::{Daemon, Http, Location, Patience, Server, Ssh};
-use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Secret, Tls, ssh::Trust};
+use atoll_git::{Daemon, Http, Location, Patience, Ssh};
+use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Proxies, SystemRoots, Tls, ssh::Trust};
 
 use crate::manifest::{self, Binding};
 
 /// Who we are where an address over SSH does not say: what forges have.
 const USER: &str = "git";
 
-/// Called within a tokio runtime. Reads the binding's roots of trust.
+/// What the environment says of them.
+pub(super) fn proxies() -> Proxies {
+    Proxies::of(|name| std::env::var(name).ok())
+}
+
+/// Whether the proxy of a remote that is behind one can be used.
+pub(super) fn proxied(remote: &manifest::Remote) -> anyhow::Result<()> {
+    let manifest::Remote::Http { origin, .. } = remote else { return Ok(()) };
+    let tls = Tls::system(&SystemRoots::default(), HTTP);
+    proxies().route(&Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?)?;
+    Ok(())
+}
+
+/// Called within a tokio runtime. Reads the binding's roots of trust. `proxies` are for remotes alone.
 ///
 /// # Errors
 /// A file that cannot be used, in words.
-pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Result<Location> {
+pub(super) fn location(said: &Binding, client: &Client, tls: &Tls, proxies: &Proxies) -> anyhow::Result<Location> {
     Ok(match &said.remote {
         manifest::Remote::Local(path) => Location::Local(path.clone()),
         manifest::Remote::Git { host, port, path } => {
@@ -30,7 +43,7 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
                 }
             };
             let origin = Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?;
-            Location::Server(web(client, origin, path, token.clone()))
+            Location::Server(Http::server(client, proxies, origin, path, token.clone(), Patience::default())?)
         }
         manifest::Remote::Ssh { user, host, port, path, key, host_key } => {
             let trust = match host_key {
@@ -42,10 +55,6 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls) -> anyhow::Re
             Location::Server(Ssh::server(client.dialler(), account, path, key.clone(), trust, Patience::default()))
         }
     })
-}
-
-fn web(client: &Client, origin: Origin, path: &str, token: Option<Secret>) -> Server {
-    Http::server(client, origin, path, token, Patience::default())
 }
 
 fn dialled(host: &url::Host) -> anyhow::Result<Host> {

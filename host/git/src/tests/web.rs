@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use atoll_net::{Client, Dialler, Egress, HTTP, Options, Origin, Protocol, SystemRoots, Tls};
+use atoll_net::{Client, Dialler, Egress, HTTP, Options, Origin, Protocol, Proxies, SystemRoots, Tls};
 
 use super::{
     server::{BRIEF, packets, runtime, serve},
@@ -96,7 +96,8 @@ fn remote(runtime: &tokio::runtime::Runtime, address: SocketAddr, patience: Pati
     let tls = Tls::system(&SystemRoots::default(), HTTP);
     let uri = format!("http://{address}").parse().unwrap();
     let origin = Origin::new(&uri, Protocol::Http1, &tls, Egress::Any).unwrap();
-    Remote::server(Http::server(&client, origin, "/site.git", None, patience)).at("main")
+    let server = Http::server(&client, &Proxies::default(), origin, "/site.git", None, patience);
+    Remote::server(server.unwrap()).at("main")
 }
 
 #[test]

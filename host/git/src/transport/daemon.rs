@@ -21,7 +21,7 @@ impl Daemon {
     pub fn server(dialler: &Dialler, host: Host, port: u16, path: &str, patience: Patience) -> Server {
         let shown = if port == PORT { host.to_string() } else { format!("{host}:{port}") };
         let name = format!("git://{shown}{path}");
-        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any };
+        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any, via: None };
         Server::new(name, Self { dialler: dialler.clone(), target, path: path.to_owned() }, patience)
     }
 }

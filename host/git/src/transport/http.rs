@@ -11,7 +11,7 @@ use std::{
     sync::{Arc, Mutex, atomic::AtomicU64},
 };
 
-use atoll_net::{Client, Incoming, Origin, Secret};
+use atoll_net::{Client, Incoming, Origin, Proxies, ProxiesError, Secret};
 use bytes::{Buf as _, Bytes};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -39,6 +39,7 @@ const MAX_REASON: usize = 512;
 /// A repository behind a web server.
 pub struct Http {
     client: Client,
+    proxies: Proxies,
     /// Read each time that one is asked for, so that it can be changed.
     token: Option<Secret>,
     learned: Mutex<Learned>,
@@ -62,11 +63,23 @@ struct Base {
 
 impl Http {
     /// `path` begins with a slash. `token` goes to `origin` alone.
-    pub fn server(client: &Client, origin: Origin, path: &str, token: Option<Secret>, patience: Patience) -> Server {
+    ///
+    /// # Errors
+    /// A proxy that cannot be used.
+    pub fn server(
+        client: &Client,
+        proxies: &Proxies,
+        origin: Origin,
+        path: &str,
+        token: Option<Secret>,
+        patience: Patience,
+    ) -> Result<Server, ProxiesError> {
+        proxies.route(&origin)?;
         let name = format!("{origin}{path}");
         let base = Base { origin, path: path.trim_end_matches('/').to_owned() };
         let learned = Mutex::new(Learned { base, scheme: None });
-        Server::new(name, Self { client: client.clone(), token, learned }, patience)
+        let (client, proxies) = (client.clone(), proxies.clone());
+        Ok(Server::new(name, Self { client, proxies, token, learned }, patience))
     }
 
     fn credentials(&self, scheme: Option<Scheme>) -> io::Result<Option<HeaderValue>> {
@@ -117,7 +130,8 @@ impl Exchange<'_> {
         if let Some(credentials) = self.http.credentials(scheme)? {
             request.headers_mut().insert(AUTHORIZATION, credentials);
         }
-        let send = async { self.http.client.send(&base.origin, request).await.map_err(io::Error::other) };
+        let origin = self.http.proxies.route(&base.origin).map_err(io::Error::other)?;
+        let send = async { self.http.client.send(&origin, request).await.map_err(io::Error::other) };
         self.stage.wait_while(&sent, send)
     }
 
@@ -176,7 +190,8 @@ impl Exchange<'_> {
         }
         let plain = found.starts_with("text/plain");
         let reason = if plain { self.reason(response.into_body()) } else { String::new() };
-        Err(io::Error::other(format!("the server answers {status}{reason}")))
+        let who = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { "proxy" } else { "server" };
+        Err(io::Error::other(format!("the {who} answers {status}{reason}")))
     }
 
     /// The beginning of a page in plain text.

@@ -40,7 +40,7 @@ impl Ssh {
         let port_shown = if port == PORT { String::new() } else { format!(":{port}") };
         let slash = if path.starts_with('/') { "" } else { "/" };
         let name = format!("ssh://{user}@{host}{port_shown}{slash}{path}");
-        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any };
+        let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any, via: None };
         let server = ssh::Ssh::new(dialler, target, user, key, trust);
         // As git has it: what begins with a tilde is a home's, though a slash stands before it in a URL.
         let path = path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(path).to_owned();

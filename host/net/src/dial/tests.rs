@@ -171,7 +171,7 @@ async fn roots_are_read_from_a_file() {
 async fn a_unix_socket_is_a_peer_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket");
-    let target = |path: &Path| Target { place: Place::Unix(path.into()), tls: None, egress: Egress::Any };
+    let target = |path: &Path| Target { place: Place::Unix(path.into()), tls: None, egress: Egress::Any, via: None };
     let listener = UnixListener::bind(&path).unwrap();
     tokio::spawn(async move { ping(listener.accept().await.unwrap().0).await });
     assert_eq!(read(Dialler::system().connect(&target(&path), LIMIT).await.unwrap()).await, b"ping");
@@ -208,4 +208,39 @@ async fn the_systems_resolver_and_another_tls_are_understood() {
 
     let addresses = SystemResolver::default().resolve("localhost").await.unwrap();
     assert!(addresses.iter().all(IpAddr::is_loopback) && !addresses.is_empty(), "{addresses:?}");
+}
+
+#[tokio::test]
+async fn tls_goes_through_a_proxy_that_looks_the_name_up() {
+    let authority = Authority::new();
+    let server = listen_tls(authority.acceptor(&["a.test"], 4000, &[]), |stream, _| ping(stream)).await;
+    let proxy = listen(move |mut socket, number| async move {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(socket.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"CONNECT a.test:443 HTTP/1.1\r\n"));
+        let answer: &[u8] = if number == 0 { b"HTTP/1.1 200 OK\r\n\r\n" } else { b"HTTP/1.1 403 No\r\n\r\n" };
+        socket.write_all(answer).await.unwrap();
+        let mut onward = TcpStream::connect(server).await.unwrap();
+        let _ = tokio::io::copy_bidirectional(&mut socket, &mut onward).await;
+    })
+    .await;
+    let nobody = Dialler::new(Nobody::Failing);
+    let by = |proxy: SocketAddr, egress| {
+        let via = Proxy::new(Host::Address(proxy.ip()), proxy.port(), None);
+        Target { via: Some(via), ..target("a.test", 443, Some(&authority.tls(&[])), egress) }
+    };
+    let through = nobody.connect(&by(proxy, Egress::Any), LIMIT).await.unwrap();
+    assert_eq!(read(through).await, b"ping");
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    for (proxy, egress, expected) in [
+        (proxy, Egress::Any, format!("a.test:443: by the proxy {proxy}: it answers 403 Forbidden")),
+        (gone, Egress::Any, format!("a.test:443: by the proxy {gone}: connection refused")),
+        // Where the address has to be checked, nobody else looks it up.
+        (proxy, Egress::Public, "a.test:443: the name leads to addresses that are not allowed".to_owned()),
+    ] {
+        let error = nobody.connect(&by(proxy, egress), LIMIT).await.unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
 }

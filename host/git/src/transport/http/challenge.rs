@@ -2,7 +2,7 @@
 
 use std::io;
 
-use atoll_net::Secret;
+use atoll_net::{Secret, basic};
 use http::HeaderValue;
 
 /// Longer than any token.
@@ -42,29 +42,17 @@ impl Scheme {
         if token.is_empty() {
             return Err(wrong("is empty"));
         }
-        let value = match self {
-            Self::Bearer => format!("Bearer {token}"),
-            Self::Basic if token.contains(':') => format!("Basic {}", base64(token.as_bytes())),
-            Self::Basic => format!("Basic {}", base64(format!("{USER}:{token}").as_bytes())),
-        };
-        let mut value = HeaderValue::from_str(&value).map_err(|_| wrong("has characters that no token has"))?;
-        value.set_sensitive(true);
-        Ok(value)
-    }
-}
-
-/// RFC 4648, section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0_u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
-        for at in 0..4 {
-            let digit = DIGITS[(bits >> (18 - 6 * at) & 63) as usize];
-            text.push(if at <= group.len() { digit.into() } else { '=' });
+        match self {
+            Self::Bearer => {
+                let value = HeaderValue::from_str(&format!("Bearer {token}"));
+                let mut value = value.map_err(|_| wrong("has characters that no token has"))?;
+                value.set_sensitive(true);
+                Ok(value)
+            }
+            Self::Basic if token.contains(':') => Ok(basic(token.as_bytes())),
+            Self::Basic => Ok(basic(format!("{USER}:{token}").as_bytes())),
         }
     }
-    text
 }
 
 #[cfg(test)]

@@ -16,7 +16,10 @@ use tokio::{
 };
 
 use super::*;
-use crate::testing::listen;
+use crate::{
+    Proxies,
+    testing::{Nobody, listen},
+};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
@@ -399,4 +402,24 @@ async fn a_refused_connection_says_that_nothing_was_sent() {
     let origin = origin("http", gone.port(), Protocol::Http1, None);
     let error = client(options()).send(&origin, request(Method::GET, "/")).await.map(drop).unwrap_err();
     assert!(matches!(error, SendError::Connect(DialError::Refused { .. })), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_gets_the_whole_target_and_its_own_credentials() {
+    let server = Scripted::new(&[&[OK, OK]]).await;
+    let proxy = format!("http://me:s%20t@127.0.0.1:{}", server.address.port());
+    let proxies = Proxies::of(|name| (name == "http_proxy").then(|| proxy.clone()));
+    // Whose name nobody here can look up.
+    let client = Client::new(Dialler::new(Nobody::Failing), options());
+    let origin = proxies.route(&origin("http", 81, Protocol::Http1, None)).unwrap();
+    for uri in ["/x?y", "http://b.test"] {
+        assert_eq!(outcome(&client, &origin, request(Method::GET, uri)).await, "200 ok");
+    }
+    // printf 'me:s t' | base64
+    let secret = "proxy-authorization: Basic bWU6cyB0\r\n\r\n";
+    let expected = format!(
+        "GET http://a.test:81/x?y HTTP/1.1\r\nhost: a.test:81\r\n{secret}\
+         GET http://a.test:81/ HTTP/1.1\r\nhost: b.test\r\n{secret}"
+    );
+    assert_eq!(server.heard.lock().unwrap().concat(), expected);
 }
