@@ -25,19 +25,21 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         (&["-t", "ecdsa", "-b", "256"], "pin"),
         (&["-t", "ed25519"], "authority"),
         (&["-t", "ed25519", "-N", "a passphrase"], "pin"),
-        (&["seed"], "pin"),
+        (&["seed", "ed25519"], "pin"),
+        (&["seed", "rsa-2048"], "hashed"),
     ] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
         let folder = setup.path("ssh");
         fs::create_dir(&folder).unwrap();
         let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
-        let key = if kind == ["seed"] {
+        let key = if let ["seed", kind] = kind {
             setup.write("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
-            let made =
-                setup.command(&["keygen", "--output", &path("ssh/key"), "--seed-file", &path("ssh/seed")]).await.done();
-            setup.write("ssh/key.pub", made.lines().next().expect("a line"));
-            "key = \"seed:ed25519:ssh/seed\"\n"
+            let of = if *kind == "ed25519" { "ed25519" } else { "rsa" };
+            let (key, seed) = (path("ssh/key"), path("ssh/seed"));
+            let made = ["keygen", "--type", of, "--bits", "2048", "--output", &key, "--seed-file", &seed];
+            setup.write("ssh/key.pub", setup.command(&made).await.done().lines().next().expect("a line"));
+            &format!("key = \"seed:{kind}:ssh/seed\"\n")
         } else {
             keygen(&folder, "key", kind);
             setup.write("ssh/passphrase", "a passphrase\n");

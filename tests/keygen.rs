@@ -17,6 +17,8 @@ async fn ssh_keygen_reads_what_was_made() {
         ("rsa", "(RSA)", &["--type", "rsa", "--bits", "2048", "--comment", "me@here"]),
         ("seeded", "(ED25519)", &["--seed-file", &path("seed")]),
         ("again", "(ED25519)", &["--seed-file", &path("seed")]),
+        ("rsa-seeded", "(RSA)", &["--type", "rsa", "--seed-file", &path("seed")]),
+        ("rsa-again", "(RSA)", &["--type", "rsa", "--bits", "3072", "--seed-file", &path("seed")]),
     ] {
         let file = path(name);
         let said = setup.command(&[&["keygen", "--output", &file][..], arguments].concat()).await.done();
@@ -36,13 +38,18 @@ async fn ssh_keygen_reads_what_was_made() {
     }
     let public = |name| run_keygen(&setup.path(""), &["-y", "-f", name]);
     assert_eq!(public("seeded"), public("again"));
+    assert_eq!(fs::read(path("rsa-seeded")).unwrap().len(), fs::read(path("rsa-again")).unwrap().len());
+    assert_eq!(public("rsa-seeded"), public("rsa-again"));
     setup.write("weak", "password");
     for (arguments, said) in [
         (
             &["--seed-file", &path("weak")][..],
             "host: the seed could be guessed: it has some 16 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one\n",
         ),
-        (&["--seed-file", &path("seed"), "--type", "rsa"], "host: a seed makes ed25519 keys alone\n"),
+        (
+            &["--seed-file", &path("seed"), "--type", "rsa", "--bits", "2050"],
+            "host: an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not 2050\n",
+        ),
         (&["--type", "rsa", "--bits", "1024"], "host: an RSA key has 2048 to 8192 bits here, and not 1024\n"),
     ] {
         let file = path("none");

@@ -4,6 +4,7 @@
 
 mod key;
 mod make;
+mod rsa;
 mod trust;
 
 use std::{
@@ -21,6 +22,7 @@ use russh::{
     keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
 };
 
+use self::key::Made;
 pub use self::{
     key::{Key, KeyError},
     make::{Kind, MakeError, NewKey},
@@ -64,6 +66,8 @@ pub struct Ssh {
     user: String,
     key: Option<Key>,
     trust: Trust,
+    /// Of a key that is made of a seed.
+    made: Arc<Made>,
     session: tokio::sync::Mutex<Option<Arc<Handle<Checking>>>>,
 }
 
@@ -79,7 +83,7 @@ pub struct Command {
 impl Ssh {
     pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<Key>, trust: Trust) -> Self {
         let (dialler, user, session) = (dialler.clone(), user.to_owned(), tokio::sync::Mutex::default());
-        Self { dialler, target, user, key, trust, session }
+        Self { dialler, target, user, key, trust, made: Arc::default(), session }
     }
 
     /// Runs `command`, with the variables of its environment that the server lets pass. `connect` is how long a new
@@ -150,9 +154,10 @@ impl Ssh {
                 AuthResult::Failure { .. } => Err(SshError::NoKey(self.user.clone())),
             };
         };
-        let read = from.clone();
-        let key =
-            tokio::task::spawn_blocking(move || read.read()).await.map_err(|_| russh::Error::CouldNotReadKey)??;
+        let (read, made) = (from.clone(), self.made.clone());
+        let key = tokio::task::spawn_blocking(move || read.read(&made))
+            .await
+            .map_err(|_| russh::Error::CouldNotReadKey)??;
         let key = Arc::new(key);
         let hash = if key.algorithm().is_rsa() {
             // Never with SHA-1.

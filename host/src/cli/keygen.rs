@@ -25,7 +25,7 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "N", default_value_t = 3072)]
     bits: usize,
 
-    /// Make an ed25519 key from what a file holds (`-`: standard input): the same seed makes the same key, on any machine
+    /// Make the key from what a file holds (`-`: standard input): the same seed makes the same key, on any machine
     #[arg(long, value_name = "SEED")]
     seed_file: Option<PathBuf>,
 
@@ -42,7 +42,8 @@ const EXAMPLES: &str = "\
 Examples:
   host keygen --output deploy.ed25519
   host keygen --type rsa --bits 4096
-  openssl rand -hex 32 > seed && host keygen --seed-file seed";
+  openssl rand -hex 32 > seed && host keygen --seed-file seed
+  host keygen --type rsa --seed-file seed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Type {
@@ -52,11 +53,13 @@ enum Type {
 
 impl Keygen {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
-        let key = match (self.kind, &self.seed_file) {
-            (Type::Ed25519, Some(file)) => NewKey::from_seed(&seed(file)?, &self.comment)?,
-            (Type::Rsa, Some(_)) => anyhow::bail!("a seed makes ed25519 keys alone"),
-            (Type::Ed25519, None) => NewKey::random(Kind::Ed25519, &self.comment)?,
-            (Type::Rsa, None) => NewKey::random(Kind::Rsa(self.bits), &self.comment)?,
+        let kind = match self.kind {
+            Type::Ed25519 => Kind::Ed25519,
+            Type::Rsa => Kind::Rsa(self.bits),
+        };
+        let key = match &self.seed_file {
+            Some(file) => NewKey::from_seed(kind, &seed(file)?, &self.comment)?,
+            None => NewKey::random(kind, &self.comment)?,
         };
         let file = self.output.unwrap_or_else(|| match self.kind {
             Type::Ed25519 => "deploy.ed25519".into(),

@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use atoll_net::{Secret, ssh::Key};
+use atoll_net::{
+    Secret,
+    ssh::{Key, Kind},
+};
 use sha2::{Digest, Sha256};
 
 use super::{Binding, Component, HostKey, Mode, Name, Remote};
@@ -136,8 +139,11 @@ impl Form {
                         self.text("passphrase");
                         self.secret(passphrase.as_ref());
                     }
-                    Some(Key::Seed(at)) => {
+                    Some(Key::Seed { at, kind }) => {
                         self.text("seed");
+                        if let Kind::Rsa(bits) = kind {
+                            self.text(&format!("rsa {bits}"));
+                        }
                         self.secret(Some(at));
                     }
                 }

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use atoll_net::{Secret, ssh::Key};
+use atoll_net::{
+    Secret,
+    ssh::{Key, Kind},
+};
 use url::Host;
 
 use super::{Origin, Scheme, origin::Url, reader::Table};
@@ -179,19 +182,33 @@ impl fmt::Display for Remote {
 
 /// `key` and `passphrase`: what we show an SSH server.
 fn key(table: &mut Table<'_>) -> Option<Key> {
-    const SEED: &str = "seed:ed25519:";
-
     let entry = table.entry("key");
     let passphrase = table.secret("passphrase");
     let entry = entry?;
     let text = entry.text(|text| Ok(text.to_owned()))?;
-    let Some(seed) = text.strip_prefix(SEED) else {
+    let Some(seed) = text.strip_prefix("seed:") else {
         return Some(Key::Stored { at: entry.secret(&text)?, passphrase });
     };
     if passphrase.is_some() {
         entry.report("is a seed, which has no passphrase");
     }
-    Some(Key::Seed(entry.secret(seed)?))
+    let (kind, at) = seed.split_once(':').unwrap_or((seed, ""));
+    let kind = entry.text(|_| kind_of(kind))?;
+    Some(Key::Seed { at: entry.secret(at)?, kind })
+}
+
+/// `ed25519`, or `rsa-BITS`.
+fn kind_of(text: &str) -> Result<Kind, String> {
+    let bits = text.strip_prefix("rsa-").and_then(|bits| bits.parse().ok());
+    match (text, bits) {
+        ("ed25519", _) => Ok(Kind::Ed25519),
+        (_, Some(bits)) => {
+            let kind = Kind::Rsa(bits);
+            kind.check_for_seed().map_err(|error| error.to_string())?;
+            Ok(kind)
+        }
+        _ => Err(format!("{} is no key: write \"seed:ed25519:FILE\" or \"seed:rsa-3072:FILE\"", quoted(text))),
+    }
 }
 
 /// Without what may be a secret.

@@ -1,10 +1,14 @@
 //! A private key: stored somewhere, or made from a seed. What nobody else should know must not be readable by others.
 
-use std::io;
+use std::{
+    io,
+    sync::{Mutex, PoisonError},
+};
 
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use russh::keys::{PrivateKey, decode_secret_key};
 
-use super::make::{self, MakeError};
+use super::make::{self, Kind, MakeError};
 use crate::Secret;
 
 /// Longer than any key, passphrase or seed.
@@ -15,8 +19,8 @@ const MOST: u64 = 64 * 1024;
 pub enum Key {
     /// In OpenSSH's form; the first line of another secret is its passphrase.
     Stored { at: Secret, passphrase: Option<Secret> },
-    /// An ed25519 key, made as [`super::NewKey::from_seed`] does.
-    Seed(Secret),
+    /// Made of a seed as [`super::NewKey::from_seed`] does.
+    Seed { at: Secret, kind: Kind },
 }
 
 /// Why a private key cannot be used.
@@ -40,18 +44,22 @@ impl Key {
     /// What is named in messages.
     pub(super) fn place(&self) -> &Secret {
         match self {
-            Self::Stored { at, .. } | Self::Seed(at) => at,
+            Self::Stored { at, .. } | Self::Seed { at, .. } => at,
         }
     }
 
-    /// Blocks: a passphrase is made slow to try.
-    pub(super) fn read(&self) -> Result<PrivateKey, KeyError> {
+    /// Blocks: a passphrase is made slow to try, and an RSA key takes seconds to make.
+    pub(super) fn read(&self, made: &Made) -> Result<PrivateKey, KeyError> {
         let file = || self.place().to_string();
         let bytes = secret(self.place())?;
-        let (Self::Stored { passphrase, .. }, Ok(text)) = (self, str::from_utf8(&bytes)) else {
-            let Self::Seed(_) = self else { return Err(KeyError::Form(file())) };
-            return make::seeded(&bytes, "").map_err(|source| KeyError::Seed { file: file(), source });
+        let passphrase = match self {
+            Self::Stored { passphrase, .. } => passphrase,
+            Self::Seed { kind, .. } => {
+                let key = made.of(*kind, &bytes);
+                return key.map_err(|source| KeyError::Seed { file: file(), source });
+            }
         };
+        let text = str::from_utf8(&bytes).map_err(|_| KeyError::Form(file()))?;
         match decode_secret_key(text, None) {
             Ok(key) if !key.is_encrypted() => return Ok(key),
             Ok(_) | Err(russh::keys::Error::KeyIsEncrypted) => {}
@@ -62,6 +70,25 @@ impl Key {
         let words = String::from_utf8_lossy(&words);
         let opened = decode_secret_key(text, Some(words.lines().next().unwrap_or_default()));
         opened.map_err(|_| KeyError::Passphrase { file: file(), passphrase: passphrase.to_string() })
+    }
+}
+
+/// The key that was made last, so that a connection need not wait for it once more.
+#[derive(Default)]
+pub(super) struct Made(Mutex<Option<(Digest, PrivateKey)>>);
+
+impl Made {
+    fn of(&self, kind: Kind, seed: &[u8]) -> Result<PrivateKey, MakeError> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = digest(&SHA256, seed);
+        match &*made {
+            Some((of, key)) if of.as_ref() == digest.as_ref() => Ok(key.clone()),
+            _ => {
+                let key = make::seeded(kind, seed, "")?;
+                *made = Some((digest, key.clone()));
+                Ok(key)
+            }
+        }
     }
 }
 

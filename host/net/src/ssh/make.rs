@@ -1,4 +1,4 @@
-//! New keys: from the system's randomness, or an ed25519 one from a seed, the same on any machine and in any version.
+//! New keys: from the system's randomness, or from a seed, the same on any machine and in any version.
 
 use aws_lc_rs::hkdf;
 use russh::keys::{
@@ -8,6 +8,8 @@ use russh::keys::{
         private::{Ed25519Keypair, KeypairData, RsaKeypair},
     },
 };
+
+use super::rsa;
 
 /// Bits of what nobody can guess that a seed needs.
 const ENOUGH: u32 = 128;
@@ -21,6 +23,17 @@ pub enum Kind {
     Ed25519,
     /// Of so many bits.
     Rsa(usize),
+}
+
+impl Kind {
+    /// # Errors
+    /// Where a seed makes no such key.
+    pub fn check_for_seed(self) -> Result<(), MakeError> {
+        match self {
+            Self::Rsa(bits) if !RSA.contains(&bits) || !bits.is_multiple_of(128) => Err(MakeError::Multiple(bits)),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A key that was made.
@@ -38,6 +51,8 @@ pub struct NewKey {
 pub enum MakeError {
     #[error("an RSA key has 2048 to 8192 bits here, and not {0}")]
     Bits(usize),
+    #[error("an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not {0}")]
+    Multiple(usize),
     #[error(
         "the seed could be guessed: it has some {0} bits of what cannot, and {ENOUGH} are wanted; `openssl rand -hex 32` makes a good one"
     )]
@@ -58,10 +73,10 @@ impl NewKey {
         Self::shown(&PrivateKey::new(pair, comment).map_err(failed)?)
     }
 
-    /// An ed25519 key from a seed: its 32 secret bytes are HKDF-SHA256 (RFC 5869) with the seed's bytes as they are for the
-    /// input, `atoll host keygen` for the salt and `ed25519` for the info.
-    pub fn from_seed(seed: &[u8], comment: &str) -> Result<Self, MakeError> {
-        Self::shown(&seeded(seed, comment)?)
+    /// From a seed, by HKDF-SHA256 (RFC 5869) with the seed's bytes as they are for the input and `atoll host keygen` for the
+    /// salt. Of an ed25519 key the 32 secret bytes are what the info `ed25519` gives; of an RSA key see [`super::rsa`].
+    pub fn from_seed(kind: Kind, seed: &[u8], comment: &str) -> Result<Self, MakeError> {
+        Self::shown(&seeded(kind, seed, comment)?)
     }
 
     fn shown(key: &PrivateKey) -> Result<Self, MakeError> {
@@ -74,13 +89,17 @@ impl NewKey {
 }
 
 /// The key that [`NewKey::from_seed`] shows.
-pub(super) fn seeded(seed: &[u8], comment: &str) -> Result<PrivateKey, MakeError> {
+pub(super) fn seeded(kind: Kind, seed: &[u8], comment: &str) -> Result<PrivateKey, MakeError> {
+    kind.check_for_seed()?;
     let bits = unguessable(seed);
     if bits < ENOUGH {
         return Err(MakeError::Weak(bits));
     }
-    let mut secret = [0; 32];
     let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, b"atoll host keygen").extract(seed);
+    if let Kind::Rsa(bits) = kind {
+        return PrivateKey::new(KeypairData::from(rsa::pair(&derived, bits)?), comment).map_err(failed);
+    }
+    let mut secret = [0; 32];
     let filled = derived.expand(&[b"ed25519"], hkdf::HKDF_SHA256).and_then(|expanded| expanded.fill(&mut secret));
     filled.map_err(|_| MakeError::Failed("nothing could be derived from the seed".into()))?;
     PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&secret)), comment).map_err(failed)
@@ -119,11 +138,20 @@ mod tests {
     #[test]
     fn a_seed_makes_the_same_key_for_ever() {
         let seed = b"8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e";
-        let key = NewKey::from_seed(seed, "").unwrap();
+        let from = |kind, seed: &[u8]| NewKey::from_seed(kind, seed, "");
+        let key = from(Kind::Ed25519, seed).unwrap();
         // Derived once more by openssl kdf and read by ssh-keygen.
         assert_eq!(key.line, "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIF+wV4DkZZPPWdX+XJJTcyNvH/5lbr/nz1do6e60dwN5");
         assert_eq!(key.fingerprint, "SHA256:WVX2sZnn5qCisZIGCGw28FukZ9igwILQXDlW9PZ5BsY");
-        assert_ne!(NewKey::from_seed(&[seed, &b"\n"[..]].concat(), "").unwrap().line, key.line);
+        assert_ne!(from(Kind::Ed25519, &[seed, &b"\n"[..]].concat()).unwrap().line, key.line);
+        // Derived once more in Python, of hmac, hashlib and pow alone.
+        let key = from(Kind::Rsa(2_048), seed).unwrap();
+        assert_eq!(key.fingerprint, "SHA256:7jPmv+MM5dqgxNHgkU0nA+84NV84WDiTurpyK9p40J8");
+        let key = from(Kind::Rsa(3_072), seed).unwrap();
+        assert_eq!(key.fingerprint, "SHA256:tFNRoIajoJoITYoKPjV0uy5B5HiL2Rs4OAIxIKAS3qE");
+        for bits in [1_024, 2_056, 8_320] {
+            assert_eq!(from(Kind::Rsa(bits), seed).err(), Some(MakeError::Multiple(bits)));
+        }
     }
 
     #[test]
@@ -135,7 +163,7 @@ mod tests {
             (&b"abcd".repeat(1_000), 8),
             (&[7; 4_096], 0),
         ] {
-            assert_eq!(NewKey::from_seed(seed, "").err(), Some(MakeError::Weak(bits)), "{seed:?}");
+            assert_eq!(NewKey::from_seed(Kind::Ed25519, seed, "").err(), Some(MakeError::Weak(bits)), "{seed:?}");
         }
     }
 }

@@ -225,6 +225,15 @@ fn bindings() {
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:env:NO_SUCH_SEED'",
         &["host.toml:3: `key`: there is no variable `NO_SUCH_SEED` in the environment"],
     );
+    for (kind, message) in [
+        ("dsa", "`dsa` is no key: write \"seed:ed25519:FILE\" or \"seed:rsa-3072:FILE\""),
+        ("rsa", "`rsa` is no key: write \"seed:ed25519:FILE\" or \"seed:rsa-3072:FILE\""),
+        ("rsa-1024", "an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not 1024"),
+        ("rsa-2050", "an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not 2050"),
+    ] {
+        let lines = format!("[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:{kind}:token'");
+        check_beside(&lines, &[&format!("host.toml:3: `key`: {message}")]);
+    }
     check_beside(
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:token'\npassphrase = 'token'",
         &["host.toml:3: `key`: is a seed, which has no passphrase"],
