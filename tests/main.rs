@@ -8,6 +8,7 @@ mod commands;
 mod egress;
 mod faults;
 mod first_run;
+mod git_agent;
 mod git_hooks;
 mod git_push;
 mod git_servers;

@@ -1,7 +1,8 @@
 //! SSH over the dialler: one connection to one server, kept, and a command on each of its channels. The server proves who
-//! it is before anything of ours is sent, and there is no way around that. No agent, no program, no terminal, no
-//! forwarding.
+//! it is before anything of ours is sent, and there is no way around that. No program, no terminal, no forwarding, of an
+//! agent neither.
 
+mod agent;
 mod key;
 mod make;
 mod rsa;
@@ -24,6 +25,7 @@ use russh::{
 
 use self::key::Made;
 pub use self::{
+    agent::AgentError,
     key::{Key, KeyError},
     make::{Kind, MakeError, NewKey},
     trust::Trust,
@@ -49,6 +51,8 @@ pub enum SshError {
     Untrusted(String),
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     #[error("the server refuses the key in {file} for {user}; its line for authorized_keys: {line}")]
     Refused { file: String, user: String, line: String },
     #[error("the server wants a key for {0}: name its file, key = \"FILE\"")]
@@ -143,17 +147,20 @@ impl Ssh {
                 return Err(refusal.map_or(SshError::Protocol(error), SshError::Untrusted));
             }
         };
-        self.authenticate(&mut session).await?;
+        self.authenticate(&mut session, limit).await?;
         Ok(session)
     }
 
-    async fn authenticate(&self, session: &mut Handle<Checking>) -> Result<(), SshError> {
+    async fn authenticate(&self, session: &mut Handle<Checking>, limit: Duration) -> Result<(), SshError> {
         let Some(from) = &self.key else {
             return match session.authenticate_none(&self.user).await? {
                 AuthResult::Success => Ok(()),
                 AuthResult::Failure { .. } => Err(SshError::NoKey(self.user.clone())),
             };
         };
+        if let Key::Agent(socket) = from {
+            return Ok(agent::authenticate(&self.dialler, socket, &self.user, session, limit).await?);
+        }
         let (read, made) = (from.clone(), self.made.clone());
         let key = tokio::task::spawn_blocking(move || read.read(&made))
             .await
@@ -172,7 +179,7 @@ impl Ssh {
                 let mut line = key.public_key().clone();
                 line.set_comment("");
                 let line = line.to_openssh().unwrap_or_default().trim_end().to_owned();
-                Err(SshError::Refused { file: from.place().to_string(), user: self.user.clone(), line })
+                Err(SshError::Refused { file: from.place(), user: self.user.clone(), line })
             }
         }
     }

@@ -139,6 +139,10 @@ impl Form {
                         self.text("passphrase");
                         self.secret(passphrase.as_ref());
                     }
+                    Some(Key::Agent(socket)) => {
+                        self.text("agent");
+                        self.path(Some(socket));
+                    }
                     Some(Key::Seed { at, kind }) => {
                         self.text("seed");
                         if let Kind::Rsa(bits) = kind {

@@ -2,6 +2,7 @@
 //! unknown key. Every mistake is reported to the source and reading goes on, so that one look finds them all.
 
 use std::{
+    ffi::OsString,
     ops::{Range, RangeInclusive},
     path::PathBuf,
     time::Duration,
@@ -265,14 +266,34 @@ impl<'a> Entry<'a> {
     /// Where the secret is that `text`, the value or a part of it, means: `env:NAME`, a variable that is set, or a file that
     /// is there.
     pub(super) fn secret(&self, text: &str) -> Option<Secret> {
-        let Some(name) = text.strip_prefix("env:") else { return self.file_at(text).map(Secret::File) };
+        match text.strip_prefix("env:") {
+            Some(name) => self.variable(name).map(|_| Secret::Variable(name.to_owned())),
+            None => self.file_at(text).map(Secret::File),
+        }
+    }
+
+    /// A socket of this machine, by its path or by the variable that holds it: it need not be there yet.
+    pub(super) fn socket(&self, text: &str) -> Option<PathBuf> {
+        if text.is_empty() {
+            self.report("is empty: name a socket");
+            return None;
+        }
+        let path = match text.strip_prefix("env:") {
+            Some(name) => PathBuf::from(self.variable(name)?),
+            None => PathBuf::from(text),
+        };
+        Some(self.source.directory().join(path))
+    }
+
+    /// What a variable of the environment holds: something.
+    fn variable(&self, name: &str) -> Option<OsString> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
         if name.is_empty() || !name.bytes().all(plain) || name.starts_with(|first: char| first.is_ascii_digit()) {
-            self.report(format!("{} is not a variable's name; for a file write \"./{text}\"", quoted(name)));
+            self.report(format!("{} is not a variable's name; for a file write \"./env:{name}\"", quoted(name)));
             return None;
         }
         match std::env::var_os(name) {
-            Some(value) if !value.is_empty() => Some(Secret::Variable(name.to_owned())),
+            Some(value) if !value.is_empty() => Some(value),
             Some(_) => {
                 self.report(format!("the variable {} of the environment is empty", quoted(name)));
                 None

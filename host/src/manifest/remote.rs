@@ -186,6 +186,13 @@ fn key(table: &mut Table<'_>) -> Option<Key> {
     let passphrase = table.secret("passphrase");
     let entry = entry?;
     let text = entry.text(|text| Ok(text.to_owned()))?;
+    let agent = if text == "agent" { Some("env:SSH_AUTH_SOCK") } else { text.strip_prefix("agent:") };
+    if let Some(socket) = agent {
+        if passphrase.is_some() {
+            entry.report("is an agent, which asks for passphrases itself");
+        }
+        return entry.socket(socket).map(Key::Agent);
+    }
     let Some(seed) = text.strip_prefix("seed:") else {
         return Some(Key::Stored { at: entry.secret(&text)?, passphrase });
     };

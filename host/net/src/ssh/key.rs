@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::{Mutex, PoisonError},
 };
 
@@ -19,6 +20,8 @@ const MOST: u64 = 64 * 1024;
 pub enum Key {
     /// In OpenSSH's form; the first line of another secret is its passphrase.
     Stored { at: Secret, passphrase: Option<Secret> },
+    /// What the agent at this socket holds: it is never read.
+    Agent(PathBuf),
     /// Made of a seed as [`super::NewKey::from_seed`] does.
     Seed { at: Secret, kind: Kind },
 }
@@ -42,20 +45,21 @@ pub enum KeyError {
 
 impl Key {
     /// What is named in messages.
-    pub(super) fn place(&self) -> &Secret {
+    pub(super) fn place(&self) -> String {
         match self {
-            Self::Stored { at, .. } | Self::Seed { at, .. } => at,
+            Self::Stored { at, .. } | Self::Seed { at, .. } => at.to_string(),
+            Self::Agent(socket) => socket.display().to_string(),
         }
     }
 
     /// Blocks: a passphrase is made slow to try, and an RSA key takes seconds to make.
     pub(super) fn read(&self, made: &Made) -> Result<PrivateKey, KeyError> {
-        let file = || self.place().to_string();
-        let bytes = secret(self.place())?;
-        let passphrase = match self {
-            Self::Stored { passphrase, .. } => passphrase,
-            Self::Seed { kind, .. } => {
-                let key = made.of(*kind, &bytes);
+        let file = || self.place();
+        let (bytes, passphrase) = match self {
+            Self::Agent(_) => return Err(KeyError::Form(file())),
+            Self::Stored { at, passphrase } => (secret(at)?, passphrase),
+            Self::Seed { at, kind } => {
+                let key = made.of(*kind, &secret(at)?);
                 return key.map_err(|source| KeyError::Seed { file: file(), source });
             }
         };

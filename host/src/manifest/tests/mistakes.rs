@@ -225,6 +225,13 @@ fn bindings() {
         "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'seed:ed25519:env:NO_SUCH_SEED'",
         &["host.toml:3: `key`: there is no variable `NO_SUCH_SEED` in the environment"],
     );
+    check_beside(
+        "[git.pages]\nremote = 'git@a.test:x.git'\nkey = 'agent:'\npassphrase = 'token'",
+        &[
+            "host.toml:3: `key`: is an agent, which asks for passphrases itself",
+            "host.toml:3: `key`: is empty: name a socket",
+        ],
+    );
     for (kind, message) in [
         ("dsa", "`dsa` is no key: write \"seed:ed25519:FILE\" or \"seed:rsa-3072:FILE\""),
         ("rsa", "`rsa` is no key: write \"seed:ed25519:FILE\" or \"seed:rsa-3072:FILE\""),

@@ -1,0 +1,77 @@
+//! Keys that an agent holds (draft-miller-ssh-agent): it signs, and we never see them. Each is offered in the agent's order,
+//! as far as a server listens.
+
+use std::path::{Path, PathBuf};
+
+use russh::{
+    client::{AuthResult, Handle, Handler},
+    keys::{
+        HashAlg,
+        agent::{AgentIdentity, client::AgentClient},
+    },
+};
+
+use crate::{Dialler, Egress, Place, Target};
+
+/// Servers count what they were offered in vain: OpenSSH's hangs up at the sixth.
+const OFFERED: usize = 5;
+
+/// Why no key of an agent lets us in.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("the agent at {0} cannot be reached: {1}")]
+    Unreachable(PathBuf, String),
+    #[error("the agent at {0} does not do what it is asked: {1}")]
+    Broken(PathBuf, String),
+    #[error("the agent at {0} holds no key: add one, ssh-add FILE")]
+    Empty(PathBuf),
+    #[error(
+        "the server refuses for {user} what the agent at {socket} holds, as far as it was offered: {offered} of {held} keys"
+    )]
+    Refused { socket: PathBuf, user: String, offered: usize, held: usize },
+}
+
+/// Shows the server what the agent at `socket` holds. How long that takes is for the caller to bound.
+pub(super) async fn authenticate<H: Handler>(
+    dialler: &Dialler,
+    socket: &Path,
+    user: &str,
+    session: &mut Handle<H>,
+    limit: std::time::Duration,
+) -> Result<(), AgentError> {
+    let at = || socket.to_owned();
+    let target = Target { place: Place::Unix(at()), tls: None, egress: Egress::Any, via: None };
+    let stream = dialler.connect(&target, limit).await;
+    let stream = stream.map_err(|error| match error {
+        crate::DialError::Io { source, .. } => AgentError::Unreachable(at(), source.to_string()),
+        crate::DialError::Refused { .. } => AgentError::Unreachable(at(), "connection refused".to_owned()),
+        error => AgentError::Unreachable(at(), error.to_string()),
+    })?;
+    let mut agent = AgentClient::connect(stream);
+    let keys = agent.request_identities().await.map_err(|error| AgentError::Broken(at(), error.to_string()))?;
+    if keys.is_empty() {
+        return Err(AgentError::Empty(at()));
+    }
+    let held = keys.len();
+    let mut offered = 0;
+    for key in keys.into_iter().take(OFFERED) {
+        let hash = match &key {
+            AgentIdentity::PublicKey { key, .. } if key.algorithm().is_rsa() => Some(HashAlg::Sha512),
+            AgentIdentity::Certificate { certificate, .. } if certificate.algorithm().is_rsa() => Some(HashAlg::Sha512),
+            _ => None,
+        };
+        let answer = match key {
+            AgentIdentity::PublicKey { key, .. } => {
+                session.authenticate_publickey_with(user, key, hash, &mut agent).await
+            }
+            AgentIdentity::Certificate { certificate, .. } => {
+                session.authenticate_certificate_with(user, certificate, hash, &mut agent).await
+            }
+        };
+        offered += 1;
+        if let AuthResult::Success = answer.map_err(|error| AgentError::Broken(at(), error.to_string()))? {
+            return Ok(());
+        }
+    }
+    Err(AgentError::Refused { socket: at(), user: user.to_owned(), offered, held })
+}
