@@ -230,7 +230,7 @@ async fn what_was_proved_serves_after_a_restart() {
         }),
         ("the kept code was changed", false, |setup, _| damage(&setup.state().join("compiled"))),
         ("the kept bytes were changed", false, |setup, _| damage(&setup.state().join("components"))),
-        ("an object of the page was changed", true, |setup, _| damage_objects(setup)),
+        ("an object of the page was changed", false, |setup, _| damage_objects(setup)),
         ("the record is no record", true, |setup, _| fs::write(setup.state().join("proved"), "x").unwrap()),
     ];
     for (deed, again, done) in deeds {
@@ -243,7 +243,8 @@ async fn what_was_proved_serves_after_a_restart() {
         let host = setup.start().await;
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{deed}");
         assert_eq!(host.component("site").await["revisions"], revisions, "{deed}");
-        // What is whole is not proved again; the kept bytes are not asked for while the file holds the same.
+        // What is whole, or fetched again and the same, is not proved again; the kept bytes are not asked for while the
+        // file holds the same.
         let proofs = host.setup().log().matches("serves ").count() - before;
         assert_eq!(proofs, usize::from(*again), "{deed}: {}", host.setup().log());
     }

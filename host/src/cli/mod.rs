@@ -167,7 +167,7 @@ mod tests {
         let broken = host.file(b"broken");
         assert_eq!(
             ask(&["swap", "site", broken.to_str().unwrap()]),
-            failed("_headers:3: bad\nhost: site failed its proof\n")
+            failed(&format!("_headers:3: bad\nhost: {}: site failed its proof\n", broken.display()))
         );
         assert_eq!(
             ask(&["swap", "site", "/nowhere.wasm"]),

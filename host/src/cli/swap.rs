@@ -2,11 +2,14 @@
 
 use std::{io::Write, path::PathBuf};
 
-use anyhow::Context as _;
 use clap::Args;
 
 use super::{report::refused, state::State};
-use crate::{control::client::Client, progress::Progress, text::printable};
+use crate::{
+    control::client::{Client, ClientError},
+    progress::Progress,
+    text::printable,
+};
 
 /// Replace one component of the running host, once the new one is proved; no request fails
 #[derive(Debug, Args)]
@@ -36,8 +39,10 @@ impl Swap {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let client = Client::new(&self.state.directory()?);
         let progress = Progress::show(format!("proving {}", printable(&self.name)));
-        let file = || printable(&self.component.to_string_lossy()).into_owned();
-        let digest = client.swap(&self.name, &self.component).map_err(refused).with_context(file)?;
+        let digest = client.swap(&self.name, &self.component).map_err(|error| match error {
+            error @ ClientError::Refused(_) => refused(error).context(self.component.display().to_string()),
+            error => refused(error),
+        })?;
         drop(progress);
         writeln!(output, "{} {}", printable(&self.name), printable(&digest))?;
         Ok(())
