@@ -101,6 +101,8 @@ async fn over_http_and_tls_with_and_without_credentials() {
     }
 }
 
+const SHA256: &str = "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1";
+
 /// What is said of servers that cannot be fetched from; `R` is the remote.
 #[tokio::test]
 async fn servers_that_refuse() {
@@ -111,6 +113,7 @@ async fn servers_that_refuse() {
     repository(&setup);
     let ca = Ca::new("private");
     let root = setup.path("root");
+    Repository::open(root.join("sha256.git")).git(&["init", "--quiet", "--bare", "--object-format=sha256"]);
     let daemon = Daemon::start(&root).await;
     let stranger = "http://stranger.test";
     let web = Web::start(&root, &setup.path("web"), &ca, stranger).await;
@@ -133,6 +136,8 @@ async fn servers_that_refuse() {
             String::new(),
             "R: the server says \"access denied or repository not exported: /../etc\"".into(),
         ),
+        (format!("git://{}/sha256.git", daemon.address()), String::new(), SHA256.into()),
+        (format!("{plain}/sha256.git"), String::new(), SHA256.into()),
         (format!("{plain}/none.git"), String::new(), "R: the server answers 404 Not Found".into()),
         (
             format!("{plain}/broken.git"),
@@ -185,5 +190,39 @@ async fn servers_that_refuse() {
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{remote}");
         let log = host.setup().log();
         assert!(!log.contains("secret") && !log.contains("eC1hY2"), "a credential is in the log");
+    }
+}
+
+/// A token goes to the origin that it is for, and where a stranger sends us is no place of this machine's.
+#[tokio::test]
+async fn a_redirect_to_another_origin_takes_no_credentials_along() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    repository(&setup);
+    let ca = Ca::new("private");
+    // The same server by another name, which its certificate is for too: another origin all the same.
+    let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "https://127.0.0.1:$server_port").await;
+    setup.write("ca.pem", ca.pem());
+    setup.write("token", "token\n");
+    let (secure, ca) = (web.secure(), "ca = \"ca.pem\"\n");
+    setup.manifest(&site(&format!("{secure}/moved/private/site.git"), &format!("{ca}token = \"token\"\n")));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let there = secure.replace("localhost", "127.0.0.1");
+    for (lines, why) in [
+        (
+            format!("{ca}token = \"token\"\n"),
+            "where the token must not go; name that one as the remote, if it is right",
+        ),
+        (ca.to_owned(), "where a stranger may not send us"),
+    ] {
+        let remote = format!("{secure}/elsewhere/site.git");
+        host.setup().manifest(&site(&remote, &lines));
+        host.reload().await.done();
+        let location = format!("{there}/site.git/info/refs?service=git-upload-pack");
+        assert_eq!(error(&host).await, format!("{remote}: the server redirects to \"{location}\", {why}"));
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
     }
 }

@@ -194,6 +194,9 @@ async fn servers_that_are_refused_or_refuse() {
         assert_eq!(error(&running).await, format!("{remote}: {expected}"));
         assert_eq!(running.client().get("https://localhost/").await.brief(), (200, "one"), "{expected}");
     }
+    // Nobody is asked for a password, and none is tried.
+    let log = sshd.log();
+    assert!(!log.contains("Failed password") && !log.contains("keyboard-interactive"), "{log}");
     // What the server itself says, of a path that its shell must not take for more than one.
     let remote = format!("ssh://{user}@{}/none.git;touch$IFS'x'", sshd.address());
     running.setup().manifest(&site(&remote, &format!("{key}{good}")));
