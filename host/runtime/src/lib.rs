@@ -49,7 +49,9 @@ pub use journal::{Journal, Level, Line, Source};
 pub use limits::Limits;
 pub use outbound::{Nowhere, Outbound, OutboundError};
 pub use proof::{Disproof, Problem, Runtime};
-pub use publication::{Author, Contents, Publication, PublishError, Published, Staging};
+pub use publication::{
+    Author, Contents, MAX_TARGET, Publication, PublishError, Published, Staging, check_commit, check_path,
+};
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;
 pub use slot::{Change, Draft, Ledger, Prepared, Slot, Start};

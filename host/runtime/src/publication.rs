@@ -1,13 +1,32 @@
 //! What a `publication` is made of: a tree in the making, and the commit that puts it where others read it. The host
-//! implements it over Git, the test kit in memory; a guest sees it through `capability::publication` alone.
+//! implements it over Git, the test kit in memory; a guest sees it through `capability::publication` alone, which refuses
+//! what no tree and no commit may have before either hears of it.
 
 use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
+use gix_validate::path::{self, component};
 use tokio::sync::mpsc;
 
 use crate::{Branch, Kind, TreeError};
+
+/// A path, and each name in it, in bytes: what Linux takes.
+const MAX_PATH: usize = 4096;
+const MAX_NAME: usize = 255;
+
+/// Directories within directories.
+const MAX_DEPTH: usize = 256;
+
+/// Bytes of a name that are repeated.
+const SHOWN: usize = 100;
+
+/// A symbolic link's target, in bytes.
+pub const MAX_TARGET: usize = 4096;
+
+/// An author's name or address, and a commit's message, in bytes.
+const MAX_AUTHOR: usize = 256;
+const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Who wrote a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,4 +86,65 @@ impl Contents {
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, PublishError> {
         self.0.recv().await.transpose()
     }
+}
+
+/// Whether something of `kind` can lie at `path`. The root is a directory.
+///
+/// # Errors
+/// It can't, for a reason in words for the guest.
+pub fn check_path(path: &str, kind: Kind) -> Result<(), TreeError> {
+    let refused = |words: String| Err(TreeError::Other(words));
+    if path.is_empty() {
+        return if kind == Kind::Directory { Ok(()) } else { refused("the root is a directory".into()) };
+    }
+    if path.len() > MAX_PATH {
+        return refused(format!("a path has at most {MAX_PATH} bytes"));
+    }
+    let last = path.split('/').count() - 1;
+    if last >= MAX_DEPTH {
+        return refused(format!("directories lie at most {MAX_DEPTH} deep"));
+    }
+    for (at, name) in path.split('/').enumerate() {
+        if name.contains('\0') {
+            return refused("a name has no NUL".into());
+        }
+        if name.len() > MAX_NAME {
+            return refused(format!("a name has at most {MAX_NAME} bytes"));
+        }
+        let mode = (at == last && kind == Kind::Symlink).then_some(component::Mode::Symlink);
+        // There is no work tree here that it could hurt; the next one to clone may have one.
+        let options = component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
+        let why = match path::component(name.into(), mode, options) {
+            Ok(_) => continue,
+            Err(component::Error::Empty) => "has no name",
+            Err(component::Error::Relative) => "means another directory",
+            Err(component::Error::DotGitDir) => "is a spelling of .git",
+            Err(component::Error::SymlinkedGitModules) => "is a symbolic link",
+            Err(_) => "may not have that name",
+        };
+        let cut = &name.as_bytes()[..name.len().min(SHOWN)];
+        let more = if cut.len() < name.len() { "..." } else { "" };
+        return refused(format!("its entry \"{}\"{more} {why}", cut.escape_ascii()));
+    }
+    Ok(())
+}
+
+/// Whether a commit may have this author and this message: nothing that would end an author's line early.
+///
+/// # Errors
+/// It may not, for a reason in words for the guest.
+pub fn check_commit(author: &Author, message: &str) -> Result<(), TreeError> {
+    let refused = |words: String| Err(TreeError::Other(words));
+    for (what, text) in [("name", &author.name), ("address", &author.email)] {
+        if text.is_empty() || text.len() > MAX_AUTHOR || text.trim() != text {
+            return refused(format!("an author's {what} has 1 to {MAX_AUTHOR} bytes, and no spaces around them"));
+        }
+        if text.contains(|character: char| character.is_control() || matches!(character, '<' | '>')) {
+            return refused(format!("an author's {what} has no control characters, '<' or '>'"));
+        }
+    }
+    if message.len() > MAX_MESSAGE {
+        return Err(TreeError::TooLarge);
+    }
+    if message.contains('\0') { refused("a message has no NUL".into()) } else { Ok(()) }
 }

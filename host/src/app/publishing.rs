@@ -220,30 +220,39 @@ fn broken() -> PublishError {
 
 #[cfg(test)]
 mod tests {
-    use std::{num::NonZeroUsize, process::Command, time::Duration};
+    use std::{num::NonZeroUsize, path::Path, process::Command, time::Duration};
+
+    use atoll_git::{Follower, Remote, Store, Watcher};
+    use atoll_runtime::{check_commit, check_path};
 
     use super::*;
     use crate::{journal::Log, manifest::Name};
+
+    fn title() -> Title {
+        Title::new(Name::parse("site").unwrap(), Arc::new(Log::new(Box::new(jiff::Timestamp::default))))
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().unwrap()
+    }
+
+    /// Follows a repository without a commit. Called within a runtime.
+    fn follower(folder: &Path) -> Follower {
+        let made = Command::new("git").args(["init", "-q", "--bare"]).arg(folder.join("site.git")).status();
+        assert!(made.unwrap().success());
+        let memory = NonZeroUsize::new(1 << 20).unwrap();
+        let store = Store::open(&folder.join("state"), memory, SystemTime::now()).unwrap();
+        let remote = Remote::local(folder.join("site.git"));
+        Follower::start(store.repository("site").unwrap(), remote, Watcher::default(), Duration::from_mins(1), |_| ())
+    }
 
     /// Far more at once than there are threads, and the first of them slow.
     #[test]
     fn a_staging_takes_one_thread() {
         let folder = tempfile::tempdir().unwrap();
-        let made = Command::new("git").args(["init", "-q", "--bare"]).arg(folder.path().join("site.git")).status();
-        assert!(made.unwrap().success());
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(4).build().unwrap();
-        runtime.block_on(async {
-            let memory = NonZeroUsize::new(1 << 20).unwrap();
-            let store = atoll_git::Store::open(&folder.path().join("state"), memory, SystemTime::now()).unwrap();
-            let repository = store.repository("site").unwrap();
-            let remote = atoll_git::Remote::local(folder.path().join("site.git"));
-            let (watcher, poll) = (atoll_git::Watcher::default(), Duration::from_mins(1));
-            let follower = atoll_git::Follower::start(repository, remote, watcher, poll, |_| ());
-            let staging = Arc::new(Mutex::new(Some(follower.stage().await.unwrap())));
-            let title =
-                Title::new(Name::parse("site").unwrap(), Arc::new(Log::new(Box::new(jiff::Timestamp::default))));
-            let making = Making { binding: Weak::new(), title, staging };
+        runtime().block_on(async {
+            let staging = Arc::new(Mutex::new(Some(follower(folder.path()).stage().await.unwrap())));
+            let making = Making { binding: Weak::new(), title: title(), staging };
             let (go_on, waits) = std::sync::mpsc::channel::<()>();
             let first = tokio::spawn(making.clone().off(move |_| Ok(waits.recv().is_ok())));
             let rest: Vec<_> = (0..100).map(|_| tokio::spawn(making.clone().off(|_| Ok(())))).collect();
@@ -254,6 +263,90 @@ mod tests {
             assert_eq!(first.await.unwrap(), Ok(true));
             for one in rest {
                 assert_eq!(one.await.unwrap(), Ok(()));
+            }
+        });
+    }
+
+    /// The runtime refuses for the test kit too what only `git` would otherwise.
+    #[test]
+    fn what_no_tree_and_no_commit_has_is_the_same_to_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let (long, deep) = ("n".repeat(256), vec!["d"; 257].join("/"));
+        let (longest, deepest) = ("n".repeat(255), vec!["d"; 256].join("/"));
+        let far = vec!["n".repeat(200).as_str(); 21].join("/");
+        let names = [
+            "",
+            "a",
+            "a/b",
+            "/a",
+            "a/",
+            "a//b",
+            ".",
+            "..",
+            "a/../b",
+            ".git",
+            ".GiT/x",
+            "GIT~1",
+            ".git. ",
+            ".git:x",
+            ".g\u{200c}it",
+            ".gitmodules",
+            "a/.gitmodules",
+            ".gitmodules/a",
+            "GITMOD~1",
+            "gi7eba~1",
+            "a\\b",
+            "a\0b",
+            "\u{e9}",
+            "\u{1b}[2J/..",
+            &long,
+            &longest,
+            &deep,
+            &deepest,
+            &far,
+            "a/.git/b",
+            "con",
+            "a:b",
+            ".gitignore",
+        ];
+        let author = |name: &str, email: &str| Author { name: name.into(), email: email.into() };
+        let long_message = "m".repeat(64 * 1024 + 1);
+        let commits = [
+            (author("a", "b"), "m"),
+            (author("", "b"), "m"),
+            (author("a", " b"), "m"),
+            (author("a\n", "b"), "m"),
+            (author("a<", "b"), "m"),
+            (author("a", "b\u{85}c"), "m"),
+            (author(&"x".repeat(256), "b"), ""),
+            (author(&"x".repeat(257), "b"), "m"),
+            (author("a", "b"), "m\0"),
+            (author("a", "b"), &long_message),
+        ];
+        runtime().block_on(async {
+            let (follower, title) = (follower(folder.path()), title());
+            let mut staging = follower.stage().await.unwrap();
+            for name in names {
+                for kind in [Kind::File, Kind::Executable, Kind::Symlink] {
+                    let mut at = follower.stage().await.unwrap();
+                    let written = at.write(name, branches::theirs(kind), &at.uploads().begin());
+                    let written = written.map(drop).map_err(|error| unstaged(&title, &error));
+                    assert_eq!(check_path(name, kind).map_err(PublishError::from), written, "{name:?}");
+                }
+                let removed = staging.remove(name).map_err(|error| unstaged(&title, &error));
+                let checked = check_path(name, Kind::Directory).map_err(PublishError::from);
+                let absent = Err(TreeError::NotFound.into());
+                assert_eq!(if name.is_empty() { checked } else { checked.and(absent) }, removed, "{name:?}");
+            }
+            for (author, message) in commits {
+                let checked = check_commit(&author, message).map_err(PublishError::from);
+                let said = atoll_git::Author { name: author.name, email: author.email };
+                let committed = follower.stage().await.unwrap().commit(&said, message, SystemTime::now());
+                let committed = committed.map(drop).map_err(|error| match error {
+                    Unpublished::Stage(error) => unstaged(&title, &error),
+                    Unpublished::Push(error) => unpushed(&title, &error),
+                });
+                assert_eq!(checked, committed, "{said:?}");
             }
         });
     }

@@ -7,7 +7,9 @@ use std::{
     time::SystemTime,
 };
 
-use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, Published, Staging, TreeError};
+use atoll_runtime::{
+    Author, Branch, Contents, Kind, MAX_TARGET, Publication, PublishError, Published, Staging, TreeError,
+};
 use bytes::Bytes;
 
 use crate::{
@@ -140,8 +142,8 @@ impl Staging for Handle {
             while let Some(chunk) = contents.chunk().await? {
                 bytes.extend_from_slice(&chunk);
             }
-            if matches!(kind, Kind::Directory | Kind::Submodule) {
-                return Err(other("a file, an executable or a symbolic link is written"));
+            if kind == Kind::Symlink && bytes.len() > MAX_TARGET {
+                return Err(TreeError::TooLarge.into());
             }
             let (id, leaf) = Leaf::written(kind, bytes.into());
             this.change(|tree| tree.put(&path, leaf.clone()))?;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use atoll_runtime::{Blob, Branch, Entry, Kind, TreeAnswer, TreeError};
+use atoll_runtime::{Blob, Branch, Entry, Kind, TreeAnswer, TreeError, check_path};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use sha1dc::Hasher;
@@ -106,7 +106,7 @@ impl Tree {
         let mut directories: BTreeMap<&str, Vec<Entry>> = BTreeMap::from([("", Vec::new())]);
         let mut contents = HashMap::new();
         for (path, leaf) in &self.leaves {
-            if !is_path(path) {
+            if check_path(path, leaf.kind).is_err() {
                 return Err(Error::World(format!("\"{path}\" is no path of a file in a Git tree")));
             }
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -136,11 +136,8 @@ impl Tree {
         self.leaves.iter().map(|(path, leaf)| (path.clone(), contents(leaf))).collect()
     }
 
-    /// Puts something in place of whatever is at `path`.
+    /// Puts something in place of whatever is at `path`, which a tree can name.
     pub(crate) fn put(&mut self, path: &str, leaf: Leaf) -> Result<(), TreeError> {
-        if !is_path(path) {
-            return Err(TreeError::Other(format!("\"{path}\" is no path of a file in a Git tree")));
-        }
         let above = path.match_indices('/').map(|(at, _)| &path[..at]);
         if above.into_iter().any(|above| self.leaves.contains_key(above)) {
             return Err(TreeError::Other("what is on the way there is no directory".into()));
@@ -157,14 +154,6 @@ impl Tree {
         self.leaves.retain(|known, _| known != path && !known.starts_with(&below) && !path.is_empty());
         if self.leaves.len() == before && !path.is_empty() { Err(TreeError::NotFound) } else { Ok(()) }
     }
-}
-
-/// Whether a file can lie there.
-fn is_path(path: &str) -> bool {
-    let refused = |segment: &str| {
-        matches!(segment, "" | "." | "..") || segment.eq_ignore_ascii_case(".git") || segment.contains('\0')
-    };
-    !path.split('/').any(refused)
 }
 
 impl Leaf {

@@ -26,6 +26,7 @@ use crate::{
         publication as wit,
         repository::{Error, Kind as WitKind},
     },
+    check_commit, check_path,
     ctx::{Ctx, Given},
     limits,
 };
@@ -148,7 +149,7 @@ impl wit::HostStaging for Ctx {
 
     async fn place(&mut self, handle: Resource<OpenStaging>, path: String, kind: WitKind, id: String) -> Published<()> {
         let (staging, share) = OpenStaging::get(self, &handle)?;
-        if let Err(error) = share.change() {
+        if let Err(error) = share.change().and_then(|()| Ok(check_path(&path, kind.into())?)) {
             return Ok(Err(error.into()));
         }
         Ok(staging.place(path, kind.into(), id).await.map_err(Into::into))
@@ -156,7 +157,8 @@ impl wit::HostStaging for Ctx {
 
     async fn remove(&mut self, handle: Resource<OpenStaging>, path: String) -> Published<()> {
         let (staging, share) = OpenStaging::get(self, &handle)?;
-        if let Err(error) = share.change() {
+        // What has no name in a tree is not looked for there.
+        if let Err(error) = share.change().and_then(|()| Ok(check_path(&path, Kind::Directory)?)) {
             return Ok(Err(error.into()));
         }
         Ok(staging.remove(path).await.map_err(Into::into))
@@ -197,7 +199,8 @@ impl wit::HostStagingWithStore<Ctx> for Ours {
         let begun = accessor.with(|mut store| -> wasmtime::Result<_> {
             let (staging, share) = OpenStaging::get(store.get(), &handle)?;
             let taken = store.get().taken.clone();
-            let begun = share.change().and_then(|()| Writing::begin(&taken));
+            let checked = share.change().and_then(|()| Ok(check_written(&path, kind.into())?));
+            let begun = checked.and_then(|()| Writing::begin(&taken));
             contents.pipe(&mut store, Chunks { to: PollSender::new(chunks), share })?;
             Ok(begun.map(|writing| (staging, writing)))
         })?;
@@ -219,6 +222,9 @@ impl wit::HostStagingWithStore<Ctx> for Ours {
         })?;
         let base = open.staging.base().revision().to_owned();
         let author = Author { name: author.name, email: author.email };
+        if let Err(error) = check_commit(&author, &message) {
+            return Ok(Err(PublishError::from(error).into()));
+        }
         let committed = open.staging.commit(author, message, (given.wall_clock)()).await;
         if let Ok(id) = committed.as_ref()
             && *id != base
@@ -246,6 +252,14 @@ fn granted(given: &Given, name: &str) -> Result<Arc<dyn crate::Publication>, wit
         given.journal.about(component, Level::Warning, words);
     }
     Err(wit::Failure::Failed(Error::Denied))
+}
+
+/// Whether a file, executable or symbolic link can be written at `path`.
+fn check_written(path: &str, kind: Kind) -> Result<(), TreeError> {
+    if matches!(kind, Kind::Directory | Kind::Submodule) {
+        return Err(TreeError::Other("a file, an executable or a symbolic link is written".into()));
+    }
+    check_path(path, kind)
 }
 
 /// The guest's end of a stream, as far as it is taken.

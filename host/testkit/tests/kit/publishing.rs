@@ -54,6 +54,9 @@ fn a_commit_is_what_the_guest_staged() {
 #[test]
 fn what_goes_wrong_is_told_to_the_guest() {
     let other = |words: &str| PublishError::Failed(TreeError::Other(words.into()));
+    let long_name = format!("write {}/x 1", "n".repeat(256));
+    let long_target = format!("link x {}", "t".repeat(4097));
+    let long_message = format!("write x 1\ncommit a {}", "m".repeat(64 * 1024 + 1));
     let cases: &[(&[PublishError], &str, &[&str])] = &[
         (&[], "open nothing", &["denied"]),
         (&[PublishError::Conflict], "write x 1\ncommit a m", &["commit: conflict"]),
@@ -64,8 +67,19 @@ fn what_goes_wrong_is_told_to_the_guest() {
         (&[], "place x 1234", &["not found"]),
         (&[], "write a.txt/x 1", &["what is on the way there is no directory"]),
         (&[], "directory x", &["a file, an executable or a symbolic link is written"]),
-        (&[], "write a/../b 1", &["\"a/../b\" is no path of a file in a Git tree"]),
-        (&[], "write .GIT/config 1", &["\".GIT/config\" is no path of a file in a Git tree"]),
+        (&[], "write a/../b 1", &["its entry \"..\" means another directory"]),
+        (&[], "write .GIT/config 1", &["its entry \".GIT\" is a spelling of .git"]),
+        (&[], "write git~1 1", &["its entry \"git~1\" is a spelling of .git"]),
+        (&[], "link a/.gitmodules b", &["its entry \".gitmodules\" is a symbolic link"]),
+        (&[], "write a\\0b 1", &["a name has no NUL"]),
+        (&[], "write  1", &["the root is a directory"]),
+        (&[], "remove a//b", &["its entry \"\" has no name"]),
+        (&[], "copy x/.. a.txt", &["its entry \"..\" means another directory"]),
+        (&[], &long_name, &["a name has at most 255 bytes"]),
+        (&[], &long_target, &["too large"]),
+        (&[], "write x 1\ncommit a<b m", &["an author's name has no control characters, '<' or '>'"]),
+        (&[], "write x 1\ncommit  m", &["an author's name has 1 to 256 bytes, and no spaces around them"]),
+        (&[], &long_message, &["too large"]),
     ];
     for (failing, orders, expected) in cases {
         let mut world = world(&format!("open site\n{orders}")).writable("site", site());
