@@ -21,7 +21,7 @@ const MANY: usize = 64;
 /// The kernel has written a file back after so long, even where it was told to be lazy.
 const WRITTEN_BACK: Duration = Duration::from_mins(10);
 
-/// What is no longer may be a ref, in bytes.
+/// What is longer than this is no ref, in bytes.
 const MAX_REF: u64 = 4096;
 
 /// Which directory it is, whatever it is called: its device and inode.
@@ -170,8 +170,8 @@ pub(crate) fn remove_empty(path: &Path) -> io::Result<()> {
 
 /// Removes what a kill left behind in a repository of ours: locks and temporary files. Nobody else writes there while the
 /// host holds the state. Empty object files, and refs that are empty or nothing but noughts, are what a power cut leaves of
-/// ones that were not synced: they would hide the real ones from a fetch, and `git` calls them corrupt. Yields the files that may not be synced yet, since nobody
-/// knows any more which a killed host had not; and how many loose objects there are.
+/// ones that were not synced: they would hide the real ones from a fetch, and `git` calls them corrupt. Yields the files
+/// that may not be synced yet, since nobody knows any more which a killed host had not; and how many loose objects there are.
 pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>, usize)> {
     let (mut recent, mut loose) = (Vec::new(), 0);
     let (objects, refs) = (git_dir.join("objects"), git_dir.join("refs"));
