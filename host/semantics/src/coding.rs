@@ -7,7 +7,10 @@ use http::{
     header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG},
 };
 
-use crate::{cache_control::Directives, quality::alternatives};
+use crate::{
+    cache_control::Directives,
+    quality::{Quality, alternatives},
+};
 
 /// Below this a coding saves less than its head costs.
 const LEAST: usize = 1024;
@@ -37,17 +40,7 @@ pub fn preferred(request: &HeaderMap) -> Coding {
     if !request.contains_key(ACCEPT_ENCODING) {
         return Coding::Identity;
     }
-    let (mut brotli, mut gzip, mut identity, mut any) = (None, None, None, None);
-    for (name, quality) in alternatives(request, &ACCEPT_ENCODING) {
-        let slot = match name {
-            _ if name.eq_ignore_ascii_case("br") => &mut brotli,
-            _ if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => &mut gzip,
-            _ if name.eq_ignore_ascii_case("identity") => &mut identity,
-            "*" => &mut any,
-            _ => continue,
-        };
-        slot.get_or_insert(quality);
-    }
+    let Likings { brotli, gzip, identity, any } = Likings::of(request);
     let brotli = brotli.or(any).unwrap_or(0);
     let gzip = gzip.or(any).unwrap_or(0);
     let best = brotli.max(gzip);
@@ -62,12 +55,40 @@ pub fn preferred(request: &HeaderMap) -> Coding {
 
 /// Whether a coding is accepted at all.
 pub fn accepted(request: &HeaderMap, coding: Coding) -> bool {
-    let named = |wanted: &str| {
-        alternatives(request, &ACCEPT_ENCODING)
-            .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-            .map(|(_, quality)| quality > 0)
+    let Likings { brotli, gzip, identity, any } = Likings::of(request);
+    let named = match coding {
+        Coding::Identity => identity,
+        Coding::Brotli => brotli,
+        Coding::Gzip => gzip,
     };
-    named(coding.name()).or_else(|| named("*")).unwrap_or(coding == Coding::Identity)
+    named.or(any).map_or(coding == Coding::Identity, |quality| quality > 0)
+}
+
+/// What an `Accept-Encoding` says of each coding, where it says anything; of what it says twice, the first.
+#[derive(Default)]
+struct Likings {
+    brotli: Option<Quality>,
+    gzip: Option<Quality>,
+    identity: Option<Quality>,
+    any: Option<Quality>,
+}
+
+impl Likings {
+    fn of(request: &HeaderMap) -> Self {
+        let mut likings = Self::default();
+        for (name, quality) in alternatives(request, &ACCEPT_ENCODING) {
+            let slot = match name {
+                _ if name.eq_ignore_ascii_case("br") => &mut likings.brotli,
+                // The same, RFC 9110 section 8.4.1.3.
+                _ if name.eq_ignore_ascii_case("gzip") || name.eq_ignore_ascii_case("x-gzip") => &mut likings.gzip,
+                _ if name.eq_ignore_ascii_case("identity") => &mut likings.identity,
+                "*" => &mut likings.any,
+                _ => continue,
+            };
+            slot.get_or_insert(quality);
+        }
+        likings
+    }
 }
 
 /// Whether a whole answer with this head may and should be encoded.
@@ -165,6 +186,8 @@ mod tests {
         for (value, coding, yes) in [
             ("gzip", Coding::Gzip, true),
             ("gzip", Coding::Brotli, false),
+            ("x-gzip", Coding::Gzip, true),
+            ("X-GZIP;q=0, *", Coding::Gzip, false),
             ("*", Coding::Brotli, true),
             ("br;q=0, *", Coding::Brotli, false),
             ("gzip", Coding::Identity, true),
