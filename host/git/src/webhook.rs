@@ -32,10 +32,12 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn unhex(text: &str) -> Option<Vec<u8>> {
-    if !text.is_ascii() || !text.len().is_multiple_of(2) {
+    if !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok()).collect()
+    // Digit by digit: a parser of numbers would take a sign for one.
+    let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    text.as_bytes().chunks_exact(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
 }
 
 #[cfg(test)]
@@ -46,6 +48,22 @@ mod tests {
     const SECRET: &[u8] = b"It's a Secret to Everybody";
     const BODY: &[u8] = b"Hello, World!";
     const SIGNATURE: &str = "757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17";
+
+    #[test]
+    fn what_is_no_hexadecimal_is_no_signature() {
+        for (text, bytes) in [
+            ("", Some(&b""[..])),
+            ("00fF", Some(&[0, 0xff])),
+            ("+f", None),
+            ("-0", None),
+            (" f", None),
+            ("f", None),
+            ("0x", None),
+            ("\u{e9}", None),
+        ] {
+            assert_eq!(unhex(text).as_deref(), bytes, "{text}");
+        }
+    }
 
     #[test]
     fn who_knows_the_secret() {
