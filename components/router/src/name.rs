@@ -14,7 +14,9 @@ pub(crate) const ANY: &str = "_.toml";
 pub(crate) fn candidates(authority: &str) -> impl Iterator<Item = String> {
     // What is no host name (an address of IPv6, or a host that let something through) has no file of its own.
     let own = (is_host(authority)).then_some(authority);
-    let parent = own.and_then(|name| name.split_once('.')).map(|(_, parent)| parent).filter(|_| !is_ipv4(authority));
+    let parent = own.and_then(|name| name.split_once('.')).map(|(_, parent)| parent);
+    // Of `a.1` as of an address: no file can have such a name, so it is not asked for.
+    let parent = parent.filter(|parent| is_host(parent) && !is_ipv4(parent));
     [own.map(|name| format!("{name}.toml")), parent.map(|parent| format!("*.{parent}.toml")), Some(ANY.to_owned())]
         .into_iter()
         .flatten()
@@ -97,6 +99,8 @@ mod tests {
             ("b.a.example.org", &["b.a.example.org.toml", "*.a.example.org.toml", "_.toml"]),
             ("localhost", &["localhost.toml", "_.toml"]),
             ("127.0.0.1", &["127.0.0.1.toml", "_.toml"]),
+            ("a.1", &["a.1.toml", "_.toml"]),
+            ("a._", &["a._.toml", "_.toml"]),
             ("[::1]", &["_.toml"]),
             ("_", &["_.toml"]),
             ("*.example.org", &["_.toml"]),
