@@ -271,7 +271,7 @@ impl<'a> Indexing<'a> {
         missing.dedup();
         for id in missing {
             // It may have turned up meanwhile, made from another of ours.
-            let deltas: Vec<u32> = self.unresolved().filter(|(base, _)| *base == id).map(|(_, delta)| delta).collect();
+            let deltas: Vec<u32> = self.unresolved_of(id).collect();
             if let (false, Ok((kind, bytes))) = (deltas.is_empty(), self.ours.whole(&id, DECODE_LIMIT)) {
                 self.count(bytes.len() as u64)?;
                 self.append(id, kind, &bytes).map_err(PackError::Write)?;
@@ -326,9 +326,15 @@ impl<'a> Indexing<'a> {
     fn deltas_of(&self, offset: u64, id: ObjectId) -> Vec<u32> {
         let from = self.by_offset.partition_point(|(base, _)| *base < offset);
         let by_offset = self.by_offset[from..].iter().take_while(|(base, _)| *base == offset).map(|(_, delta)| *delta);
+        let by_offset = by_offset.filter(|delta| self.entries[*delta as usize].id.is_none());
+        by_offset.chain(self.unresolved_of(id)).collect()
+    }
+
+    /// Of those that name their base by its id. Found by bisection: there may be a million, each with another base.
+    fn unresolved_of(&self, id: ObjectId) -> impl Iterator<Item = u32> {
         let from = self.by_id.partition_point(|(base, _)| *base < id);
-        let by_id = self.by_id[from..].iter().take_while(|(base, _)| *base == id).map(|(_, delta)| *delta);
-        by_offset.chain(by_id).filter(|delta| self.entries[*delta as usize].id.is_none()).collect()
+        let named = self.by_id[from..].iter().take_while(move |(base, _)| *base == id).map(|(_, delta)| *delta);
+        named.filter(|delta| self.entries[*delta as usize].id.is_none())
     }
 
     /// Puts an object of ours behind those of the pack, so that it has all that it is made from.
