@@ -9,6 +9,8 @@ extern crate alloc;
 
 mod decide;
 mod fields;
+#[cfg(all(any(test, fuzzing), not(target_arch = "wasm32")))]
+pub mod fuzzing;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod location;

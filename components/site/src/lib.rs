@@ -10,6 +10,8 @@ extern crate alloc;
 mod answer;
 mod date;
 mod fields;
+#[cfg(all(any(test, fuzzing), not(target_arch = "wasm32")))]
+pub mod fuzzing;
 #[cfg(target_arch = "wasm32")]
 mod guest;
 mod locate;

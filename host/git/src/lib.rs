@@ -6,6 +6,8 @@ mod cache;
 mod disk;
 mod fetch;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod history;
 mod objects;
 mod push;

@@ -7,6 +7,8 @@ mod body;
 mod client;
 mod dial;
 mod egress;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod http1;
 mod listen;
 mod origin;

@@ -3,6 +3,8 @@
 //! changes what it reads; `intake` alone writes.
 
 mod delta;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod incoming;
 mod inflate;
 mod intake;

@@ -3,6 +3,8 @@
 //! takes every byte of the server for hostile.
 
 mod fetch;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod greeting;
 mod packet;
 mod push;

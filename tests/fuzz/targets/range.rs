@@ -1,0 +1,4 @@
+//! `atoll_semantics::fuzzing::range`, fed by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| atoll_semantics::fuzzing::range(bytes));
