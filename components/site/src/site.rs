@@ -81,7 +81,10 @@ impl<T: Tree> Site<T> {
         let located = match self.redirects.find(path, target.query) {
             Some(Outcome::Redirect { status, location }) => return answer::redirect(status, &location),
             Some(Outcome::Rewrite(other)) => locate::locate(&self.tree, &other, true),
-            None => locate::locate(&self.tree, path, false),
+            None => match (locate::locate(&self.tree, path, false), self.redirects.fallback(path)) {
+                (Ok(Located::Nothing), Some(other)) => locate::locate(&self.tree, &other, true),
+                (located, _) => located,
+            },
         };
         match located {
             Ok(Located::File { name, path: file, id, size, contents }) => {

@@ -103,6 +103,13 @@ impl Pattern {
         plain.then(|| self.head.iter().map(|segment| segment.text.as_str()).collect::<Vec<_>>().join("/"))
     }
 
+    /// Whether it is `/*`.
+    pub(crate) fn is_everything(&self) -> bool {
+        let root = self.head.len() == 1 && self.head[0].text.is_empty() && self.head[0].placeholders.is_empty();
+        let bare = |splat: &Splat| splat.before.is_empty() && splat.after.is_empty() && splat.tail.is_empty();
+        self.host.is_none() && root && self.splat.as_ref().is_some_and(bare)
+    }
+
     fn with_each_name_once(self) -> Result<Self, String> {
         let twice =
             self.names().enumerate().find(|(index, name)| self.names().take(*index).any(|other| other == *name));

@@ -1,5 +1,5 @@
 //! `_redirects`: where a path leads instead, whether or not there is a file at it. The topmost rule that matches decides,
-//! and once.
+//! and once. But a rewrite of everything (`/* /index.html 200`) is for what has no file: before files it would hide them all.
 
 use alloc::borrow::ToOwned as _;
 use alloc::format;
@@ -25,6 +25,8 @@ pub(crate) struct Redirects {
     fixed: Vec<(String, usize)>,
     /// The other rules.
     dynamic: Vec<usize>,
+    /// The first rewrite of everything.
+    fallback: Option<Rule>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,17 @@ impl Redirects {
         above.chain(&fixed).find_map(|&rule| self.rules[rule].apply(path, query))
     }
 
+    /// The path that is served where there is no file for `path`.
+    pub(crate) fn fallback(&self, path: &str) -> Option<String> {
+        let rule = self.fallback.as_ref()?;
+        Some(rule.target.plain(&rule.source.matches("", path)?))
+    }
+
     fn push(&mut self, rule: Rule) -> Result<(), String> {
+        if rule.status == 200 && rule.source.is_everything() {
+            self.fallback.get_or_insert(rule);
+            return Ok(());
+        }
         if let Some(path) = rule.round()
             && self.rules.iter().all(|above| above.source.matches("", &path).is_none())
         {
@@ -237,6 +249,20 @@ mod tests {
                 ("/other", None),
             ],
         );
+    }
+
+    #[test]
+    fn a_rewrite_of_everything_is_for_what_has_no_file() {
+        let (redirects, problems) =
+            Redirects::parse("/* /index.html 200\n/* /hidden.html 200\n/a /b 301\n/x/* /y 200\n/*.htm /z 200");
+        assert_eq!(problems, []);
+        assert_eq!(redirects.fallback("/users/7").as_deref(), Some("/index.html"));
+        assert_eq!(redirects.find("/users/7", None), None);
+        assert!(redirects.find("/a", None).is_some() && redirects.find("/x/1", None).is_some());
+        assert_eq!(Redirects::parse("/* /files/:splat 200").0.fallback("/a/b").as_deref(), Some("/files/a/b"));
+        for other in ["/* /index.html 302", "/x/* /y 200", "/*.htm /z 200", "/:x /y 200", "/ /y 200"] {
+            assert_eq!(Redirects::parse(other).0.fallback("/x/1"), None, "{other}");
+        }
     }
 
     #[test]

@@ -283,6 +283,27 @@ fn redirects_come_before_files_and_headers_after_all() {
 }
 
 #[test]
+fn a_rewrite_of_everything_comes_behind_files() {
+    let site = site(&[
+        ("index.html", "x"),
+        ("404.html", "x"),
+        ("assets/app.js", "x"),
+        ("docs/index.html", "x"),
+        ("_redirects", "/* /index.html 200\n/old /new 301"),
+    ]);
+    for (target, expect) in [
+        ("/", "200 [index.html]"),
+        ("/users/7?a", "200 [index.html]"),
+        ("/.env", "200 [index.html]"),
+        ("/assets/app.js", "200 [assets/app.js]"),
+        ("/docs", "308 -> /docs/"),
+        ("/old", "301 -> /new"),
+    ] {
+        assert_eq!(line(&ask(&site, "GET", target, "a.test")), expect, "{target}");
+    }
+}
+
+#[test]
 fn what_can_not_be_read_is_a_failure_and_is_logged() {
     let mut branch = tree(&[("a.html", "x")]);
     branch.faults.push(("a", Fault::Other("corrupt: object 12 is missing".into())));
