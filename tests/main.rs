@@ -19,6 +19,7 @@ mod keygen;
 mod limits;
 mod manifest;
 mod memory;
+mod moving;
 mod proxies;
 mod push;
 mod repositories;

@@ -21,6 +21,13 @@ pub(crate) struct Nginx {
 impl Nginx {
     /// Serves `folder/www` by the directives of one `server`.
     pub(crate) async fn start(folder: &Path, directives: &str) -> Self {
+        let here = folder.display();
+        let server = |address: SocketAddr| format!("server {{ listen {address}; root {here}/www; {directives} }}");
+        Self::serving(folder, server).await
+    }
+
+    /// Serves what its directives for `http` say, whose paths begin at `folder`.
+    pub(crate) async fn serving(folder: &Path, directives: impl FnOnce(SocketAddr) -> String) -> Self {
         // It can't be told to pick a port itself.
         let address = dead();
         let here = folder.display();
@@ -28,7 +35,8 @@ impl Nginx {
             "daemon off; master_process off; pid {here}/nginx.pid; error_log {here}/nginx.log; events {{}}\n\
              http {{ access_log off; client_body_temp_path {here}/body; proxy_temp_path {here}/proxy;\n\
              fastcgi_temp_path {here}/f; uwsgi_temp_path {here}/u; scgi_temp_path {here}/s;\n\
-             server {{ listen {address}; root {here}/www; {directives} }} }}\n"
+             {} }}\n",
+            directives(address)
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration).expect("the folder is the test's");
