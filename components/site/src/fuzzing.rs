@@ -52,6 +52,9 @@ fn headers(rules: &str, host: &str, path: &str) {
 
 fn redirects(rules: &str, path: &str, query: Option<&str>) {
     let (redirects, _) = Redirects::parse(rules);
+    if let Some(other) = redirects.fallback(path) {
+        assert!(other.starts_with('/'), "{other}");
+    }
     match redirects.find(path, query) {
         Some(Outcome::Redirect { status, location }) => {
             assert!(matches!(status, 301 | 302 | 303 | 307 | 308));

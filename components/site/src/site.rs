@@ -78,11 +78,16 @@ impl<T: Tree> Site<T> {
             Err(Refused::Nowhere) => return self.not_found(&host, target),
         };
         let path = target.path.as_ref();
+        // What is not there now may be there in a moment, whatever is said of what is.
+        let mut keep = None;
         let located = match self.redirects.find(path, target.query) {
             Some(Outcome::Redirect { status, location }) => return answer::redirect(status, &location),
             Some(Outcome::Rewrite(other)) => locate::locate(&self.tree, &other, true),
             None => match (locate::locate(&self.tree, path, false), self.redirects.fallback(path)) {
-                (Ok(Located::Nothing), Some(other)) => locate::locate(&self.tree, &other, true),
+                (Ok(Located::Nothing), Some(other)) => {
+                    keep = Some("cache-control");
+                    locate::locate(&self.tree, &other, true)
+                }
                 (located, _) => located,
             },
         };
@@ -97,7 +102,7 @@ impl<T: Tree> Site<T> {
                 if let Some(date) = &self.last_modified {
                     fields.set("last-modified", date);
                 }
-                self.headers.apply(&host, path, &mut fields, None);
+                self.headers.apply(&host, path, &mut fields, keep);
                 Answer { status: 200, fields, body: Body::File(file), log: None }
             }
             Ok(Located::Directory) => {

@@ -150,7 +150,9 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
         (Ok(()), Some(parent)) => sync(parent),
         (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound => {
             create_directory(parent)?;
-            create_directory(path)
+            // Not by itself again: what is in the way may stay, a link that leads nowhere.
+            fs::create_dir(path)?;
+            sync(parent)
         }
         (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         (created, _) => created,

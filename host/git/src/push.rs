@@ -1,7 +1,7 @@
 //! One commit on its way to where its branch comes from: over the network as a pack, on this machine into the repository
 //! there. Compare-and-swap on what the branch stood at: one that moved is never overwritten.
 
-use std::{io, path::Path, thread, time::Duration};
+use std::{path::Path, thread, time::Duration};
 
 use gix::{ObjectId, objs};
 
@@ -154,16 +154,11 @@ fn push_to_server<'a>(
         Err(why) => match server.receiver(&name).map(|receiver| receiver.at()) {
             Ok(at) if at == Some(update.new) => pushed(true, None),
             Ok(at) if at != old => Err(PushError::Moved),
-            Ok(_) if !is_late(&why) => Err(failed(why)),
+            // Without a word of the server's it may still be at it, behind a proxy or in its hooks.
             _ if matches!(why, SmartError::Said(_)) => Err(failed(why)),
             _ => Err(PushError::Unknown(server.error(why))),
         },
     }
-}
-
-/// Whether the server may still be at it.
-fn is_late(why: &SmartError) -> bool {
-    matches!(why, SmartError::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
 
 /// A push names its ref; where the binding names none it is the one that HEAD is.

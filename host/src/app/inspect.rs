@@ -74,7 +74,10 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     }
     problems.extend(super::certificates::check(manifest));
     problems.extend(files(manifest));
-    let warnings = nobody_decides(roles.into_iter()).map(Problem::new).into_iter().collect();
+    // Of one that can't be loaded nobody knows what it is.
+    let all = roles.len() == manifest.components.len();
+    let decided = if all { nobody_decides(roles.into_iter()) } else { None };
+    let warnings = decided.map(Problem::new).into_iter().collect();
     Ok(Checked { problems, warnings })
 }
 

@@ -290,6 +290,7 @@ fn a_rewrite_of_everything_comes_behind_files() {
         ("assets/app.js", "x"),
         ("docs/index.html", "x"),
         ("_redirects", "/* /index.html 200\n/old /new 301"),
+        ("_headers", "/assets/*\n  Cache-Control: public, immutable\n  X-Kind: asset"),
     ]);
     for (target, expect) in [
         ("/", "200 [index.html]"),
@@ -300,6 +301,12 @@ fn a_rewrite_of_everything_comes_behind_files() {
         ("/old", "301 -> /new"),
     ] {
         assert_eq!(line(&ask(&site, "GET", target, "a.test")), expect, "{target}");
+    }
+    // What is not there may be there in a moment: it is not kept as if it were.
+    for (target, kept) in [("/assets/app.js", "public, immutable"), ("/assets/gone.js", CACHE_CONTROL)] {
+        let answer = ask(&site, "GET", target, "a.test");
+        assert_eq!(field(&answer, "cache-control").as_deref(), Some(kept), "{target}");
+        assert_eq!(field(&answer, "x-kind").as_deref(), Some("asset"), "{target}");
     }
 }
 

@@ -43,6 +43,8 @@ struct Cork<I> {
     gathered: Vec<u8>,
     /// Of `gathered`, what has left.
     left: usize,
+    /// Bytes of bodies that were taken over HTTP/2 and have not left.
+    bodies: usize,
     /// Whether anything was written since the last flush.
     dirty: bool,
     failure: Option<io::Error>,
@@ -61,6 +63,7 @@ pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> (Corked<I>, Opener<
         watch,
         gathered: Vec::new(),
         left: 0,
+        bodies: 0,
         dirty: false,
         failure: None,
         unheard: 0,
@@ -221,25 +224,27 @@ impl<I> Cork<I> {
     /// Over HTTP/2, what a client has paid for with its window is what it takes: who asks for answers to PING takes nothing.
     fn accepted(&mut self, slices: &[IoSlice<'_>], mut length: usize) {
         let Ear::Http2(frames) = &mut self.ear else { return };
-        let mut data = 0;
         for slice in slices {
             let part = &slice[..slice.len().min(length)];
             length -= part.len();
-            data += frames.sending(part);
-        }
-        if data > 0 {
-            self.watch.moved(data);
+            self.bodies += frames.sending(part);
         }
     }
 
+    /// So many bytes have left.
     fn moved(&mut self, bytes: usize) {
-        if let Ear::Http2(frames) = &mut self.ear {
-            frames.sent(bytes);
-            if !self.blocked {
-                return;
+        let counted = match &mut self.ear {
+            Ear::Http2(frames) => {
+                frames.sent(bytes);
+                let counted = bytes.min(self.bodies);
+                self.bodies -= counted;
+                counted
             }
+            Ear::Http1(_) | Ear::Flooded => bytes,
+        };
+        if counted > 0 {
+            self.watch.moved(counted);
         }
-        self.watch.moved(bytes);
     }
 
     fn block(&mut self, blocked: bool) {
@@ -265,13 +270,15 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         let Cork { watch, ear, unheard, .. } = &mut *cork;
         match ear {
             Ear::Http1(heads) => {
-                let begins = watch.heard() && heads.rest();
-                if begins {
+                let news = heads.received(fresh);
+                if news.begun {
                     // What comes later of a request that was answered is not a word about the answer.
                     *unheard = 0;
-                    heads.begin();
                 }
-                watch.vouch(heads.received(fresh));
+                if news.open {
+                    watch.heard();
+                }
+                watch.vouch(news.vouched);
             }
             Ear::Http2(frames) => {
                 *unheard = 0;

@@ -1,154 +1,235 @@
 //! What hyper does not tell of an HTTP/1.1 head: whether it named a length beside a transfer coding, of which it drops one
-//! without a word (RFC 9112, section 6.1: it ought to be handled as an error). Looks at the beginnings of lines alone, and
-//! vouches for a head only where it saw the end of the message before.
+//! without a word (RFC 9112, section 6.1: it ought to be handled as an error). To know where a head begins, it follows the
+//! messages by their framing, and by nothing else; where it can't, it vouches for nothing any more.
 
-const NAME: &[u8] = b"content-length";
+const LENGTH: &[u8] = b"content-length";
+const CODING: &[u8] = b"transfer-encoding";
 
+#[derive(Default)]
 pub(super) struct Heads {
     state: State,
-    /// Whether a line of this head begins with the field's name.
-    length: bool,
-    /// Of a line that has begun, how much of the name it is.
-    matched: usize,
     /// Whether the request's own line has begun: empty ones may stand before it.
     begun: bool,
-    /// Bytes that come behind the head, where it named one length.
-    body: Option<u64>,
-    /// Whether a message ended, or may have, with the last byte that came.
-    rest: bool,
-    /// The last three bytes that came.
-    tail: [u8; 3],
+    /// Of a field's name, in lower case, what is there.
+    name: [u8; CODING.len()],
+    filled: usize,
+    length: Length,
+    /// Whether it named a transfer coding: its body comes in chunks, or it is refused.
+    coded: bool,
+}
+
+/// What came with some bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// One head has ended, of which is known that it named no length.
+    pub(super) vouched: bool,
+    /// A head has begun.
+    pub(super) begun: bool,
+    /// A head has begun and not ended, or nobody knows.
+    pub(super) open: bool,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum State {
-    /// Nothing is known of what comes.
+    /// At the beginning of a line of a head.
     #[default]
-    Lost,
-    /// At the beginning of a line.
     Start,
-    /// Behind the field's name, and what is known of its value by then.
-    Value(Value),
-    /// Within a line that is none of ours, or no longer.
+    /// Within a field's name.
+    Name,
+    /// Within a length.
+    Value,
+    /// Within a line of which nothing is wanted.
     Line,
-    /// The whole head went by.
-    Whole,
+    /// Before so many bytes of a body.
+    Body(u64),
+    /// Within a chunk's size, and whether it has a digit.
+    Size(u64, bool),
+    /// Behind it, in the same line.
+    Extension(u64),
+    /// Before so many bytes of a chunk.
+    Chunk(u64),
+    /// Behind them.
+    ChunkEnd,
+    /// At the beginning of a line of trailers, and within one.
+    Trailer,
+    TrailerLine,
+    /// It is not what it should be: hyper refuses it, or sees an end that is not seen here.
+    Lost,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Value {
-    /// Before its first digit.
-    Ahead,
-    Number(u64),
-}
-
-impl Default for Heads {
-    fn default() -> Self {
-        Self {
-            state: State::Lost,
-            length: false,
-            matched: 0,
-            begun: false,
-            body: None,
-            // A connection begins with a head.
-            rest: true,
-            tail: [0; 3],
-        }
-    }
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Length {
+    #[default]
+    None,
+    /// So far, and whether it has a digit.
+    Said(u64, bool),
+    /// More than one, or none that is a number.
+    Wrong,
 }
 
 impl Heads {
-    /// Whether the next byte may begin a head: what came last ended as a message ends.
-    pub(super) fn rest(&self) -> bool {
-        self.rest
-    }
-
-    /// A head begins with the next byte.
-    pub(super) fn begin(&mut self) {
-        *self = Self { state: State::Start, tail: self.tail, ..Self::default() };
-    }
-
-    /// Bytes that come after those before. Says whether a head ends with them of which is known that it named no length.
-    pub(super) fn received(&mut self, bytes: &[u8]) -> bool {
-        let (vouched, behind) = self.look(bytes);
-        // Behind a head that named a length, as many bytes; else an empty line, of a head or of the last chunk.
-        self.body = self.body.and_then(|left| left.checked_sub(behind as u64));
-        for byte in &bytes[bytes.len().saturating_sub(3)..] {
-            self.tail = [self.tail[1], self.tail[2], *byte];
-        }
-        let empty = self.tail[1..] == *b"\n\n" || self.tail == *b"\n\r\n";
-        self.rest = if self.state == State::Whole { self.body.map_or(empty, |left| left == 0) } else { empty };
-        vouched
-    }
-
-    /// The same, and how many of the bytes are behind the head.
-    fn look(&mut self, mut bytes: &[u8]) -> (bool, usize) {
+    /// Bytes that come after those before.
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> News {
+        let (mut news, mut ended) = (News::default(), 0);
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
-                State::Lost | State::Whole => return (false, bytes.len()),
-                State::Start if self.matched == 0 && byte == b'\n' => {
-                    bytes = rest;
-                    if self.begun {
-                        self.state = State::Whole;
-                        return (!self.length, bytes.len());
+                State::Start => match byte {
+                    b'\r' => bytes = rest,
+                    b'\n' if self.begun => {
+                        bytes = rest;
+                        ended += 1;
+                        news.vouched = ended == 1 && self.length == Length::None;
+                        self.state = self.body();
                     }
-                }
-                State::Start if self.matched == 0 && byte == b'\r' => bytes = rest,
-                State::Start if byte.to_ascii_lowercase() == NAME[self.matched] => {
+                    b'\n' => bytes = rest,
+                    _ if self.begun => (self.state, self.filled) = (State::Name, 0),
+                    _ => (self.state, self.begun, news.begun) = (State::Line, true, true),
+                },
+                State::Name => {
                     bytes = rest;
-                    self.matched += 1;
-                    if self.matched == NAME.len() {
-                        self.begun = true;
-                        // Of two, hyper takes one, and which is not ours to know.
-                        self.state = if self.length { State::Line } else { State::Value(Value::Ahead) };
-                        self.body = None;
-                        self.length = true;
-                    }
-                }
-                State::Start => (self.state, self.begun) = (State::Line, true),
-                State::Value(value) => {
-                    bytes = rest;
-                    let known = match value {
-                        Value::Ahead => 0,
-                        Value::Number(number) => number,
-                    };
-                    self.state = match (byte, value) {
-                        (b'0'..=b'9', _) => {
-                            let next = known.checked_mul(10).and_then(|next| next.checked_add(u64::from(byte - b'0')));
-                            next.map_or(State::Line, |next| State::Value(Value::Number(next)))
-                        }
-                        (b':' | b' ' | b'\t', Value::Ahead) | (b' ' | b'\t' | b'\r', Value::Number(_)) => self.state,
-                        (b'\n', Value::Number(number)) => {
-                            self.body = Some(number);
-                            self.matched = 0;
-                            State::Start
-                        }
-                        (b'\n', Value::Ahead) => {
-                            self.matched = 0;
-                            State::Start
+                    self.state = match byte {
+                        b':' => self.named(),
+                        b'\n' => State::Start,
+                        _ if self.filled < self.name.len() => {
+                            self.name[self.filled] = byte.to_ascii_lowercase();
+                            self.filled += 1;
+                            State::Name
                         }
                         _ => State::Line,
                     };
                 }
-                State::Line => {
-                    let Some(end) = memchr::memchr(b'\n', bytes) else { return (false, 0) };
-                    bytes = &bytes[end + 1..];
-                    (self.state, self.matched) = (State::Start, 0);
+                State::Value => {
+                    bytes = rest;
+                    self.state = self.value(byte);
                 }
+                State::Line | State::Extension(_) | State::TrailerLine => {
+                    let Some(end) = memchr::memchr(b'\n', bytes) else { break };
+                    bytes = &bytes[end + 1..];
+                    self.state = match self.state {
+                        State::Extension(size) => chunk(size),
+                        State::TrailerLine => State::Trailer,
+                        _ => State::Start,
+                    };
+                }
+                State::Body(left) | State::Chunk(left) => {
+                    let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
+                    bytes = &bytes[taken..];
+                    let left = left - taken as u64;
+                    self.state = match self.state {
+                        State::Body(_) if left == 0 => self.next(),
+                        State::Body(_) => State::Body(left),
+                        _ if left == 0 => State::ChunkEnd,
+                        _ => State::Chunk(left),
+                    };
+                }
+                State::Size(size, some) => {
+                    bytes = rest;
+                    self.state = match (byte, char::from(byte).to_digit(16)) {
+                        (_, Some(digit)) if size < 1 << 60 => State::Size(size * 16 + u64::from(digit), true),
+                        (b';' | b' ' | b'\t' | b'\r', _) if some => State::Extension(size),
+                        (b'\n', _) if some => chunk(size),
+                        _ => State::Lost,
+                    };
+                }
+                State::ChunkEnd => {
+                    bytes = rest;
+                    self.state = match byte {
+                        b'\r' => State::ChunkEnd,
+                        b'\n' => State::Size(0, false),
+                        _ => State::Lost,
+                    };
+                }
+                State::Trailer => match byte {
+                    b'\r' => bytes = rest,
+                    b'\n' => {
+                        bytes = rest;
+                        self.state = self.next();
+                    }
+                    _ => self.state = State::TrailerLine,
+                },
+                State::Lost => break,
             }
         }
-        (false, 0)
+        let head = matches!(self.state, State::Start | State::Name | State::Value | State::Line);
+        news.open = head && self.begun || self.state == State::Lost;
+        news
     }
+
+    /// Behind a field's name.
+    fn named(&mut self) -> State {
+        let name = &self.name[..self.filled];
+        self.coded |= name == CODING;
+        if name != LENGTH {
+            return State::Line;
+        }
+        if self.length == Length::None {
+            self.length = Length::Said(0, false);
+            return State::Value;
+        }
+        // Of two, hyper takes one, and which is not ours to know.
+        self.length = Length::Wrong;
+        State::Line
+    }
+
+    fn value(&mut self, byte: u8) -> State {
+        let Length::Said(number, some) = self.length else { return State::Line };
+        match byte {
+            b'0'..=b'9' => {
+                let next = number.checked_mul(10).and_then(|next| next.checked_add(u64::from(byte - b'0')));
+                self.length = next.map_or(Length::Wrong, |next| Length::Said(next, true));
+                State::Value
+            }
+            b' ' | b'\t' | b'\r' => State::Value,
+            b'\n' => {
+                if !some {
+                    self.length = Length::Wrong;
+                }
+                State::Start
+            }
+            _ => {
+                self.length = Length::Wrong;
+                State::Line
+            }
+        }
+    }
+
+    /// Behind a head.
+    fn body(&mut self) -> State {
+        match self.length {
+            _ if self.coded => State::Size(0, false),
+            Length::None | Length::Said(0, true) => self.next(),
+            Length::Said(length, true) => State::Body(length),
+            Length::Said(_, false) | Length::Wrong => State::Lost,
+        }
+    }
+
+    /// Behind a message.
+    fn next(&mut self) -> State {
+        *self = Self::default();
+        self.state
+    }
+}
+
+/// Behind the line of a chunk's size: the last one has none.
+fn chunk(size: u64) -> State {
+    if size == 0 { State::Trailer } else { State::Chunk(size) }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Heads;
+    use super::{Heads, News};
+
+    const GET: &str = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+    const CHUNKED: &str = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+
+    fn post(length: &str) -> String {
+        format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length{length}\r\n\r\n")
+    }
 
     #[test]
     fn a_length_is_seen_however_it_is_cut_and_written() {
-        for (head, without) in [
-            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n", true),
+        for (head, vouched) in [
+            (GET, true),
             ("GET / HTTP/1.1\nhost: a\n\n", true),
             ("\r\n\nGET / HTTP/1.1\r\ncontent-length: 1\r\n\r\n", false),
             ("GET / HTTP/1.1\nc\ncontent-length: 1\n\n", false),
@@ -157,64 +238,72 @@ mod tests {
             ("GET / HTTP/1.1\r\nx: content-length: 1\r\n\r\n", true),
             ("GET / HTTP/1.1\r\ncontent-type: 1\r\n\r\n", true),
             ("GET / HTTP/1.1\r\ncontent-len\r\n\r\n", true),
-            // What follows is no head any more.
-            ("GET / HTTP/1.1\r\nhost: a\r\n\r\n\r\ncontent-length: 1", true),
+            ("GET / HTTP/1.1\r\na-field-with-a-very-long-name: 1\r\n\r\n", true),
+            (CHUNKED, true),
+            ("POST / HTTP/1.1\r\ncontent-length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 1\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nhost: a\r\n", false),
         ] {
             for piece in [1, 2, 5, head.len()] {
                 let mut heads = Heads::default();
-                heads.begin();
-                let mut parts = head.as_bytes().chunks(piece);
-                assert_eq!(parts.any(|part| heads.received(part)), without, "{head:?} in pieces of {piece}");
+                let parts = head.as_bytes().chunks(piece);
+                assert_eq!(parts.map(|part| heads.received(part).vouched).last(), Some(vouched), "{head:?} by {piece}");
             }
         }
-        let mut heads = Heads::default();
-        let head = b"GET / HTTP/1.1\r\n\r\n";
-        assert!(!heads.received(head), "where it began is not known");
-        heads.begin();
-        assert!(heads.received(head));
-        assert!(!heads.received(head), "another one, of which nobody said that it begins");
     }
 
-    /// What came, in reads; whether the next one may begin a head.
+    /// A message, in one read and byte by byte; whether the head of the next is vouched for where it comes by itself, and
+    /// where it was begun in the same read.
     #[test]
-    fn a_head_begins_where_a_message_has_ended() {
-        let get = "GET / HTTP/1.1\r\nhost: a\r\n\r\n";
-        let post = |length: &str| format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length{length}\r\n\r\n");
-        let whole = |text: &str| vec![text.to_owned()];
-        for (reads, rest) in [
-            (vec![], true),
-            (whole(get), true),
-            (whole("GET / HTTP/1.1\nhost: a\n\n"), true),
-            (whole(&get[..get.len() - 1]), false),
-            (vec![get[..get.len() - 1].into(), "\n".into()], true),
-            (vec![get[..get.len() - 3].into(), "\n".into(), "\r".into(), "\n".into()], true),
-            // Another head has begun.
-            (vec![format!("{get}POST / HTTP/1.1\r\ncontent-length: 5\r\n")], false),
-            (vec![format!("{get}{get}")], true),
-            (vec![format!("{}12345", post(": 5"))], true),
-            (vec![post(": 5"), "12".into(), "345".into()], true),
-            (vec![post(":5 "), "1234".into()], false),
-            (vec![post(":\t5"), "12345P".into()], false),
-            (vec![post(": 0")], true),
-            (vec![post(": 18446744073709551616"), "1".into()], false),
-            (vec![post(": 5\r\ncontent-length: 5"), "12345".into()], false),
-            (vec![post(": five"), "12345".into()], false),
-            // A body of lines is not over with an empty one.
-            (vec![post(": 9"), "1\r\n\r\n".into()], false),
-            // Chunks, of which the last line is empty.
-            (vec!["POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".into(), "1\r\nx\r\n".into()], false),
-            (vec!["POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n".into(), "0\r\n\r\n".into()], true),
+    fn a_head_is_vouched_for_where_the_message_before_was_seen_to_end() {
+        for (message, seen) in [
+            (String::new(), true),
+            (GET.to_owned(), true),
+            (format!("{GET}{GET}"), true),
+            (format!("{}12345", post(": 5")), true),
+            (format!("{}12345", post(":\t5 ")), true),
+            (post(": 0"), true),
+            (format!("{}1\r\n\r\n4\r\n\r\n", post(": 10")), true),
+            (post(": 18446744073709551616"), false),
+            (format!("{}12345", post(": 5\r\ncontent-length: 5")), false),
+            (format!("{}12345", post(": five")), false),
+            (post(":"), false),
+            // A body that is still to come.
+            (format!("{}1234", post(": 500")), false),
+            (format!("{CHUNKED}5\r\nGET /\r\n0\r\n\r\n"), true),
+            (format!("{CHUNKED}A;x=y\r\n\r\n0\r\n\r\n...\r\n0\r\ntrailer: 1\r\n\r\n"), true),
+            (format!("{CHUNKED}00\n\n"), true),
+            (format!("{CHUNKED}5\r\n12345\r\n"), false),
+            (format!("{CHUNKED}5\r\n123456\r\n0\r\n\r\n"), false),
+            (format!("{CHUNKED}\r\n0\r\n\r\n"), false),
+            (format!("{CHUNKED}g\r\n0\r\n\r\n"), false),
+            (format!("{CHUNKED}ffffffffffffffffffff\r\n0\r\n\r\n"), false),
+            // What looks like an end within a chunk is none.
+            (format!("{CHUNKED}80\r\n\r\n\r\n"), false),
         ] {
-            let mut heads = Heads::default();
-            let mut busy = false;
-            for read in &reads {
-                if !std::mem::replace(&mut busy, true) {
-                    heads.begin();
+            for piece in [1, message.len().max(1)] {
+                let mut heads = Heads::default();
+                for part in message.as_bytes().chunks(piece) {
+                    heads.received(part);
                 }
-                heads.received(read.as_bytes());
+                let news = heads.received(GET.as_bytes());
+                assert_eq!(news.vouched, seen, "{message:?} by {piece}");
             }
-            assert_eq!(heads.rest(), rest, "{reads:?}");
+            let mut heads = Heads::default();
+            let (begun, rest) = GET.split_at(20);
+            heads.received(format!("{message}{begun}").as_bytes());
+            assert_eq!(heads.received(rest.as_bytes()).vouched, seen, "{message:?} and a beginning");
         }
+    }
+
+    #[test]
+    fn of_two_heads_in_one_breath_none_is_vouched_for() {
+        let mut heads = Heads::default();
+        let two = format!("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n{GET}");
+        assert_eq!(heads.received(two.as_bytes()), News { vouched: false, begun: true, open: false });
+        assert_eq!(heads.received(GET.as_bytes()), News { vouched: true, begun: true, open: false });
+        assert_eq!(heads.received(b"GET"), News { vouched: false, begun: true, open: true });
+        assert_eq!(heads.received(&GET.as_bytes()[3..]), News { vouched: true, begun: false, open: false });
+        assert_eq!(heads.received(b"\r\n"), News::default());
     }
 }

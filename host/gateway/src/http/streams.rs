@@ -4,28 +4,44 @@
 use std::{
     future::Future,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll},
 };
 
-use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use futures_util::{
+    stream::{FuturesUnordered, StreamExt as _},
+    task::AtomicWaker,
+};
 
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where hyper leaves a stream that has begun.
 #[derive(Clone, Default)]
-pub(super) struct Newcomers(Arc<Mutex<Vec<Stream>>>);
+pub(super) struct Newcomers(Arc<Left>);
 
+#[derive(Default)]
+struct Left {
+    list: Mutex<Vec<Stream>>,
+    /// Of the connection's task.
+    waker: AtomicWaker,
+}
+
+/// Within the connection's task, which looks here next.
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Newcomers {
     fn execute(&self, stream: F) {
-        self.begin(stream);
+        self.list().push(Box::pin(stream));
     }
 }
 
 impl Newcomers {
-    /// Leaves what the connection's task is to poll.
+    /// Leaves what the connection's task is to poll, from any task.
     pub(super) fn begin(&self, stream: impl Future<Output = ()> + Send + 'static) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::pin(stream));
+        self.list().push(Box::pin(stream));
+        self.0.waker.wake();
+    }
+
+    fn list(&self) -> MutexGuard<'_, Vec<Stream>> {
+        self.0.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -47,6 +63,7 @@ impl Streams {
     /// be waited for.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
         let mut ended = false;
+        self.newcomers.0.waker.register(cx.waker());
         let spare = std::mem::take(&mut self.spare);
         let mut begun = self.exchange(spare);
         for mut stream in begun.drain(..) {
@@ -69,7 +86,7 @@ impl Streams {
     }
 
     fn exchange(&self, list: Vec<Stream>) -> Vec<Stream> {
-        std::mem::replace(&mut *self.newcomers.0.lock().unwrap_or_else(PoisonError::into_inner), list)
+        std::mem::replace(&mut *self.newcomers.list(), list)
     }
 }
 
@@ -120,6 +137,25 @@ mod tests {
         end.send(()).unwrap();
         assert!(streams.poll(cx));
         assert!(streams.running.is_empty());
+    }
+
+    /// What another task leaves is looked at without a word from the client.
+    #[test]
+    fn what_another_task_leaves_wakes_the_connection() {
+        struct Woken(AtomicUsize);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let mut streams = Streams::default();
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
+        let waker = Waker::from(woken.clone());
+        assert!(!streams.poll(&mut Context::from_waker(&waker)));
+        streams.newcomers().execute(ready(()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "within its own task");
+        streams.newcomers().begin(ready(()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -134,13 +134,11 @@ impl Watch {
         Busy { watch: self.clone(), waiting: false }
     }
 
-    /// Bytes have come over HTTP/1.1; says whether a head begins with them.
-    pub(super) fn heard(&self) -> bool {
-        let begins = self.begun.load(Ordering::Relaxed) == 0 && !self.is_busy();
-        if begins {
+    /// A part of a head has come over HTTP/1.1.
+    pub(super) fn heard(&self) {
+        if self.begun.load(Ordering::Relaxed) == 0 && !self.is_busy() {
             self.begun.store(self.now().wrapping_add(1), Ordering::Relaxed);
         }
-        begins
     }
 
     /// Whether the head that came last is known to have named no length.
@@ -198,7 +196,8 @@ impl Watch {
             return Some(Order::Abort);
         }
         let serving = self.serving.load(Ordering::Acquire);
-        if self.order.load(Ordering::Acquire) == Order::Leave as u8 {
+        // Late and Yield too, where something is left that the client does not take.
+        if self.order.load(Ordering::Acquire) >= Order::Leave as u8 {
             // Told again, for the sake of its first request; ended where its client is gone without a word.
             let (waited, most) =
                 if serving { (idle.min(self.since_told()), LEAVE) } else { (self.since_told(), HELLO) };

@@ -53,7 +53,7 @@ pub(super) async fn authenticate<H: Handler>(
         return Err(AgentError::Empty(at()));
     }
     let held = keys.len();
-    let mut offered = 0;
+    let (mut offered, mut declined) = (0, None);
     for key in keys.into_iter().take(OFFERED) {
         let hash = match &key {
             AgentIdentity::PublicKey { key, .. } if key.algorithm().is_rsa() => Some(HashAlg::Sha512),
@@ -69,9 +69,16 @@ pub(super) async fn authenticate<H: Handler>(
             }
         };
         offered += 1;
-        if let AuthResult::Success = answer.map_err(|error| AgentError::Broken(at(), error.to_string()))? {
-            return Ok(());
+        match answer {
+            Ok(AuthResult::Success) => return Ok(()),
+            Ok(_) => {}
+            // It may not sign with this one, a token that nobody touched; the next is another's.
+            Err(error) if session.is_closed() => return Err(AgentError::Broken(at(), error.to_string())),
+            Err(error) => declined = Some(error.to_string()),
         }
+    }
+    if let Some(words) = declined {
+        return Err(AgentError::Broken(at(), words));
     }
     Err(AgentError::Refused { socket: at(), user: user.to_owned(), offered, held })
 }
