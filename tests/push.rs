@@ -152,6 +152,8 @@ async fn a_broken_route_is_told_by_file_and_line() {
         ("upstream = \"app\"\nupsteam = \"app\"\n", "a.test.toml:2: unknown key `upsteam`"),
         ("upstream = \"app\"\nredirect = { to = \"/x\", status = 200 }\n", "a.test.toml:"),
         ("refuse = 200\n", "a.test.toml:1"),
+        ("upstream = \"app\"\n[response]\nset = { Date = \"x\" }\n", "a.test.toml:3: `Date` is the host's own"),
+        ("upstream = \"app\"\n[request]\nremove = [\"Forwarded\"]\n", "a.test.toml:3: `Forwarded` is the host's own"),
     ] {
         routes.commit("main", &[("a.test.toml", text)]);
         held_back(&host, "router", words).await;

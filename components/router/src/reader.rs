@@ -58,7 +58,7 @@ impl<'t> Reader<'t> {
     pub(crate) fn string(&mut self, key: &str, value: &'t Value<'t>) -> Option<&'t str> {
         let string = value.get_ref().as_str();
         if string.is_none() {
-            self.problem(&value.span(), format!("`{key}` is a string"));
+            self.problem(&value.span(), format!("`{key}` must be a string"));
         }
         string
     }
@@ -93,7 +93,7 @@ impl<'t> Reader<'t> {
     pub(crate) fn table(&mut self, key: &str, value: &'t Value<'t>) -> Option<&'t DeTable<'t>> {
         let table = value.get_ref().as_table();
         if table.is_none() {
-            self.problem(&value.span(), format!("`{key}` is a table"));
+            self.problem(&value.span(), format!("`{key}` must be a table"));
         }
         table
     }

@@ -97,9 +97,15 @@ impl Keeper {
         if !self.serves() && !self.held {
             // Under today's table, the bytes and revisions that a former run proved.
             let current = self.base.clone();
+            let failed = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.resume(&current);
             if self.serves() {
+                let words = "what was proved before serves, under today's table";
+                self.runtime.journal().about(&self.shared.name, Level::Warning, words);
                 self.settle().await;
+                // Where it is the table that is not proved, nothing is left that waits, and nothing is well.
+                let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
+                *error = error.take().or(failed);
             }
         }
         self.proved = None;

@@ -28,7 +28,7 @@ pub(super) struct Check {
 const EXAMPLES: &str = "\
 Examples:
   host check                 host.toml here, and its components
-  host check --manifest new.toml && host reload";
+  host check && host reload";
 
 impl Check {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {

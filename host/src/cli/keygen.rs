@@ -11,6 +11,9 @@ use anyhow::Context as _;
 use atoll_net::ssh::{Kind, NewKey};
 use clap::{Args, ValueEnum};
 
+/// Of an RSA key, where nothing is said: as strong as the other type.
+const BITS: usize = 3072;
+
 /// The most that is read of a seed, in bytes.
 const MAX_SEED: u64 = 64 * 1024;
 
@@ -21,9 +24,9 @@ pub(super) struct Keygen {
     #[arg(long = "type", value_name = "TYPE", value_enum, default_value = "ed25519")]
     kind: Type,
 
-    /// Of an RSA key
-    #[arg(long, value_name = "N", default_value_t = 3072)]
-    bits: usize,
+    /// Of an RSA key [default: 3072]
+    #[arg(long, value_name = "N")]
+    bits: Option<usize>,
 
     /// Make the key from what a file holds (`-`: standard input): the same seed makes the same key, on any machine
     #[arg(long, value_name = "SEED")]
@@ -42,7 +45,7 @@ const EXAMPLES: &str = "\
 Examples:
   host keygen --output deploy.ed25519
   host keygen --type rsa --bits 4096
-  openssl rand -hex 32 > seed && host keygen --seed-file seed
+  (umask 077; openssl rand -hex 32 >seed) && host keygen --seed-file seed
   host keygen --type rsa --seed-file seed";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -53,9 +56,12 @@ enum Type {
 
 impl Keygen {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
-        let kind = match self.kind {
-            Type::Ed25519 => Kind::Ed25519,
-            Type::Rsa => Kind::Rsa(self.bits),
+        let kind = match (self.kind, self.bits) {
+            (Type::Ed25519, None) => Kind::Ed25519,
+            (Type::Ed25519, Some(_)) => {
+                anyhow::bail!("--bits is for RSA keys: an ed25519 key has 256; or add --type rsa")
+            }
+            (Type::Rsa, bits) => Kind::Rsa(bits.unwrap_or(BITS)),
         };
         let key = match &self.seed_file {
             Some(file) => NewKey::from_seed(kind, &seed(file)?, &self.comment)?,
