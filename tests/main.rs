@@ -6,6 +6,7 @@
 mod code_rules;
 mod commands;
 mod egress;
+mod encoding;
 mod faults;
 mod first_run;
 mod git_agent;

@@ -91,21 +91,19 @@ impl<'a> Tag<'a> {
 
 /// Whether a list of tags holds one that matches; `*` matches whatever there is. What can't be read matches nothing.
 fn listed<'a>(values: impl IntoIterator<Item = &'a HeaderValue>, matches: impl Fn(Tag<'_>) -> bool) -> bool {
-    values.into_iter().any(|value| {
-        let mut rest = value.as_bytes().trim_ascii();
-        if rest == b"*" {
-            return true;
-        }
-        loop {
-            while let [b',' | b' ' | b'\t', tail @ ..] = rest {
-                rest = tail;
-            }
-            let Some((tag, tail)) = Tag::next(rest) else { return false };
-            if matches(tag) {
-                return true;
-            }
+    values.into_iter().any(|value| value.as_bytes().trim_ascii() == b"*" || tags(value).any(&matches))
+}
+
+/// The tags of a list, up to what can't be read.
+pub fn tags(list: &HeaderValue) -> impl Iterator<Item = Tag<'_>> {
+    let mut rest = list.as_bytes();
+    std::iter::from_fn(move || {
+        while let [b',' | b' ' | b'\t', tail @ ..] = rest {
             rest = tail;
         }
+        let (tag, tail) = Tag::next(rest)?;
+        rest = tail;
+        Some(tag)
     })
 }
 

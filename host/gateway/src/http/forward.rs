@@ -4,17 +4,20 @@ use std::{borrow::Cow, sync::Arc, time::Instant};
 
 use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Forwarding, Level, under};
-use atoll_semantics::{forwarded, hop};
+use atoll_semantics::{coding, forwarded, hop};
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
     header::{CONTENT_LENGTH, EXPECT, HOST},
     request::Parts,
 };
+use http_body::Body as _;
 
 use crate::http::{
     access::Upstream,
     arriving::Arriving,
+    collect::declared,
     edge::{House, failed},
+    encoder::Encoders,
     health::in_turn,
     inbound::{Inbound, Line, moved},
     payload::Payload,
@@ -50,7 +53,7 @@ pub(super) fn answer(
     let (named, line, gateway) = (named.clone(), house.line.clone(), house.gateway.clone());
     Answering::later(async move {
         let response = match send(&line, &named, &parts, body, wish.is_some()).await {
-            Ok(response) => received(response, &parts.method, &named, &line, wish),
+            Ok(response) => received(response, &parts, &named, &line, wish, &gateway.encoders),
             Err(fault) => Err(fault),
         };
         match response {
@@ -118,10 +121,11 @@ fn fault(error: SendError, fate: &Fate) -> Fault {
 /// What an upstream's response is to the client.
 fn received(
     mut response: Response<Incoming>,
-    method: &Method,
+    request: &Parts,
     named: &Named,
     line: &Line,
     wish: Option<Box<Wish>>,
+    encoders: &Encoders,
 ) -> Result<Response<Payload>, Fault> {
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     match wish {
@@ -134,12 +138,15 @@ fn received(
         return Ok(Response::from_parts(head, Payload::empty()));
     }
     hop::strip(&mut head.headers);
-    let empty = *method == Method::HEAD || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    if empty && *method != Method::HEAD {
+    let only_head = request.method == Method::HEAD;
+    let empty = only_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    if empty && !only_head {
         head.headers.remove(CONTENT_LENGTH);
     }
+    let length = if empty { declared(&head.headers, None).ok().flatten() } else { body.size_hint().exact() };
+    let encoding = encoders.settle(&request.headers, &mut head, length);
     let payload = if empty { Payload::empty() } else { Payload::upstream(body, named.upstream.patience) };
-    Ok(Response::from_parts(head, payload))
+    Ok(Response::from_parts(head, payload.encoded(encoding)))
 }
 
 /// Path and query as they go out: in the one form, or as they were sent.
@@ -182,6 +189,7 @@ fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mu
     for change in &forwarding.request_fields {
         change.apply(fields);
     }
+    coding::name_identity(fields);
 }
 
 #[cfg(test)]

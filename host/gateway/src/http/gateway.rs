@@ -19,6 +19,7 @@ use crate::http::{
     clock::Clock,
     connections::{Admission, Connections},
     edge::Challenges,
+    encoder::Encoders,
     flight::Flights,
     hook::{AT_ONCE, Hooks},
     limits::Limits,
@@ -43,6 +44,7 @@ pub struct Gateway {
     pub(super) table: ArcSwap<Table>,
     pub(super) memory: Memory,
     pub(super) flights: Flights,
+    pub(super) encoders: Encoders,
     pub(super) challenges: Arc<dyn Challenges>,
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) hooking: Semaphore,
@@ -66,7 +68,20 @@ impl Gateway {
         let memory = Memory::new(answers);
         let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
         let (flights, hooking, connections) = (Flights::default(), Semaphore::new(AT_ONCE), Arc::default());
-        Arc::new(Self { table, memory, flights, challenges, hooks, hooking, journal, clock, sink, connections })
+        let encoders = Encoders::default();
+        Arc::new(Self {
+            table,
+            memory,
+            flights,
+            encoders,
+            challenges,
+            hooks,
+            hooking,
+            journal,
+            clock,
+            sink,
+            connections,
+        })
     }
 
     /// From now on, new requests go by this roster, and as many bytes are remembered.

@@ -103,5 +103,8 @@ pub(super) const CORK: usize = 32 * 1024;
 /// Bytes of a body that is taken off an instance at once, and of one that may be remembered.
 pub(super) const COLLECTED: u64 = 1024 * 1024;
 
+/// Bodies that are encoded as they pass by, at once: 180 MiB at most. Beyond it, they pass as they are.
+pub(super) const ENCODERS: usize = 256;
+
 /// How long one request waits for another's answer before it asks for itself.
 pub(super) const SHARED_WAIT: Duration = Duration::from_secs(10);

@@ -10,6 +10,7 @@ mod component;
 mod connections;
 mod cork;
 mod edge;
+mod encoder;
 mod encoding;
 mod ending;
 mod flight;

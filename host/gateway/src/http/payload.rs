@@ -12,9 +12,15 @@ use atoll_net::Incoming;
 use atoll_runtime::{Body, BodyError};
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
 use tokio::time::{Instant, Sleep};
 
-use crate::http::{ending::Ending, gather::Gather, limits::SEND_BUFFER};
+use crate::http::{
+    encoder::{Encoded, Encoding},
+    ending::Ending,
+    gather::Gather,
+    limits::SEND_BUFFER,
+};
 
 /// Why a body ended before its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,6 +46,7 @@ enum Content {
     Parts(VecDeque<Bytes>),
     Guest(Box<Stream>),
     Upstream(Box<Upstream>),
+    Encoded(Box<Encoded<Payload>>),
 }
 
 impl Payload {
@@ -66,6 +73,16 @@ impl Payload {
         Self {
             content: Content::Upstream(Box::new(Upstream { body: Gather::new(body), patience, pause: None })),
             ending: None,
+        }
+    }
+
+    /// The same, encoded as it passes by; `ending` is for what comes of it.
+    pub(super) fn encoded(self, encoding: Option<Encoding>) -> Self {
+        match encoding {
+            Some(encoding) if !self.is_end_stream() => {
+                Self { content: Content::Encoded(Box::new(Encoded::new(self, encoding))), ending: None }
+            }
+            _ => self,
         }
     }
 
@@ -119,6 +136,10 @@ impl http_body::Body for Payload {
                 Poll::Ready(frame) => frame,
                 Poll::Pending => return self.pending(),
             },
+            Content::Encoded(encoded) => match encoded.poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => return self.pending(),
+            },
         };
         let over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
         if let Some(ending) = &mut self.ending {
@@ -147,6 +168,7 @@ impl http_body::Body for Payload {
             Content::Parts(chunks) => chunks.is_empty(),
             Content::Guest(stream) => stream.is_end(),
             Content::Upstream(upstream) => upstream.body.is_end_stream(),
+            Content::Encoded(encoded) => encoded.is_end(),
         }
     }
 
@@ -157,6 +179,7 @@ impl http_body::Body for Payload {
             Content::Parts(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
             Content::Guest(stream) => stream.left.map_or_else(SizeHint::new, SizeHint::with_exact),
             Content::Upstream(upstream) => upstream.body.size_hint(),
+            Content::Encoded(_) => SizeHint::new(),
         }
     }
 }
@@ -183,6 +206,11 @@ impl Stream {
     /// All of a body that is to have this length.
     pub(super) fn whole(body: Body, length: Option<u64>) -> Self {
         Self { first: Bytes::new(), body: Gather::new(body), skip: 0, left: length, cut: false }
+    }
+
+    /// What is all there.
+    pub(super) fn collected(bytes: Bytes) -> Self {
+        Self::resumed(bytes, http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync())
     }
 
     /// All of a body, of which the first bytes were read.

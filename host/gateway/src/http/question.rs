@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use atoll_runtime::{Body, Decision, Failure, Forwarding, Isolation};
-use atoll_semantics::{forwarded, hop, storing::Terms};
+use atoll_semantics::{coding, forwarded, hop, storing::Terms};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
@@ -21,6 +21,7 @@ use crate::http::{
     collect::{Collected, collect, declared},
     component::{Live, Reply},
     edge::House,
+    encoder::Encoding,
     flight::{Landing, Lead, Seat},
     inbound::Inbound,
     key::Handed,
@@ -170,7 +171,7 @@ impl Question {
             let fresh = Fresh::For { since: now, age: terms.age, lifetime: terms.lifetime };
             if !fresh.lasts(now) {
                 self.alone(lead);
-                return Ok(self.collected(head, bytes));
+                return self.collected(head, bytes);
             }
             // Its age counts from here, whoever is given it.
             let wall = httpdate::fmt_http_date(self.house.gateway.clock.wall());
@@ -187,7 +188,11 @@ impl Question {
         if let Some(lead) = lead.take() {
             lead.land(if kept { Landing::Remembered } else { Landing::Alone });
         }
-        Ok(if kept { self.encoded(&remembered).await } else { remembered.representation.answer_plainly(self.asked()) })
+        if kept {
+            return Ok(self.encoded(&remembered).await);
+        }
+        let (head, bytes) = remembered.representation.whole();
+        self.collected(head, bytes)
     }
 
     /// An answer to this request alone.
@@ -196,30 +201,54 @@ impl Question {
             return self.streamed(head, Stream::whole(body, length), length);
         }
         match self.collect(body, length).await? {
-            Collected::Whole(bytes) => Ok(self.collected(head, bytes)),
+            Collected::Whole(bytes) => self.collected(head, bytes),
             Collected::Larger(..) => unreachable!("longer than its length is an error"),
         }
     }
 
-    fn collected(&self, mut head: response::Parts, bytes: Bytes) -> Outcome {
+    fn collected(&self, mut head: response::Parts, bytes: Bytes) -> Result<Outcome, Fault> {
+        if let Some(encoding) = self.encoding(&mut head, Some(bytes.len() as u64)) {
+            return self.sent(head, Stream::collected(bytes), None, Some(encoding));
+        }
         if self.is_representation(&head) {
-            return Representation::new(head.status, head.headers, bytes, false).answer_plainly(self.asked());
+            return Ok(Representation::new(head.status, head.headers, bytes, false).answer_plainly(self.asked()));
         }
         head.headers.insert(CONTENT_LENGTH, bytes.len().into());
-        Outcome::Response(Response::from_parts(head, Payload::whole(bytes)))
+        Ok(Outcome::Response(Response::from_parts(head, Payload::whole(bytes))))
     }
 
-    fn streamed(&self, head: response::Parts, stream: Stream, length: Option<u64>) -> Result<Outcome, Fault> {
-        if self.is_representation(&head) {
-            return representation::stream(head.headers, stream, length, self.asked()).map(Outcome::Response);
-        }
-        Ok(Outcome::Response(Response::from_parts(head, Payload::stream(stream))))
+    fn streamed(&self, mut head: response::Parts, stream: Stream, length: Option<u64>) -> Result<Outcome, Fault> {
+        let encoding = self.encoding(&mut head, length);
+        // Of what is encoded on the way, it is not known.
+        let length = length.filter(|_| encoding.is_none());
+        self.sent(head, stream, length, encoding)
+    }
+
+    fn sent(
+        &self,
+        head: response::Parts,
+        stream: Stream,
+        length: Option<u64>,
+        encoding: Option<Encoding>,
+    ) -> Result<Outcome, Fault> {
+        let response = if self.is_representation(&head) {
+            representation::stream(head.headers, stream, length, self.asked())?
+        } else {
+            Response::from_parts(head, Payload::stream(stream))
+        };
+        Ok(Outcome::Response(response.map(|payload| payload.encoded(encoding))))
+    }
+
+    fn encoding(&self, head: &mut response::Parts, length: Option<u64>) -> Option<Encoding> {
+        self.house.gateway.encoders.settle(&self.parts.headers, head, length)
     }
 
     fn bodiless(&self, mut head: response::Parts, body: Body, length: Option<u64>) -> Result<Outcome, Fault> {
         if self.is_representation(&head) {
             return self.streamed(head, Stream::whole(body, length), length);
         }
+        // A HEAD's answer says what a GET's would.
+        drop(self.encoding(&mut head, length));
         if self.parts.method != Method::HEAD {
             head.headers.remove(CONTENT_LENGTH);
         }
@@ -271,6 +300,7 @@ impl Question {
         hop::strip(fields);
         // Answered by the host, when the guest reads on.
         fields.remove(EXPECT);
+        coding::name_identity(fields);
         fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
         forwarded::tell(fields, self.house.line.peer.address.ip(), self.inbound.origin, &authority);
         Ok(request)

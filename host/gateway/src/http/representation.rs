@@ -75,7 +75,7 @@ impl Representation {
         let mut encoded = None;
         if status == StatusCode::OK {
             head.entry(ACCEPT_RANGES).or_insert(HeaderValue::from_static("bytes"));
-            if encode && coding::compressible(&head, body.len()) {
+            if encode && coding::compressible(&head, Some(body.len() as u64)) {
                 vary::add(&mut head, &ACCEPT_ENCODING);
                 encoded = Some(Box::default());
             }
@@ -125,6 +125,14 @@ impl Representation {
             Some(Form { head, body })
         })
         .await;
+    }
+
+    /// As it came, for somebody who does not keep it.
+    pub(super) fn whole(&self) -> (http::response::Parts, Bytes) {
+        let (mut parts, ()) = Response::new(()).into_parts();
+        parts.status = self.status;
+        parts.headers.clone_from(&self.identity.head);
+        (parts, self.identity.body.clone())
     }
 
     /// Bytes that it takes to keep, with the forms that there are.

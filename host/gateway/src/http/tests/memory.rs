@@ -139,10 +139,26 @@ async fn a_query_that_does_not_count_is_not_asked_about() {
 }
 
 #[tokio::test]
-async fn what_is_not_remembered_is_not_encoded() {
-    let guest = Guest::service(1, |_| reply(200, &[("content-type", "text/html")], "x".repeat(5000)));
-    let seen = Setup::only(&guest).get("/", &[("accept-encoding", "br, gzip")]).await;
-    assert_eq!(seen.head, ["accept-ranges: bytes", "content-length: 5000", "content-type: text/html"]);
+async fn what_is_not_remembered_is_encoded_as_it_passes() {
+    let guest =
+        Guest::service(1, |_| reply(200, &[("content-type", "text/html"), ("etag", "\"a\"")], "x".repeat(5000)));
+    let world = Setup::only(&guest);
+    let (media, vary) = ("content-type: text/html", "vary: accept-encoding");
+    let plain = ["accept-ranges: bytes", "content-length: 5000", media, "etag: \"a\"", vary];
+    let encoded = ["content-encoding: br", media, "etag: \"a-br\"", vary];
+    let part =
+        ["accept-ranges: bytes", "content-length: 2", "content-range: bytes 0-1/5000", media, "etag: \"a\"", vary];
+    for (asked, status, head) in [
+        (&[][..], 200, &plain[..]),
+        (&[("accept-encoding", "br")], 200, &encoded),
+        (&[("accept-encoding", "br"), ("if-none-match", "\"a-br\"")], 304, &["etag: \"a-br\"", vary]),
+        (&[("accept-encoding", "br"), ("if-match", "\"a\"")], 412, &[]),
+        (&[("accept-encoding", "br"), ("range", "bytes=0-1")], 206, &part),
+    ] {
+        let seen = world.get("/", asked).await;
+        assert_eq!(seen.status, status, "{asked:?}");
+        assert!(status == 412 || seen.head == head, "{asked:?}: {:?}", seen.head);
+    }
 }
 
 #[tokio::test]
