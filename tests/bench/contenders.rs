@@ -287,7 +287,7 @@ async fn wait<F: Future<Output = anyhow::Result<()>>>(mut ask: impl FnMut() -> F
 }
 
 /// Contents without meaning, the same each time (splitmix64).
-struct Noise(u64);
+pub(crate) struct Noise(pub(crate) u64);
 
 impl Noise {
     fn next(&mut self) -> u64 {
@@ -298,11 +298,11 @@ impl Noise {
         mixed ^ (mixed >> 31)
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         (0..length.div_ceil(8)).flat_map(|_| self.next().to_le_bytes()).take(length).collect()
     }
 
-    fn text(&mut self, length: usize) -> Vec<u8> {
+    pub(crate) fn text(&mut self, length: usize) -> Vec<u8> {
         self.bytes(length).into_iter().map(|byte| b"abcdefghijklmnopqrstuvwxyz \n"[usize::from(byte) % 28]).collect()
     }
 }

@@ -21,6 +21,7 @@ pub(crate) fn named() -> anyhow::Result<Vec<(&'static str, String)>> {
         ("nginx", version("nginx", "-v")?),
         ("h2o", version("h2o", "-v")?),
         ("h2load", version("h2load", "--version")?),
+        ("git", version("git", "--version")?),
         ("load", fs::read_to_string("/proc/loadavg")?.split(' ').next().unwrap_or_default().to_owned()),
     ])
 }
@@ -28,7 +29,7 @@ pub(crate) fn named() -> anyhow::Result<Vec<(&'static str, String)>> {
 pub(crate) fn words(machine: &[(&'static str, String)]) -> String {
     let of = |key| machine.iter().find(|each| each.0 == key).map_or("", |each| each.1.as_str());
     format!(
-        "{}, {} cores, {}, Linux {}; {}, {}, {}; load average at the start {}",
+        "{}, {} cores, {}, Linux {}; {}, {}, {}, {}; load average at the start {}",
         of("processor"),
         cores(),
         of("system"),
@@ -36,6 +37,7 @@ pub(crate) fn words(machine: &[(&'static str, String)]) -> String {
         of("nginx"),
         of("h2o"),
         of("h2load"),
+        of("git"),
         of("load")
     )
 }

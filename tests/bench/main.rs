@@ -1,4 +1,4 @@
-//! What this host costs beside nginx and h2o, on the machine that it is run on: `scripts/bench`. A program of its own, not a
+//! What this host costs beside nginx, h2o and git, on the machine that it is run on: `scripts/bench`. A program of its own, not a
 //! test: it needs a quiet machine, and what it finds is a table to read. It ends all that it starts.
 
 #![allow(clippy::unwrap_used, reason = "a program that measures ends where it can't")]
@@ -9,6 +9,7 @@ use clap::Parser;
 
 mod contenders;
 mod dial;
+mod git;
 mod idle;
 mod load;
 mod machine;
@@ -26,7 +27,7 @@ mod swap;
 mod table;
 mod usage;
 
-/// Measure this host beside nginx and h2o
+/// Measure this host beside nginx, h2o and git
 #[derive(Parser)]
 #[command(name = "bench", bin_name = "scripts/bench")]
 struct Arguments {
@@ -71,15 +72,18 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let machine = machine::named()?;
     machine::open_files();
     if !arguments.json {
-        println!("{}\n\n{}", machine::words(&machine), table::HEADER);
+        println!("{}", machine::words(&machine));
     }
-    let mut rows = Vec::new();
+    let mut rows: Vec<table::Row> = Vec::new();
     let progress = progress::Progress::new();
     let mut bench = scenarios::Bench::new(plan, progress);
     for scenario in scenarios::all().filter(|each| arguments.wants(each)) {
         for row in bench.run(scenario).await? {
             bench.progress.show("");
             if !arguments.json {
+                if rows.last().is_none_or(|last| last.is_git() != row.is_git()) {
+                    println!("\n{}", if row.is_git() { table::GIT_HEADER } else { table::HEADER });
+                }
                 println!("{}", table::line(&row));
             }
             rows.push(row);

@@ -6,6 +6,7 @@ use anyhow::ensure;
 
 use crate::{
     contenders::{Contender, PROXIED, Place, SITE},
+    git::{self, GITS, Origins},
     idle::idle,
     load::{H2load, Work},
     names::names,
@@ -36,6 +37,7 @@ pub(crate) struct Bench {
     place: Place,
     /// While load is compared; not beside what counts memory, for two of one program share it.
     house: Option<House>,
+    origins: Option<Origins>,
 }
 
 /// All of them at once: those that are asked nothing cost nothing.
@@ -89,14 +91,14 @@ const PUSHES: usize = 200;
 const FEW: usize = 3;
 
 pub(crate) fn all() -> impl Iterator<Item = &'static str> {
-    LOADS.iter().map(|load| load.name).chain(OTHERS)
+    LOADS.iter().map(|load| load.name).chain(OTHERS).chain(GITS)
 }
 
 const REMEMBERED: &str = "atoll, remembered";
 
 impl Bench {
     pub(crate) fn new(plan: Plan, progress: Progress) -> Self {
-        Self { plan, progress, place: Place::new(), house: None }
+        Self { plan, progress, place: Place::new(), house: None, origins: None }
     }
 
     pub(crate) async fn run(&mut self, name: &str) -> anyhow::Result<Vec<Row>> {
@@ -116,7 +118,16 @@ impl Bench {
             "start" => start(place, 3 * rounds, progress).await,
             "swap" => swap(place, &urls(Protocol::Http1, SITE, "/1k.html"), rounds.min(FEW), progress).await,
             "push" => push(place, PUSHES, progress).await,
-            _ => unreachable!("one of the list"),
+            "git-memory" => git::memory(rounds.min(FEW), progress).await,
+            "git-lookup" => git::lookup(rounds, progress),
+            _ => {
+                let scenario = GITS.into_iter().find(|each| *each == name).expect("one of the list");
+                if self.origins.is_none() {
+                    self.progress.show("git: making repositories");
+                    self.origins = Some(Origins::new().await?);
+                }
+                git::contest(self.origins.as_ref().expect("set above"), scenario, rounds, &self.progress).await
+            }
         }
     }
 }

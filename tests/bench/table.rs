@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use crate::contenders::cores;
+use crate::{contenders::cores, git::GITS};
 
 /// One line of the table.
 pub(crate) struct Row {
@@ -25,16 +25,19 @@ pub(crate) struct Lane {
     pub(crate) rates: Vec<f64>,
     /// Share of the machine that went elsewhere.
     pub(crate) others: Vec<f64>,
+    /// Sent and received.
+    pub(crate) bytes: Vec<u64>,
     pub(crate) failed: u64,
 }
 
 pub(crate) const OURS: &str = "atoll";
 pub(crate) const NGINX: &str = "nginx";
 pub(crate) const H2O: &str = "h2o";
+pub(crate) const GIT: &str = "git";
 
 impl Lane {
     pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, values: Vec::new(), rates: Vec::new(), others: Vec::new(), failed: 0 }
+        Self { name, values: Vec::new(), rates: Vec::new(), others: Vec::new(), bytes: Vec::new(), failed: 0 }
     }
 
     pub(crate) fn of(name: &'static str, values: Vec<f64>) -> Self {
@@ -58,8 +61,18 @@ impl Row {
         self.lanes.iter().find(|lane| lane.name == name)
     }
 
+    /// Whether it stands beside git, and not beside web servers.
+    pub(crate) fn is_git(&self) -> bool {
+        GITS.contains(&self.scenario)
+    }
+
+    /// Whose figures are one.
+    fn base(&self) -> &'static str {
+        if self.is_git() { GIT } else { NGINX }
+    }
+
     fn ratio(&self, name: &str) -> String {
-        let both = self.lane(name).zip(self.lane(NGINX));
+        let both = self.lane(name).zip(self.lane(self.base()));
         both.map_or_else(|| "–".to_owned(), |(lane, base)| format!("{:.2}", lane.against(base)))
     }
 }
@@ -84,8 +97,15 @@ pub(crate) const HEADER: &str = "\
 | | unit | atoll | nginx | h2o | atoll ÷ nginx | h2o ÷ nginx | requests/s | elsewhere |
 |---|---|---|---|---|---|---|---|---|";
 
+pub(crate) const GIT_HEADER: &str = "\
+| | unit | atoll | git | atoll ÷ git | bytes on the wire |
+|---|---|---|---|---|---|";
+
 /// One line of Markdown under the header.
 pub(crate) fn line(row: &Row) -> String {
+    if row.is_git() {
+        return git_line(row);
+    }
     let standard = [OURS, NGINX, H2O].map(|name| row.lane(name));
     let cells = standard.map(|lane| lane.map_or_else(|| "–".to_owned(), Lane::cell));
     let rates: Vec<_> = standard.iter().flatten().filter(|lane| !lane.rates.is_empty()).collect();
@@ -110,14 +130,26 @@ pub(crate) fn line(row: &Row) -> String {
     )
 }
 
+fn git_line(row: &Row) -> String {
+    let both = [OURS, GIT].map(|name| row.lane(name));
+    let cells = both.map(|lane| lane.map_or_else(|| "–".to_owned(), Lane::cell));
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    let bytes = |lane: &Lane| median(&lane.bytes.iter().map(|&bytes| bytes as f64).collect::<Vec<_>>());
+    let counted = both.iter().flatten().filter(|lane| !lane.bytes.is_empty());
+    let bytes = counted.map(|lane| thousands(bytes(lane))).collect::<Vec<_>>().join(" / ");
+    let note = if row.note.is_empty() { String::new() } else { format!("; {}", row.note) };
+    format!("| {}{note} | {} | {} | {} | {} | {bytes} |", row.title, row.unit, cells[0], cells[1], row.ratio(OURS))
+}
+
 /// All of it, with the machine.
 pub(crate) fn json(rows: &[Row], machine: &[(&'static str, String)]) -> Value {
     let machine: serde_json::Map<_, _> = machine.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     let rows = rows.iter().map(|row| {
         let lanes = row.lanes.iter().map(|lane| {
-            let ratio = row.lane(NGINX).map(|base| lane.against(base));
+            let ratio = row.lane(row.base()).map(|base| lane.against(base));
             json!({
-                "name": lane.name, "values": lane.values, "median": median(&lane.values), "ratio_to_nginx": ratio,
+                "name": lane.name, "values": lane.values, "median": median(&lane.values), "ratio": ratio,
+                "ratio_to": row.base(), "bytes": lane.bytes,
                 "requests_per_second": lane.rates, "elsewhere": lane.others, "failed": lane.failed,
             })
         });

@@ -87,6 +87,18 @@ pub(crate) fn memory(root: u32) -> f64 {
     tree(root).into_iter().filter_map(pss).sum::<f64>() * 1024.0
 }
 
+/// Bytes that no file stands behind, of a process and all below it.
+pub(crate) fn anonymous(root: u32) -> f64 {
+    tree(root).into_iter().map(anonymous_of).sum()
+}
+
+/// The same of one process.
+pub(crate) fn anonymous_of(id: u32) -> f64 {
+    let text = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+    line.and_then(|kilobytes| kilobytes.trim().parse::<f64>().ok()).unwrap_or_default() * 1024.0
+}
+
 /// A line of /proc/PID/stat.
 struct Stat {
     parent: u32,
