@@ -50,6 +50,7 @@ async fn ssh_keygen_reads_what_was_made() {
             &["--seed-file", &path("seed"), "--type", "rsa", "--bits", "2050"],
             "host: an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not 2050\n",
         ),
+        (&["--bits", "2048"], "host: --bits is for RSA keys: an ed25519 key has 256; or add --type rsa\n"),
         (&["--type", "rsa", "--bits", "1024"], "host: an RSA key has 2048 to 8192 bits here, and not 1024\n"),
     ] {
         let file = path("none");
