@@ -255,6 +255,9 @@ async fn a_watched_file_is_swapped_when_it_changes() {
     host.logged("is not a WebAssembly component").await;
     assert_eq!(host.setup().log().matches("is not a WebAssembly component").count(), 1);
     answers("Hello from b component\n").await;
+    assert!(host.component("app").await["error"].is_string());
+    place(host.setup(), &other);
+    until(SOON, "no word of it", async || host.component("app").await["error"].is_null().then_some(())).await;
     place(host.setup(), &fixture("hello"));
     answers(HELLO).await;
 }

@@ -16,7 +16,12 @@ pub(crate) fn check(to: &str) -> Result<(), &'static str> {
         return match host {
             "" => Err("names no host"),
             _ if host.contains('@') => Err("names a user, which has no place in a redirect"),
-            _ => Ok(()),
+            _ => match host.rsplit_once(':') {
+                Some((_, port)) if !host.ends_with(']') && port.parse::<u16>().is_err() => {
+                    Err("has a port that is none")
+                }
+                _ => Ok(()),
+            },
         };
     }
     if !to.starts_with('/') {
@@ -94,6 +99,9 @@ mod tests {
             ("https://example.org", Ok(())),
             ("https://example.org:8443/new/", Ok(())),
             ("http://[::1]/", Ok(())),
+            ("http://[::1]:8080/", Ok(())),
+            ("http://a.test:99999/", Err("has a port that is none")),
+            ("http://a.test:", Err("has a port that is none")),
             ("", Err(path)),
             ("new", Err(path)),
             ("ftp://example.org", Err(path)),

@@ -118,6 +118,8 @@ pub(crate) struct Shared {
     pub(crate) serving: ArcSwapOption<Generation>,
     /// Why the newest candidate does not serve.
     pub(crate) error: Mutex<Option<Disproof>>,
+    /// What was refused last, without becoming a candidate.
+    pub(crate) refused: Mutex<Option<Disproof>>,
     /// The generation that serves; 0 before the first.
     pub(crate) switched: watch::Sender<u64>,
     /// Older generations that may still be at work, oldest first.
@@ -159,6 +161,7 @@ impl Slot {
             name,
             serving: ArcSwapOption::empty(),
             error: Mutex::default(),
+            refused: Mutex::default(),
             switched: watch::Sender::new(0),
             draining: Mutex::default(),
             past: Mutex::default(),
@@ -190,7 +193,18 @@ impl Slot {
 
     /// Notes that a candidate was none: its file is no component, or one for something else.
     pub fn refuse(&self, why: impl Into<String>) {
-        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(Disproof::of(why, false));
+        let why = Disproof::of(why, false);
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+    }
+
+    /// Its file is what serves again: what was refused meanwhile is nobody's concern any more.
+    pub fn pardon(&self) {
+        let refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_some() && *error == refused {
+            *error = None;
+        }
     }
 
     /// What it has done since the host started, whatever generation did it, and what it holds now.

@@ -3,6 +3,11 @@
 use super::{front::Front, host::Host};
 use crate::control::messages::{BindingStatus, ComponentStatus, Status};
 
+/// A problem a line.
+fn lines(error: &atoll_runtime::Disproof) -> String {
+    error.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
 pub(super) fn status(host: &Host, front: &Front) -> Status {
     let components = host.components.load();
     let components = components.iter().map(|(name, running)| {
@@ -23,7 +28,7 @@ pub(super) fn status(host: &Host, front: &Front) -> Status {
             uptime: serving.as_ref().map_or(0, |serving| serving.since().elapsed().as_secs()),
             draining: running.slot.draining() as u64,
             swapped: running.swapped(),
-            error: running.slot.error().map(|error| error.to_string()),
+            error: running.slot.error().map(|error| lines(&error)),
         }
     });
     let bindings = host.bindings.load();

@@ -41,6 +41,7 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             seen.insert(file, stamp);
             let Ok(bytes) = tokio::fs::read(path).await else { continue };
             if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
+                running.slot.pardon();
                 continue;
             }
             // Why it fails, if it does, is in the log and in `ps` then.
