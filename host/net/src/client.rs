@@ -116,8 +116,8 @@ impl Client {
     }
 
     /// Sends `request` to `origin`, whatever authority its URI names: that one is sent as `Host`, or `:authority`; without
-    /// one the request's `Host` is, or the origin's. The target goes out in origin-form. A request that found a kept
-    /// connection closed is sent once more where that can't do harm (RFC 9110, section 9.2.2).
+    /// one the request's `Host` is, or the origin's. The target goes out in origin-form, to a forward proxy in absolute-form.
+    /// A request that found a kept connection closed is sent once more where that can't do harm (RFC 9110, section 9.2.2).
     pub async fn send<B>(&self, origin: &Origin, request: Request<B>) -> Result<Response<Incoming>, SendError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
