@@ -9,7 +9,7 @@ use crate::location;
 use crate::name;
 use crate::problem::Problem;
 use crate::reader;
-use crate::route_file::{self, Rule, Target};
+use crate::route_file::{self, RouteFile, Rule, Target};
 use crate::tree::{Fault, Head, Tree, Upstream};
 
 /// What becomes of a request, as in `wit/routing.wit`.
@@ -81,6 +81,11 @@ fn by_file(file: &str, contents: &[u8], head: &impl Head) -> Action {
         Ok(routes) => routes,
         Err(problems) => return broken(problems.first()),
     };
+    by_routes(file, &routes, head)
+}
+
+/// As `routes`, which are those of `file`, have it.
+pub(crate) fn by_routes(file: &str, routes: &RouteFile<'_>, head: &impl Head) -> Action {
     match routes.rules.iter().find(|rule| rule.prefix.is_empty() || head.under(rule.prefix)) {
         Some(rule) => by_rule(rule, head),
         None => refuse(404, format!("{file} has no route for this path")),

@@ -9,6 +9,7 @@ extern crate alloc;
 
 mod decide;
 mod fields;
+mod following;
 #[cfg(all(any(test, fuzzing), not(target_arch = "wasm32")))]
 pub mod fuzzing;
 #[cfg(target_arch = "wasm32")]

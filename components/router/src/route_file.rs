@@ -64,6 +64,14 @@ impl<'t> RouteFile<'t> {
             Target::Redirect { .. } | Target::Refuse(_) => None,
         })
     }
+
+    /// Where it redirects to, with the lines that say so.
+    pub(crate) fn redirects(&self, text: &str) -> impl Iterator<Item = (&'t str, u32)> {
+        self.rules.iter().filter_map(|rule| match rule.target {
+            Target::Redirect { to, .. } => Some((to, reader::line(text, rule.at))),
+            Target::Upstream { .. } | Target::Refuse(_) => None,
+        })
+    }
 }
 
 const TOP: [&str; 7] = ["upstream", "redirect", "refuse", "add", "path", "request", "response"];
@@ -102,27 +110,7 @@ fn read_rules<'t>(reader: &mut Reader<'t>, document: &'t DeTable<'t>) -> Vec<Rul
         let written = if twice[0].prefix.is_empty() { "/" } else { twice[0].prefix };
         reader.problem(&(twice[1].at..twice[1].at), format!("`{written}` is decided twice in this file"));
     }
-    for rule in rules.iter().filter(|rule| is_endless(rule, &rules)) {
-        let Target::Redirect { to, .. } = rule.target else { continue };
-        let wrong = match rule.prefix {
-            "" => "every path is redirected, this one again, without end",
-            _ => "is under its own prefix, and would be redirected again, without end",
-        };
-        reader.problem(&(rule.at..rule.at), quoted("to", to, wrong));
-    }
     rules
-}
-
-/// Whether what `rule` redirects to is a path that it redirects again: under its prefix, and under no longer one.
-fn is_endless(rule: &Rule<'_>, rules: &[Rule<'_>]) -> bool {
-    let Target::Redirect { to, .. } = rule.target else { return false };
-    if !to.starts_with('/') || location::check(to).is_err() {
-        return false;
-    }
-    // What stands behind the prefix is whatever a client asks for.
-    let path = format!("{}/\0", location::resolved(to));
-    let first = rules.iter().find(|other| prefix::covers(other.prefix, &path));
-    first.is_some_and(|first| core::ptr::eq(first, rule))
 }
 
 fn read_prefix<'t>(reader: &mut Reader<'t>, table: &'t DeTable<'t>, at: &Range<usize>) -> Option<&'t str> {
@@ -248,6 +236,6 @@ fn check(reader: &mut Reader<'_>, at: &Range<usize>, checked: Result<(), String>
     }
 }
 
-fn quoted(key: &str, written: &str, wrong: &str) -> String {
+pub(crate) fn quoted(key: &str, written: &str, wrong: &str) -> String {
     format!("`{key}` is \"{}\": {wrong}", written.escape_debug())
 }

@@ -6,6 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use crate::decide;
+use crate::following;
 use crate::name;
 use crate::nearest;
 use crate::problem::{ENOUGH, Problem};
@@ -32,7 +33,8 @@ pub(crate) fn validate(tree: &impl Tree, upstreams: &[Upstream]) -> Vec<(Option<
         let found = check_file(tree, &file, regular, upstreams);
         problems.extend(found.into_iter().map(|problem| (Some(file.clone()), problem)));
         if problems.len() >= ENOUGH {
-            problems.truncate(ENOUGH);
+            problems.truncate(ENOUGH - 1);
+            problems.push((None, about_the_whole(format!("and more than these {}", ENOUGH - 1))));
             break;
         }
     }
@@ -53,13 +55,13 @@ fn check_file(tree: &impl Tree, file: &str, regular: bool, upstreams: &[Upstream
         return problems;
     }
     match tree.contents(file) {
-        Ok(contents) => problems.extend(check_contents(&contents, upstreams)),
+        Ok(contents) => problems.extend(check_contents(tree, file, &contents, upstreams)),
         Err(fault) => problems.push(about_the_whole(unreadable(&fault))),
     }
     problems
 }
 
-fn check_contents(contents: &[u8], upstreams: &[Upstream]) -> Vec<Problem> {
+fn check_contents(tree: &impl Tree, file: &str, contents: &[u8], upstreams: &[Upstream]) -> Vec<Problem> {
     let text = match core::str::from_utf8(contents) {
         Ok(text) => text,
         Err(error) => {
@@ -80,6 +82,11 @@ fn check_contents(contents: &[u8], upstreams: &[Upstream]) -> Vec<Problem> {
         .filter(|(name, _)| upstreams.iter().all(|upstream| upstream.name != *name))
         .map(|(name, line)| Problem { line: Some(line), message: unknown_upstream(name, upstreams) })
         .collect();
+    let endless = routes.redirects(text).filter(|(to, _)| following::is_endless(tree, file, &routes, to));
+    problems.extend(endless.map(|(to, line)| Problem {
+        line: Some(line),
+        message: route_file::quoted("to", to, "from there a client is redirected again, without end"),
+    }));
     problems.sort_by_key(|problem| problem.line);
     problems
 }
@@ -176,27 +183,6 @@ mod tests {
             ("path = 1", &["1: `path` is a list of tables: `[[path]]`"]),
             ("path = [1]", &["1: `path` must be a table"]),
             ("[[path]]\nupstream = 'app'", &["1: a `[[path]]` needs a `prefix`"]),
-            (
-                "upstream = 'site'\n[[path]]\nprefix = '/l'\nredirect = { to = '/l' }",
-                &["4: `to` is \"/l\": is under its own prefix, and would be redirected again, without end"],
-            ),
-            (
-                "[[path]]\nprefix = '/l/'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x/y'\nupstream = 'app'",
-                &["3: `to` is \"/l/x\": is under its own prefix, and would be redirected again, without end"],
-            ),
-            (
-                "[[path]]\nprefix = '/l'\nredirect = { to = '/m/../l/./x/' }",
-                &["3: `to` is \"/m/../l/./x/\": is under its own prefix, and would be redirected again, without end"],
-            ),
-            (
-                "redirect = { to = '/new' }",
-                &["1: `to` is \"/new\": every path is redirected, this one again, without end"],
-            ),
-            ("[[path]]\nprefix = '/l'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x'\nupstream = 'app'", &[]),
-            ("redirect = { to = '/new' }\n[[path]]\nprefix = '/new'\nupstream = 'app'", &[]),
-            ("[[path]]\nprefix = '/l'\nredirect = { to = '/lx' }", &[]),
-            ("[[path]]\nprefix = '/l/x'\nredirect = { to = '/l' }", &[]),
-            ("redirect = { to = 'https://b.test' }", &[]),
             ("[[path]]\nprefix = '/a'", &["1: decides nothing: it needs `upstream`, `redirect` or `refuse`"]),
             ("[[path]]\nprefix = '/a/../b'\nupstream = 'app'", &[&format!("2: `prefix` is \"/a/../b\": {segment}")]),
             ("[[path]]\nprefix = '/a'\nupstream = 'app'\nstrip = 1", &["4: `strip` is true or false"]),
@@ -215,6 +201,43 @@ mod tests {
                     "1: unknown key `foo`",
                     "3: `prefix` is \"a\": must begin with `/`",
                     "7: `refuse` is a status from 400 to 599",
+                ],
+            ),
+        ] {
+            let expect: Vec<String> = expect.iter().map(|line| format!("a.test.toml:{line}")).collect();
+            assert_eq!(lines(&branch(&[("a.test.toml", text)])), expect, "{text}");
+        }
+    }
+
+    #[test]
+    fn redirects_that_go_round_are_named_with_their_lines() {
+        for (text, expect) in [
+            (
+                "upstream = 'site'\n[[path]]\nprefix = '/l'\nredirect = { to = '/l' }",
+                &["4: `to` is \"/l\": from there a client is redirected again, without end"][..],
+            ),
+            (
+                "[[path]]\nprefix = '/l/'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x/y'\nupstream = 'app'",
+                &["3: `to` is \"/l/x\": from there a client is redirected again, without end"],
+            ),
+            (
+                "[[path]]\nprefix = '/l'\nredirect = { to = '/m/../l/./x/' }",
+                &["3: `to` is \"/m/../l/./x/\": from there a client is redirected again, without end"],
+            ),
+            (
+                "redirect = { to = '/new' }",
+                &["1: `to` is \"/new\": from there a client is redirected again, without end"],
+            ),
+            ("[[path]]\nprefix = '/l'\nredirect = { to = '/l/x' }\n[[path]]\nprefix = '/l/x'\nupstream = 'app'", &[]),
+            ("redirect = { to = '/new' }\n[[path]]\nprefix = '/new'\nupstream = 'app'", &[]),
+            ("[[path]]\nprefix = '/l'\nredirect = { to = '/lx' }", &[]),
+            ("[[path]]\nprefix = '/l/x'\nredirect = { to = '/l' }", &[]),
+            ("redirect = { to = 'https://b.test' }", &[]),
+            (
+                "upstream = 'site'\n[[path]]\nprefix = '/l'\nredirect = { to = '/m' }\n[[path]]\nprefix = '/m'\nredirect = { to = '/l' }",
+                &[
+                    "4: `to` is \"/m\": from there a client is redirected again, without end",
+                    "7: `to` is \"/l\": from there a client is redirected again, without end",
                 ],
             ),
         ] {
@@ -273,7 +296,8 @@ mod tests {
         let names: Vec<&'static str> =
             (0..200).map(|n| &*Box::leak(format!("{n:03}.test.toml").into_boxed_str())).collect();
         let tree = branch(&names.iter().map(|name| (*name, "a = 1")).collect::<Vec<_>>());
-        assert_eq!(lines(&tree).len(), 100);
+        let lines = lines(&tree);
+        assert_eq!((lines.len(), &*lines[99]), (100, " and more than these 99"));
         assert_eq!(tree.asked.borrow().last().map(String::as_str), Some("contents 049.test.toml"));
     }
 }

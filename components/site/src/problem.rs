@@ -1,5 +1,6 @@
 //! What is wrong with `_headers` or `_redirects`, and where.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -14,6 +15,12 @@ pub(crate) struct Problem {
     pub(crate) message: String,
 }
 
+impl From<Vec<Problem>> for Problems {
+    fn from(problems: Vec<Problem>) -> Self {
+        Self(problems)
+    }
+}
+
 /// Problems of one file, a bounded number of them.
 #[derive(Default)]
 pub(crate) struct Problems(Vec<Problem>);
@@ -21,8 +28,10 @@ pub(crate) struct Problems(Vec<Problem>);
 impl Problems {
     /// `index` counts lines from 0.
     pub(crate) fn add(&mut self, index: usize, message: impl Into<String>) {
-        if self.0.len() < ENOUGH {
-            self.0.push(Problem { line: u32::try_from(index + 1).ok(), message: message.into() });
+        match self.0.len() + 1 {
+            ..ENOUGH => self.0.push(Problem { line: u32::try_from(index + 1).ok(), message: message.into() }),
+            ENOUGH => self.0.push(Problem { line: None, message: format!("and more than these {}", ENOUGH - 1) }),
+            _ => {}
         }
     }
 

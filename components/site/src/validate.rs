@@ -3,7 +3,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use crate::problem::Problem;
+use crate::locate::{self, Located};
+use crate::problem::{Problem, Problems};
 use crate::rules;
 use crate::rules::headers::Headers;
 use crate::rules::redirects::Redirects;
@@ -12,11 +13,19 @@ use crate::tree::Tree;
 /// Each problem with the file that it is in.
 pub(crate) fn validate(tree: &impl Tree) -> Vec<(&'static str, Problem)> {
     let mut problems = check(tree, "_headers", |text| Headers::parse(text).1);
-    problems.extend(check(tree, "_redirects", |text| Redirects::parse(text).1));
+    problems.extend(check(tree, "_redirects", |text| {
+        let (redirects, problems) = Redirects::parse(text);
+        let mut all = Problems::from(problems);
+        let adds_slash = |path: &str| matches!(locate::locate(tree, path, false), Ok(Located::Directory));
+        redirects
+            .endless(adds_slash)
+            .for_each(|line| all.add(line, "from there a client is redirected again, without end"));
+        all.into_vec()
+    }));
     problems
 }
 
-fn check(tree: &impl Tree, name: &'static str, parse: fn(&str) -> Vec<Problem>) -> Vec<(&'static str, Problem)> {
+fn check(tree: &impl Tree, name: &'static str, parse: impl Fn(&str) -> Vec<Problem>) -> Vec<(&'static str, Problem)> {
     let problems = match rules::text(tree, name) {
         Ok(Some(text)) => parse(&text),
         Ok(None) => Vec::new(),
@@ -37,6 +46,33 @@ mod tests {
             .into_iter()
             .map(|(file, problem)| format!("{file}:{} {}", line(problem.clone()), problem.message))
             .collect()
+    }
+
+    #[test]
+    fn redirects_that_go_round_are_found() {
+        let round = "_redirects:1: from there a client is redirected again, without end";
+        for (rules, expect) in [
+            ("/a /a?b=c#d 308", &[round][..]),
+            ("/a /a", &[round]),
+            ("/* /index.html 302", &[round]),
+            ("/x/* /x/:splat 301", &[round]),
+            ("/x/* /x/more/:splat 301", &[round]),
+            ("/%61 /a", &[round]),
+            ("/é /%C3%A9", &[round]),
+            ("/:a/:b /:b/:a", &[round]),
+            // Alone with the directory that is there: its address gets the slash again.
+            ("/dir/ /dir 301", &[round]),
+            ("/none/ /none 301", &[]),
+            ("/page/ /page 301", &[]),
+            ("/a /b\n/b /a", &[round, "_redirects:2: from there a client is redirected again, without end"]),
+            ("/a /b\n/b /c 200\n/c /a", &[]),
+            ("/a/* /:splat", &[]),
+            ("/a https://b.test/a", &[]),
+        ] {
+            let tree =
+                tree(&[("dir/index.html", "x"), ("page.html", "x"), ("page/index.html", "x"), ("_redirects", rules)]);
+            assert_eq!(lines(&tree), expect, "{rules}");
+        }
     }
 
     #[test]
