@@ -45,7 +45,6 @@ pub struct Generation {
     kind: Kind,
     given: Arc<Given>,
     revisions: BTreeMap<String, String>,
-    label: Arc<str>,
     since: Instant,
     reset: CancellationToken,
     counts: Arc<Counts>,
@@ -79,11 +78,7 @@ impl Generation {
             Kind::Agent(agent) => agent.counts().clone(),
         };
         let revisions: BTreeMap<String, String> = revisions.collect();
-        let label = match revisions.len() {
-            1 => revisions.values().cloned().collect::<String>(),
-            _ => revisions.iter().map(|(name, revision)| format!("{name}={revision}")).collect::<Vec<_>>().join(" "),
-        };
-        Self { id, inputs, kind, given, revisions, label: label.into(), since: Instant::now(), reset, counts }
+        Self { id, inputs, kind, given, revisions, since: Instant::now(), reset, counts }
     }
 
     /// Unique in this process, and never used again.
@@ -106,11 +101,6 @@ impl Generation {
     /// By binding, as the component names it; empty for a branch without a commit.
     pub fn revisions(&self) -> &BTreeMap<String, String> {
         &self.revisions
-    }
-
-    /// The same in one word for a log: the revision, or each with its name where there are several.
-    pub fn label(&self) -> &Arc<str> {
-        &self.label
     }
 
     /// When it was made.

@@ -50,6 +50,8 @@ pub(crate) struct Keeper {
     failures: usize,
     /// Proofs in a row that were given up for a newer change.
     overtaken: usize,
+    /// What was tried last in vain, all that waits together, and how it failed.
+    told: Option<(Option<Inputs>, Disproof)>,
     /// To be served if today's table makes the whole fail.
     proved: Option<Inputs>,
     /// Until a first generation was prepared.
@@ -83,6 +85,7 @@ impl Keeper {
             retry: None,
             failures: 0,
             overtaken: 0,
+            told: None,
             proved: start.proved,
             held: start.held,
         };
@@ -125,7 +128,7 @@ impl Keeper {
                         self.receive(message);
                     }
                 }
-                () = again => {}
+                () = again => self.told = None,
             }
             self.settle().await;
             while let Some((changes, reply)) = self.prepares.pop() {
@@ -144,12 +147,16 @@ impl Keeper {
         match self.runtime.assemble(&self.shared.name, proved) {
             Ok(generation) => {
                 self.base = Draft::of(generation.inputs());
+                let words = format!("serves {}, as proved before", title(&generation));
+                self.runtime.journal().about(&self.shared.name, Level::Info, words);
                 self.shared.switch(Arc::new(generation));
                 for change in differences(&self.base, current) {
                     self.wait(change);
                 }
             }
-            Err(disproof) => self.failed(disproof),
+            Err(disproof) => {
+                self.failed(None, disproof);
+            }
         }
     }
 
@@ -190,8 +197,9 @@ impl Keeper {
         'candidates: loop {
             let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();
             let Some(candidate) = self.candidate(&everything) else {
-                return self.nothing_passes(&Disproof::of("there is no component file yet", false));
+                return self.nothing_passes(None, &Disproof::of("there is no component file yet", false));
             };
+            let tried = candidate.clone();
             if self.serves() && self.base.complete().is_some_and(|base| base.same(&candidate)) {
                 self.waiting.clear();
                 self.failures = 0;
@@ -222,17 +230,17 @@ impl Keeper {
                     }
                 }
             }
-            return self.nothing_passes(&disproof);
+            return self.nothing_passes(Some(tried), &disproof);
         }
     }
 
-    fn nothing_passes(&mut self, disproof: &Disproof) {
-        if disproof.passing {
-            self.retry = Some(Instant::now() + RETRY[self.failures.min(RETRY.len() - 1)]);
-            self.failures += 1;
-        }
+    fn nothing_passes(&mut self, tried: Option<Inputs>, disproof: &Disproof) {
         // Before anybody is told, so that who looks then finds it.
-        self.failed(disproof.clone());
+        let news = self.failed(tried, disproof.clone());
+        if disproof.passing {
+            self.failures += usize::from(news);
+            self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
+        }
         self.answer(|_| Some(Err(disproof.clone())));
     }
 
@@ -287,12 +295,9 @@ impl Keeper {
         if self.waiting.is_empty() {
             // Before anybody is told that it serves.
             self.shared.clear();
+            self.told = None;
         }
-        let told = match &**generation.label() {
-            "" => generation.digest().to_string(),
-            revision => revision.to_owned(),
-        };
-        self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {told}"));
+        self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", title(&generation)));
         let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);
@@ -372,18 +377,34 @@ impl Keeper {
         }
     }
 
-    fn failed(&self, disproof: Disproof) {
+    /// Told once a try, and once more where something else was tried: not because somebody asked how it stands. Whether it
+    /// was told.
+    fn failed(&mut self, tried: Option<Inputs>, disproof: Disproof) -> bool {
         let words = match self.serves() {
             true => format!("not proved, the former goes on serving: {disproof}"),
             false => format!("not proved, nothing serves: {disproof}"),
         };
-        let passing = disproof.passing;
-        let before = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).replace(disproof.clone());
-        // What is looked at again and can't have changed is told once.
-        if passing || before.as_ref() != Some(&disproof) {
+        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(disproof.clone());
+        let same = |a: &Option<Inputs>, b: &Option<Inputs>| match (a, b) {
+            (Some(a), Some(b)) => a.same(b),
+            (None, None) => true,
+            _ => false,
+        };
+        let news = self.told.as_ref().is_none_or(|(before, how)| *how != disproof || !same(before, &tried));
+        if news {
+            self.told = Some((tried, disproof));
             self.runtime.journal().about(&self.shared.name, Level::Error, words);
         }
+        news
     }
+}
+
+/// What it is made of: the commits that it reads, and the beginning of its component's digest.
+fn title(generation: &Generation) -> String {
+    let born = generation.revisions().iter().filter(|(_, revision)| !revision.is_empty());
+    let mut words: Vec<String> = born.map(|(name, revision)| format!("{name} {revision}")).collect();
+    words.push(format!("component {:.12}", generation.digest().to_string()));
+    words.join(", ")
 }
 
 /// The changes that lead from one draft to another.

@@ -112,7 +112,8 @@ async fn what_is_not_proved_leaves_the_former_serving() {
     assert_eq!(place.error(), Some(told.clone()));
     assert_eq!((place.slot.serving().unwrap().id(), place.serves("routes")), (before, revision(&good)));
     let log = place.bed.lines.all();
-    let served = format!("serves {}", revision(&good));
+    let digest = place.slot.serving().unwrap().digest().to_string();
+    let served = format!("serves routes {}, component {}", revision(&good), &digest[..12]);
     assert_eq!(log, [served, format!("not proved, the former goes on serving: {told}")]);
     // Back to what serves: nothing is left to complain of, and nothing to prove.
     assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
@@ -341,10 +342,13 @@ async fn what_may_pass_later_is_tried_again() {
     let hasty = table(Limits { timeout: Duration::from_millis(200), ..Limits::default() }, None, 0);
     let place = Place::serving(ROUTER, hasty, &[("routes", &Tree::new())]).await;
     let good = routes("site");
-    let told = place.change(vec![Slow::branch("routes", &good, &[1_000, 0])]).await;
-    assert_eq!(told, Err("did not start and validate within 200ms".into()));
-    until("it passes the second time", || place.serves("routes") == revision(&good)).await;
+    let slow = "did not start and validate within 200ms";
+    let told = place.change(vec![Slow::branch("routes", &good, &[1_000, 1_000, 0])]).await;
+    assert_eq!(told, Err(slow.into()));
+    until("it passes the third time", || place.serves("routes") == revision(&good)).await;
     until("nothing is wrong any more", || place.error().is_none()).await;
+    let told = place.bed.lines.all().iter().filter(|line| line.contains(slow)).count();
+    assert_eq!(told, 2, "once a try");
 }
 
 #[tokio::test(flavor = "multi_thread")]
