@@ -211,6 +211,89 @@ async fn what_is_pushed_during_a_start_or_a_reload_serves_after_it() {
     assert!(ps["components"].as_array().unwrap().iter().all(|each| each["error"].is_null()), "{ps}");
 }
 
+/// What is no mistake, but would keep a branch from being fetched, before anybody is asked for it.
+#[tokio::test]
+async fn check_tells_what_could_not_be_fetched() {
+    let setup = Setup::new("");
+    setup.repository("there").commit("main", &[("index.html", "x")]);
+    std::fs::create_dir(setup.path("folder")).unwrap();
+    setup.write("blank", "");
+    setup.write("open", "x");
+    std::fs::set_permissions(setup.path("open"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    setup.write("text", "no key");
+    std::fs::set_permissions(setup.path("text"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let hello = tables::guest("hello", "hello", "");
+    let ssh = |key: &str| format!("remote = \"a@h.test:b.git\"\nkey = \"{key}\"\nknown_hosts = \"blank\"\n");
+    for (lines, expected) in [
+        ("remote = \"there.git\"\nbranch = \"mian\"\n".to_owned(), "there.git: no branch mian; it has main"),
+        (
+            "remote = \"folder\"\nbranch = \"main\"\n".to_owned(),
+            "folder is a plain folder, and has no branch main: leave the branch out",
+        ),
+        ("remote = \"none\"\n".to_owned(), "none: there is nothing here; create it, or name another remote"),
+        (ssh("open"), "open can be read by others (mode 0644); run chmod 600 open"),
+        (ssh("text"), "text holds no private key in OpenSSH's form"),
+        ("remote = \"https://u.test/b.git\"\ntoken = \"blank\"\n".to_owned(), "the token in blank is empty"),
+    ] {
+        setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"read\" }}\n"));
+        let outcome = setup.command(&["check"]).await;
+        assert_eq!(setup.shown(&outcome.stderr), format!("host.toml:1: [git.b] can't be fetched: {expected}\n"));
+        assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
+    }
+    // As `run` takes them.
+    setup.manifest(&format!("[git.b]\nremote = \"there.git\"\n{hello}"));
+    let outcome = setup.command(&["check", "--bind", "b=folder#main"]).await;
+    assert!(outcome.stderr.contains("folder is a plain folder, and has no branch main"), "{}", outcome.stderr);
+}
+
+/// What was taken, and does not serve what it names.
+#[tokio::test]
+async fn a_reload_says_what_it_could_not_fetch_or_prove() {
+    let site = |remote: &str| tables::site("site").replace("site.git", remote);
+    let setup = Setup::new(&site("a.git"));
+    setup.repository("a").commit("main", &[("index.html", "a")]);
+    let b = setup.repository("b");
+    b.commit("main", &[("index.html", "b"), ("_headers", "/a\n X-A b\n")]);
+    let host = setup.start().await;
+    let page = async || host.client().get("https://localhost/").await.text().to_owned();
+    assert_eq!(page().await, "a");
+    for (remote, expected) in [
+        (
+            "none.git",
+            "host.toml:1: [git.site-pages]: can't be fetched; what was fetched before is served: none.git: there is \
+             nothing here; create it, or name another remote\n",
+        ),
+        ("b.git", "host.toml:1: [git.site-pages]: site goes on serving what it did: _headers:2: "),
+    ] {
+        host.setup().manifest(&site(remote));
+        let outcome = host.reload().await;
+        let said = host.setup().shown(&outcome.stderr);
+        assert!(said.starts_with(expected), "{said}");
+        // Its table says another remote.
+        assert_eq!(outcome.done(), "site\n");
+        assert_eq!(page().await, "a");
+    }
+    b.commit("main", &[("index.html", "b")]);
+    let outcome = host.reload().await;
+    assert_eq!(outcome.stderr, "");
+    outcome.done();
+}
+
+/// Which addresses are listened on is told, those of a reload too.
+#[tokio::test]
+async fn a_reload_tells_its_addresses() {
+    let hello = tables::guest("hello", "hello", "");
+    let host = Setup::new(&hello).start().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"{taken}\"]\n");
+    host.setup().manifest(&format!("{listen}{hello}"));
+    host.reload().await.done();
+    host.logged(&format!("listening on http://{taken}")).await;
+    host.setup().manifest(&hello);
+    host.reload().await.done();
+    host.logged(&format!("no longer listening on http://{taken}")).await;
+}
+
 /// Of a reload that fails nothing stays: not what another remote brought, and not the good one of two new components.
 #[tokio::test]
 async fn a_reload_that_fails_leaves_nothing_behind() {

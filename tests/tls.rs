@@ -76,11 +76,14 @@ async fn strict_transport_security_is_for_chains_that_the_systems_roots_know() {
 
 #[tokio::test]
 async fn an_unknown_name_gets_an_alert_and_no_certificate() {
-    let (_host, client) = with_pairs().await;
+    let (host, client) = with_pairs().await;
     for name in ["c.test", "x.y.b.test", "aa.test", "test"] {
         let error = client.handshake(Some(name), &[]).await.expect_err(name);
         assert!(error.to_string().contains(UNRECOGNIZED_NAME), "{name}: {error}");
     }
+    // Its owner is told, once a minute.
+    host.logged("127.0.0.1 was refused: no certificate for \"c.test\"").await;
+    assert_eq!(host.setup().log().matches("was refused").count(), 1);
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What the host's log is told of an upstream that fails its requests: why, when it begins, and once a minute while it goes
-//! on. The access log has each request's reason, where its format has room for one.
+//! How often the host's log is told of what fails again and again, like an upstream: when it begins, and once a minute while
+//! it goes on. The access log has each request's reason, where its format has room for one.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -8,9 +8,9 @@ use std::{
 
 const AGAIN: Duration = Duration::from_mins(1);
 
-/// Of one upstream.
+/// Of one thing that may fail.
 #[derive(Default)]
-pub(super) struct Complaints(Mutex<State>);
+pub struct Complaints(Mutex<State>);
 
 #[derive(Default)]
 struct State {
@@ -19,8 +19,8 @@ struct State {
 }
 
 impl Complaints {
-    /// A request failed. Where it is time to say so: in which words, after its reason.
-    pub(super) fn failed(&self, now: Instant) -> Option<String> {
+    /// It failed. Where it is time to say so: in which words, after the reason.
+    pub fn failed(&self, now: Instant) -> Option<String> {
         let mut state = self.state();
         if state.told.is_some_and(|told| now.saturating_duration_since(told) < AGAIN) {
             state.untold += 1;

@@ -43,7 +43,7 @@ pub use snapshot::{BlobReader, Entry, ReadError, Snapshot};
 pub use staging::{Author, Committed, PublishError, StageError, Staging, Upload, Uploads};
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
-pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh};
+pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, check_token};
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;

@@ -9,13 +9,11 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::{
-    http::{
-        self, Admission, Capabilities, Gateway, Limits, Network, Peer, Roster, Spool, SystemClock, Upstream,
-        UrlUpstream,
-    },
-    tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Secured, Tickets},
+    Complaints,
+    http::{self, Capabilities, Gateway, Limits, Network, Roster, Spool, SystemClock, Upstream, UrlUpstream},
+    tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Tickets},
 };
-use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, Socket, SystemRoots, Tls};
+use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, SystemRoots, Tls};
 use atoll_runtime::{Decision, Head, Journal, Level, Role};
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
@@ -24,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     certificates,
     components::nobody_decides,
+    door::Door,
     hooks::Pushes,
     host::{Components, Host},
 };
@@ -53,6 +52,8 @@ pub(super) struct Front {
     /// What is forwarded to, by name.
     installed: Mutex<Vec<(Arc<str>, Upstream)>>,
     log: Arc<Log>,
+    /// Clients that asked for a name without a certificate.
+    nameless: Arc<Complaints>,
 }
 
 /// A socket that is listened on.
@@ -62,6 +63,12 @@ struct Listening {
     secure: bool,
     stop: CancellationToken,
     task: JoinHandle<()>,
+}
+
+impl Listening {
+    fn url(&self) -> String {
+        format!("{}://{}", if self.secure { "https" } else { "http" }, self.bound)
+    }
 }
 
 /// What a reload has bound and read, and has not switched to yet.
@@ -114,6 +121,7 @@ impl Front {
             listening: Mutex::default(),
             installed: Mutex::default(),
             log,
+            nameless: Arc::default(),
         });
         let prepared = tokio::task::block_in_place(|| front.bind(manifest, &mut inherited))?;
         for left in inherited.left() {
@@ -134,7 +142,7 @@ impl Front {
     fn bind(&self, manifest: &Manifest, inherited: &mut Inherited) -> anyhow::Result<Prepared> {
         let (certificates, warnings) = certificates::load(manifest, SystemTime::now())?;
         for warning in warnings {
-            (&*self.log as &dyn Journal).host(Level::Warning, warning);
+            self.say(Level::Warning, warning);
         }
         for certificate in &certificates {
             certificate.check_trust(&self.roots.load(), SystemTime::now());
@@ -163,18 +171,20 @@ impl Front {
             let stays = wanted.contains(&(listening.asked, listening.secure));
             if !stays {
                 listening.stop.cancel();
+                self.say(Level::Info, format!("no longer listening on {}", listening.url()));
             }
             stays
         });
         let roles = components.iter().map(|(name, running)| (&**name, running.role));
         if let Some(words) = nobody_decides(roles) {
-            (&*self.log as &dyn Journal).host(Level::Warning, words);
+            self.say(Level::Warning, words);
         }
         let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
         self.install(components, upstreams, manifest, self.https_port().or(fresh));
         // After what is served is known: connections may be waiting already on a socket that was handed over.
         for (asked, secure, listener) in sockets {
             let started = self.listen(asked, secure, listener);
+            self.say(Level::Info, format!("listening on {}", started.url()));
             self.listening().push(started);
         }
     }
@@ -288,19 +298,10 @@ impl Front {
                 tickets: self.tickets.clone(),
             }))
         });
-        let (gateway, log) = (self.gateway.clone(), self.log.clone());
+        let (gateway, log, nameless) = (self.gateway.clone(), self.log.clone(), self.nameless.clone());
+        let door = Arc::new(Door { gateway, acceptor, log: log.clone(), nameless });
         let (permits, proxied) = (self.permits.clone(), self.proxied.clone());
-        let serve = move |accepted: Accepted| {
-            let (gateway, acceptor) = (gateway.clone(), acceptor.clone());
-            if proxied.load().contains(&asked) {
-                tokio::spawn(introduced(gateway, acceptor, accepted));
-                return;
-            }
-            // One whose client has too many ends here.
-            if let Some(admission) = gateway.admit(accepted.client.ip()) {
-                tokio::spawn(connection(gateway, acceptor, admission, accepted));
-            }
-        };
+        let serve = move |accepted: Accepted| door.clone().take_in(accepted, proxied.load().contains(&asked));
         let fault = move |error: &std::io::Error, pause: Duration| {
             let words = format!("{bound}: no connection could be accepted, trying again in {pause:?}: {error}");
             (&*log as &dyn Journal).host(Level::Error, words);
@@ -321,16 +322,12 @@ impl Front {
         let cut = self.gateway.drain(grace).await;
         if cut > 0 {
             let words = format!("{cut} connections had not ended within {grace:?}, and were cut");
-            (&*self.log as &dyn Journal).host(Level::Warning, words);
+            self.say(Level::Warning, words);
         }
     }
 
-    /// As URLs.
-    pub(super) fn addresses(&self) -> Vec<String> {
-        let url = |listening: &Listening| {
-            format!("{}://{}", if listening.secure { "https" } else { "http" }, listening.bound)
-        };
-        self.listening().iter().map(url).collect()
+    fn say(&self, level: Level, words: impl Into<String>) {
+        (&*self.log as &dyn Journal).host(level, words.into());
     }
 
     /// What to open in a browser, where that can be told.
@@ -349,40 +346,6 @@ impl Front {
     fn listening(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// A connection that somebody else took in first, and says of whom.
-async fn introduced(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, mut accepted: Accepted) {
-    let limit = gateway.limits().handshake;
-    // Who is not introduced is nobody's client.
-    let Ok(Ok(client)) = tokio::time::timeout(limit, atoll_net::proxied(&mut accepted.socket)).await else { return };
-    accepted.client = client.unwrap_or(accepted.client);
-    if let Some(admission) = gateway.admit(accepted.client.ip()) {
-        connection(gateway, acceptor, admission, accepted).await;
-    }
-}
-
-/// One connection, from its first byte to its last.
-async fn connection(gateway: Arc<Gateway>, acceptor: Option<Arc<Acceptor>>, admission: Admission, accepted: Accepted) {
-    let Accepted { socket, client, local, permit } = accepted;
-    let socket = Socket(socket);
-    let peer = |protocol, certificate| Peer { address: client, port: local.port(), protocol, certificate };
-    match acceptor {
-        None => gateway.serve(socket, peer(http::Protocol::Http1, None), admission).await,
-        Some(acceptor) => {
-            let limit = gateway.limits().handshake;
-            let secured = tokio::select! {
-                biased;
-                () = admission.revoked() => return,
-                secured = acceptor.accept(socket, local.ip(), SystemTime::now(), limit) => secured,
-            };
-            // What came to nothing was told to the client as far as it can be: it is no line of ours.
-            let Ok(Secured { stream, protocol, certificate, server_name }) = secured else { return };
-            let shown = Arc::new(Shown { certificate, server_name });
-            gateway.serve(stream, peer(protocol, Some(shown)), admission).await;
-        }
-    }
-    drop(permit);
 }
 
 /// What is served before anything is.
@@ -419,21 +382,5 @@ impl Admits for Decides {
             };
             router.decide(&head).await.is_ok_and(|decision| !matches!(*decision, Decision::Refuse { .. }))
         })
-    }
-}
-
-/// A connection's certificate, as the gateway asks about it.
-struct Shown {
-    certificate: Arc<tls::Certificate>,
-    server_name: Option<Box<str>>,
-}
-
-impl http::Certificate for Shown {
-    fn covers(&self, name: &str) -> bool {
-        self.server_name.as_deref() == Some(name) || self.certificate.covers(name)
-    }
-
-    fn public(&self) -> bool {
-        self.certificate.is_publicly_trusted()
     }
 }

@@ -5,14 +5,16 @@ use std::{pin::Pin, sync::Arc};
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::http::{Hook, Hooks, Told};
+use atoll_git::Fetched;
 use atoll_net::Secret;
+use atoll_runtime::Disproof;
 use serde_json::json;
 
 use super::{
     bindings::{Binding, Bindings},
     host::Components,
 };
-use crate::text::chain;
+use crate::{manifest::Name, text::chain};
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -47,29 +49,43 @@ impl Pushes {
         Told::Accepted
     }
 
-    /// Fetches, and waits until every component that reads the binding was asked to prove what came.
     async fn proved(&self, binding: &Arc<Binding>) -> Told {
-        if let Err(error) = binding.fetch().await {
-            return Told::Failed(json!({ "error": chain(&*error) }).to_string());
-        }
-        binding.passed_on().await;
-        let name = &binding.said().name;
-        let (mut components, mut all) = (Vec::new(), true);
-        for (component, running) in self.components.load_full().iter() {
-            if !running.said.git.values().any(|grant| grant.from == *name) {
-                continue;
-            }
-            components.push(match running.slot.change(Vec::new()).await {
-                Ok(()) => json!({ "name": **component, "serves": true }),
-                Err(disproof) => {
-                    all = false;
-                    json!({ "name": **component, "serves": false, "error": disproof.to_string() })
-                }
-            });
-        }
+        let proofs = match pass_on(binding, &self.components.load_full()).await {
+            Ok(proofs) => proofs,
+            Err(words) => return Told::Failed(json!({ "error": words }).to_string()),
+        };
+        let all = proofs.iter().all(|(_, disproof)| disproof.is_none());
+        let component = |(name, disproof): (Name, Option<Disproof>)| match disproof {
+            None => json!({ "name": *name, "serves": true }),
+            Some(disproof) => json!({ "name": *name, "serves": false, "error": disproof.to_string() }),
+        };
+        let components: Vec<_> = proofs.into_iter().map(component).collect();
         let report = json!({ "revision": binding.revision(), "components": components }).to_string();
         if all { Told::Serves(report) } else { Told::Disproved(report) }
     }
+}
+
+/// Fetches, and waits until every component that reads the binding has proved what came, or has said why it can't be.
+///
+/// # Errors
+/// Why nothing came, in words.
+pub(super) async fn pass_on(
+    binding: &Binding,
+    components: &Components,
+) -> Result<Vec<(Name, Option<Disproof>)>, String> {
+    match binding.fetch().await {
+        Ok(Fetched::Gone(words)) => return Err(words),
+        Ok(Fetched::Moved { .. } | Fetched::Unchanged | Fetched::Unborn) => {}
+        Err(error) => return Err(chain(&*error)),
+    }
+    binding.passed_on().await;
+    let mut proofs = Vec::new();
+    for (name, running) in components {
+        if running.said.git.values().any(|grant| grant.from == binding.said().name) {
+            proofs.push((name.clone(), running.slot.change(Vec::new()).await.err()));
+        }
+    }
+    Ok(proofs)
 }
 
 impl Hooks for Pushes {

@@ -77,7 +77,11 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     // Of one that can't be loaded nobody knows what it is.
     let all = roles.len() == manifest.components.len();
     let decided = if all { nobody_decides(roles.into_iter()) } else { None };
-    let warnings = decided.map(Problem::new).into_iter().collect();
+    let unfetched = manifest.bindings.values().flat_map(|said| {
+        let reasons = remotes::look(said).into_iter();
+        reasons.map(|why| said.place.problem(format!("[git.{}] can't be fetched: {}", said.name, chain(why.as_ref()))))
+    });
+    let warnings = decided.map(Problem::new).into_iter().chain(unfetched).collect();
     Ok(Checked { problems, warnings })
 }
 

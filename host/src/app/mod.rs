@@ -5,6 +5,7 @@ mod bindings;
 mod branches;
 mod certificates;
 mod components;
+mod door;
 mod front;
 mod hooks;
 mod host;
@@ -37,7 +38,7 @@ use self::{front::Front, host::Host, state::State};
 use crate::{
     cli,
     control::{
-        messages::{Refusal, Status},
+        messages::{Refusal, Reloaded, Status},
         server::{self, Control},
     },
     journal::Log,
@@ -159,9 +160,6 @@ fn seed(manifest: &Manifest) -> anyhow::Result<()> {
 }
 
 fn announce(host: &Host, front: &Front) {
-    for address in front.addresses() {
-        host.say(Level::Info, format!("listening on {address}"));
-    }
     let bindings = host.bindings.load();
     for binding in bindings.values().filter(|binding| binding.said().ours) {
         if let Some(path) = binding.said().local() {
@@ -194,7 +192,7 @@ impl Control for App {
         }
     }
 
-    async fn reload(&self) -> Result<Vec<String>, Refusal> {
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
         reload::reload(&self.host, &self.front).await
     }
 }

@@ -1,7 +1,7 @@
 //! A reload: one transaction. The manifest is read again; its listeners are bound and all changed generations proved; then
 //! all switch, or nothing does.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use atoll_runtime::{Change, Level, Prepared, Role};
@@ -11,17 +11,21 @@ use tokio::task::block_in_place;
 use super::{
     components,
     front::Front,
+    hooks::pass_on,
     host::{Components, Host, Running},
 };
 use crate::{
-    control::messages::Refusal,
+    control::messages::{Refusal, Reloaded},
     manifest::{self, Manifest},
     problem::{Problem, Problems},
     text::chain,
 };
 
-/// Reads the manifest again; answers with the components that have a new generation.
-pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
+/// How long another remote may take to answer for the first time.
+const FIRST: Duration = Duration::from_secs(10);
+
+/// Reads the manifest again, and serves by it.
+pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Refusal> {
     let reloaded = read_again(host, front).await;
     let words = reloaded.as_ref().err().map(|refusal| {
         let problems = refusal.problems.iter().map(ToString::to_string);
@@ -34,19 +38,21 @@ pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<S
     reloaded
 }
 
-async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Vec<String>, Refusal> {
+async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Refusal> {
     let mut current = host.manifest.lock().await;
     let loaded = manifest::load(&host.options).map_err(mistakes)?;
     for warning in &loaded.warnings {
         host.say(Level::Warning, warning.to_string());
     }
-    let changed = switch(host, front, &current, &loaded.manifest).await.map_err(|error| match error.downcast() {
+    let switched = switch(host, front, &current, &loaded.manifest).await.map_err(|error| match error.downcast() {
         Ok(problems) => mistakes(problems),
         Err(error) => Refusal::new(chain(error.as_ref())),
     })?;
     *current = loaded.manifest;
     host.say(Level::Info, "reloaded".to_owned());
-    Ok(changed)
+    let Switched { components, others } = switched;
+    let warnings = [loaded.warnings, unfollowed(host, others).await].concat();
+    Ok(Reloaded { components, warnings })
 }
 
 async fn switch(
@@ -54,7 +60,7 @@ async fn switch(
     front: &Arc<Front>,
     current: &Manifest,
     manifest: &Manifest,
-) -> anyhow::Result<Vec<String>> {
+) -> anyhow::Result<Switched> {
     let (bindings, elsewhere) = block_in_place(|| host.follow(manifest, &host.bindings.load()))?;
     let bindings = Arc::new(bindings);
     future::join_all(bindings.values().map(|binding| binding.first())).await;
@@ -86,11 +92,40 @@ async fn switch(
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
     host.adopt(components).await;
+    let new = bindings.values().filter(|binding| binding.revision().is_none()).map(|binding| binding.said().clone());
+    let others = new.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
         host.say(Level::Error, chain(error.as_ref()));
     }
-    Ok(changed)
+    Ok(Switched { components: changed, others })
+}
+
+/// What a reload came to.
+struct Switched {
+    /// Those that have a new generation.
+    components: Vec<String>,
+    /// Bindings of which nothing is here yet, or whose remote is another one now.
+    others: Vec<manifest::Binding>,
+}
+
+/// Why these bindings do not stand at what their remotes have. The log has heard of it already.
+async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<Problem> {
+    let fetched = others.into_iter().map(|said| async move {
+        let Some(binding) = host.bindings.load().get(&said.name).cloned() else { return Vec::new() };
+        let meanwhile = if binding.revision().is_some() { "; what was fetched before is served" } else { "" };
+        let components = host.components.load_full();
+        let words = match tokio::time::timeout(FIRST, pass_on(&binding, &components)).await {
+            Err(_) => vec![format!("has not been fetched in {FIRST:?}{meanwhile}")],
+            Ok(Err(words)) => vec![format!("can't be fetched{meanwhile}: {words}")],
+            Ok(Ok(proofs)) => {
+                let failed = proofs.into_iter().filter_map(|(name, disproof)| Some((name, disproof?)));
+                failed.map(|(name, disproof)| format!("{name} goes on serving what it did: {disproof}")).collect()
+            }
+        };
+        words.into_iter().map(|words| said.place.problem(format!("[git.{}]: {words}", said.name))).collect()
+    });
+    future::join_all(fetched).await.concat()
 }
 
 type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);

@@ -3,8 +3,11 @@
 use std::fs;
 
 use anyhow::Context as _;
-use atoll_git::{Daemon, Http, Location, Patience, Ssh};
-use atoll_net::{Client, Egress, HTTP, Host, Origin, Protocol, Proxies, SystemRoots, Tls, ssh::Trust};
+use atoll_git::{Daemon, Http, Location, Patience, Remote, Ssh};
+use atoll_net::{
+    Client, Egress, HTTP, Host, Origin, Protocol, Proxies, SystemRoots, Tls,
+    ssh::{Key, Trust},
+};
 
 use crate::manifest::{self, Binding};
 
@@ -22,6 +25,39 @@ pub(super) fn proxied(remote: &manifest::Remote) -> anyhow::Result<()> {
     let tls = Tls::system(&SystemRoots::default(), HTTP);
     proxies().route(&Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?)?;
     Ok(())
+}
+
+/// Why nothing could be fetched of it, as far as that shows before anybody is asked.
+///
+/// # Errors
+/// One reason after the other, in words.
+pub(super) fn look(said: &Binding) -> Vec<anyhow::Error> {
+    let looked = match &said.remote {
+        // What people push to is made at the start.
+        manifest::Remote::Local(_) if said.ours => Vec::new(),
+        manifest::Remote::Local(path) => {
+            let remote =
+                Remote { location: Location::Local(path.clone()), branch: said.branch.clone(), depth: said.depth };
+            vec![remote.look().map_err(Into::into)]
+        }
+        manifest::Remote::Git { .. } => Vec::new(),
+        manifest::Remote::Http { token, .. } => {
+            vec![token.as_ref().map_or(Ok(()), atoll_git::check_token).map_err(Into::into)]
+        }
+        manifest::Remote::Ssh { key, host_key, .. } => vec![
+            key.as_ref().map_or(Ok(()), Key::check).map_err(Into::into),
+            trust(host_key.as_ref()).check().map_err(anyhow::Error::msg),
+        ],
+    };
+    looked.into_iter().filter_map(Result::err).collect()
+}
+
+fn trust(host_key: Option<&manifest::HostKey>) -> Trust {
+    match host_key {
+        Some(manifest::HostKey::KnownHosts(file)) => Trust::KnownHosts(file.clone()),
+        Some(manifest::HostKey::Pin(pin)) => Trust::Pin(pin.clone()),
+        None => Trust::Nobody,
+    }
 }
 
 /// Called within a tokio runtime. Reads the binding's roots of trust. `proxies` are for remotes alone.
@@ -46,13 +82,15 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls, proxies: &Pro
             Location::Server(Http::server(client, proxies, origin, path, token.clone(), Patience::default())?)
         }
         manifest::Remote::Ssh { user, host, port, path, key, host_key } => {
-            let trust = match host_key {
-                Some(manifest::HostKey::KnownHosts(file)) => Trust::KnownHosts(file.clone()),
-                Some(manifest::HostKey::Pin(pin)) => Trust::Pin(pin.clone()),
-                None => Trust::Nobody,
-            };
             let account = (user.as_deref().unwrap_or(USER), dialled(host)?, *port);
-            Location::Server(Ssh::server(client.dialler(), account, path, key.clone(), trust, Patience::default()))
+            Location::Server(Ssh::server(
+                client.dialler(),
+                account,
+                path,
+                key.clone(),
+                trust(host_key.as_ref()),
+                Patience::default(),
+            ))
         }
     })
 }

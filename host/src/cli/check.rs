@@ -28,6 +28,7 @@ pub(super) struct Check {
 const EXAMPLES: &str = "\
 Examples:
   host check                 host.toml here, and its components
+  host check --bind pages=public/ components/*.wasm
   host check && host reload";
 
 impl Check {

@@ -54,7 +54,9 @@ fn render(inspection: &Inspection) -> String {
     let Inspection { digest, role, imports, exports, grants } = inspection;
     let role = role.as_deref().unwrap_or("none that this host has a use for");
     let mut text = format!("digest   {}\nrole     {}\n", printable(digest), printable(role));
-    for (title, lines) in [("imports", imports), ("exports", exports), ("needs", grants)] {
+    let nothing = ["nothing that must be granted".to_owned()];
+    let needs = if grants.is_empty() { &nothing[..] } else { grants };
+    for (title, lines) in [("imports", &imports[..]), ("exports", exports), ("needs", needs)] {
         for (index, line) in lines.iter().enumerate() {
             let title = if index == 0 { title } else { "" };
             writeln!(text, "{title:<9}{}", printable(line)).expect("a string takes all");
@@ -87,5 +89,7 @@ imports  atoll:host/repository@0.1.0
 needs    git = { pages = \"read\" }
 "
         );
+        let inspection = Inspection { grants: words(&[]), ..inspection };
+        assert!(render(&inspection).ends_with("\nneeds    nothing that must be granted\n"));
     }
 }

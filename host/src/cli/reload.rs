@@ -4,8 +4,16 @@ use std::io::Write;
 
 use clap::Args;
 
-use super::{report::refused, state::State};
-use crate::{control::client::Client, progress::Progress, text::printable};
+use super::{
+    report::{refused, write_problems},
+    state::State,
+};
+use crate::{
+    control::{client::Client, messages::Reloaded},
+    problem::Problems,
+    progress::Progress,
+    text::printable,
+};
 
 /// Read the manifest again; what is wrong in it changes nothing
 #[derive(Debug, Args)]
@@ -20,14 +28,16 @@ Examples:
   host reload && host ps
 
 Prints the components that have a new generation. All of them are proved before the first switches: if \
-one fails, none does, the reason is printed, and the exit status is 1. SIGHUP does the same, and says so \
-in the log.";
+one fails, none does, the reason is printed, and the exit status is 1. What was taken and is not as it \
+should be, like a remote that can't be fetched yet, is printed to standard error. SIGHUP does the same, \
+and says so in the log.";
 
 impl Reload {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let progress = Progress::show("proving what changed");
-        let components = Client::new(&self.state.directory()?).reload().map_err(refused)?;
+        let Reloaded { components, warnings } = Client::new(&self.state.directory()?).reload().map_err(refused)?;
         drop(progress);
+        write_problems(&Problems(warnings), &mut std::io::stderr())?;
         let changed = if components.is_empty() {
             "reloaded; no component has a new generation".into()
         } else {

@@ -20,18 +20,6 @@ pub(super) struct Run {
     #[command(flatten)]
     state: State,
 
-    /// Listen here for HTTP, in place of what the manifest says; may be repeated
-    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
-    http: Vec<Address>,
-
-    /// Listen here for HTTPS, in place of what the manifest says; may be repeated
-    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
-    https: Vec<Address>,
-
-    /// Add or replace a binding: a repository or a directory. Without a manifest every component may read it
-    #[arg(long, value_name = "NAME=REMOTE[#BRANCH]", value_parser = Bind::parse)]
-    bind: Vec<Bind>,
-
     /// Swap a component when its file changes
     #[arg(long)]
     watch: bool,
@@ -54,6 +42,18 @@ pub(super) struct Sources {
     /// Components, each named by its file: site.wasm is `site`. With a manifest, the file of that name's table
     #[arg(value_name = "COMPONENT")]
     components: Vec<PathBuf>,
+
+    /// Listen here for HTTP, in place of what the manifest says; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
+    http: Vec<Address>,
+
+    /// Listen here for HTTPS, in place of what the manifest says; may be repeated
+    #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
+    https: Vec<Address>,
+
+    /// Add or replace a binding: a repository or a directory. Without a manifest every component may read it
+    #[arg(long, value_name = "NAME=REMOTE[#BRANCH]", value_parser = Bind::parse)]
+    bind: Vec<Bind>,
 }
 
 impl Sources {
@@ -69,14 +69,14 @@ impl Sources {
             let command = cli.find_subcommand_mut(command).expect("a command asks under its own name");
             return Err(command.error(ErrorKind::MissingRequiredArgument, message).into());
         }
-        Ok(Options { manifest, state, components: self.components, ..Options::default() })
+        let Self { components, http, https, bind, .. } = self;
+        Ok(Options { manifest, state, components, http, https, bind })
     }
 }
 
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let options = self.sources.options("run", self.state.directory()?)?;
-        let options = Options { http: self.http, https: self.https, bind: self.bind, ..options };
         let loaded = manifest::load(&options).map_err(mistakes)?;
         app::run(options, loaded, self.watch)
     }

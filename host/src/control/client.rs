@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     LARGEST_COMPONENT,
-    messages::{Refusal, Reply, Request, Status},
+    messages::{Refusal, Reloaded, Reply, Request, Status},
 };
 use crate::journal::Entry;
 
@@ -94,10 +94,9 @@ impl Client {
         }
     }
 
-    /// Answers with the components that have a new generation.
-    pub fn reload(&self) -> Result<Vec<String>, ClientError> {
+    pub fn reload(&self) -> Result<Reloaded, ClientError> {
         match self.ask(&Request::Reload {}, &[], PROOF)? {
-            Reply::Reloaded { components } => Ok(components),
+            Reply::Reloaded(reloaded) => Ok(reloaded),
             _ => Err(ClientError::Unexpected),
         }
     }

@@ -30,10 +30,7 @@ pub enum Reply {
     Swapped {
         digest: String,
     },
-    /// The components that have a new generation.
-    Reloaded {
-        components: Vec<String>,
-    },
+    Reloaded(Reloaded),
     Line(Entry),
     /// So many lines came too fast for this client.
     Lost {
@@ -42,6 +39,16 @@ pub enum Reply {
     /// No line will follow.
     End,
     Failed(Refusal),
+}
+
+/// What a reload did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Those that have a new generation.
+    pub components: Vec<String>,
+    /// What is not as the manifest's author would have it, though it was taken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Problem>,
 }
 
 /// What `host ps --json` prints.

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     LARGEST_COMPONENT,
-    messages::{Refusal, Reply, Request, Status},
+    messages::{Refusal, Reloaded, Reply, Request, Status},
 };
 use crate::{
     journal::{Entry, Log},
@@ -33,8 +33,8 @@ pub trait Control: Send + Sync + 'static {
     /// Ends when the new generation serves, or when its proof has failed; answers with its digest.
     fn swap(&self, name: &str, component: Vec<u8>) -> impl Future<Output = Result<String, Refusal>> + Send;
 
-    /// Answers with the components that have a new generation.
-    fn reload(&self) -> impl Future<Output = Result<Vec<String>, Refusal>> + Send;
+    /// Ends when all that it changed serves, or when nothing was changed.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, Refusal>> + Send;
 }
 
 /// What one client may cost.
@@ -175,7 +175,7 @@ impl<C: Control> Session<C> {
         let reply = match request {
             Request::Ps {} => Reply::Status(self.control.status().await),
             Request::Reload {} => match self.control.reload().await {
-                Ok(components) => Reply::Reloaded { components },
+                Ok(reloaded) => Reply::Reloaded(reloaded),
                 Err(refusal) => Reply::Failed(refusal),
             },
             Request::Swap { name, length } => match self.component(&mut reader, length).await {

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     client::{Client, ClientError, LogEvent},
-    messages::{ComponentStatus, Refusal, Status},
+    messages::{ComponentStatus, Refusal, Reloaded, Status},
     server::{self, Bounds, Control},
 };
 use crate::{journal::Log, problem::Problem};
@@ -41,8 +41,8 @@ impl Control for Host {
         }
     }
 
-    async fn reload(&self) -> Result<Vec<String>, Refusal> {
-        Ok(vec!["site".into()])
+    async fn reload(&self) -> Result<Reloaded, Refusal> {
+        Ok(Reloaded { components: vec!["site".into()], warnings: vec![Problem::new("slow\u{1b}")] })
     }
 }
 
@@ -106,7 +106,7 @@ pub(crate) fn everybody(_: u32) -> bool {
 fn requests_are_answered() {
     let host = Running::start(Bounds::default(), everybody);
     assert_eq!(host.client().status().unwrap().components[0].name, "site");
-    assert_eq!(host.client().reload().unwrap(), ["site"]);
+    assert_eq!(host.client().reload().unwrap().components, ["site"]);
     let large = vec![7; 3 << 20];
     assert_eq!(host.client().swap("site", &host.file(&large)).unwrap(), "site 3145728");
     let ClientError::Refused(refusal) = host.client().swap("site", &host.file(b"broken")).unwrap_err() else {

@@ -77,10 +77,6 @@ pub(super) fn warnings(source: &Source, manifest: &Manifest, files: &BTreeMap<Na
         if !granted.contains(name) {
             warnings.push(binding.place.problem(format!("binding `{name}` is granted to no component")));
         }
-        if let Some(path) = binding.local().filter(|path| !path.exists()) {
-            let shown = quoted(&path.to_string_lossy());
-            warnings.push(binding.place.problem(format!("binding `{name}`: there is nothing at {shown} yet")));
-        }
     }
     warnings
 }

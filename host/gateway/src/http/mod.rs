@@ -5,7 +5,6 @@ mod access;
 mod arriving;
 mod clock;
 mod collect;
-mod complaints;
 mod component;
 mod connections;
 mod cork;

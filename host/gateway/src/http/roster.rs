@@ -8,14 +8,16 @@ use atoll_runtime::{Decision, Forwarding};
 use atoll_semantics::network::Network;
 use http::StatusCode;
 
-use crate::http::{
-    access::{Format, Log, Sink},
-    clock::Clock,
-    complaints::Complaints,
-    component::Component,
-    health::Health,
-    limits::Limits,
-    memory::{Memory, Tally},
+use crate::{
+    Complaints,
+    http::{
+        access::{Format, Log, Sink},
+        clock::Clock,
+        component::Component,
+        health::Health,
+        limits::Limits,
+        memory::{Memory, Tally},
+    },
 };
 
 /// The one service that a host without a router may name, where there are several.

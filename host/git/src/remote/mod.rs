@@ -7,6 +7,7 @@ pub(crate) mod receive;
 
 use std::path::PathBuf;
 
+use self::local::{Local, LocalError};
 use crate::{Depth, Server};
 
 /// A branch somewhere else.
@@ -38,6 +39,16 @@ impl Remote {
     /// What `server` has, at what its HEAD names.
     pub fn server(server: Server) -> Self {
         Self { location: Location::Server(server), branch: None, depth: Depth::HEAD }
+    }
+
+    /// What would keep a fetch from it, as far as that shows without one: of a remote on this machine. Blocks.
+    pub fn look(&self) -> Result<(), LocalError> {
+        let Location::Local(path) = &self.location else { return Ok(()) };
+        match (Local::find(path)?, &self.branch) {
+            (Local::Repository(repository), branch) => repository.tip(branch.as_deref()).map(drop),
+            (Local::Directory(_), None) => Ok(()),
+            (Local::Directory(path), Some(name)) => Err(LocalError::Folder { path, name: name.clone() }),
+        }
     }
 
     /// At `branch`.

@@ -90,6 +90,11 @@ impl Http {
     }
 }
 
+/// What makes a token useless, wherever it is sent. Blocks.
+pub fn check_token(token: &Secret) -> io::Result<()> {
+    Scheme::Basic.credentials(token).map(drop)
+}
+
 impl Transport for Http {
     fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
         Ok(Box::new(Exchange { http: self, service, stage: line.talk(), body: None, chunk: Bytes::new() }))

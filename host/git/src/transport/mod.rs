@@ -14,7 +14,12 @@ use std::{
 };
 
 pub(crate) use self::line::Line;
-pub use self::{daemon::Daemon, http::Http, line::Patience, ssh::Ssh};
+pub use self::{
+    daemon::Daemon,
+    http::{Http, check_token},
+    line::Patience,
+    ssh::Ssh,
+};
 use crate::{
     disk::lock,
     objects::Outgoing,

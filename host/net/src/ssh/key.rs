@@ -52,6 +52,17 @@ impl Key {
         }
     }
 
+    /// Whether it can be used, as far as that shows here: an agent is not asked. Blocks, as reading does.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self) -> Result<(), KeyError> {
+        match self {
+            Self::Agent(_) => Ok(()),
+            Self::Stored { .. } | Self::Seed { .. } => self.read(&Made::default()).map(drop),
+        }
+    }
+
     /// Blocks: a passphrase is made slow to try, and an RSA key takes seconds to make.
     pub(super) fn read(&self, made: &Made) -> Result<PrivateKey, KeyError> {
         let file = || self.place();

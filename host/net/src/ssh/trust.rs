@@ -51,6 +51,14 @@ struct Line {
 }
 
 impl Trust {
+    /// Whether a file is there and can be read. Blocks.
+    ///
+    /// # Errors
+    /// In words.
+    pub fn check(&self) -> Result<(), String> {
+        self.read("", 22).map(drop)
+    }
+
     /// Reads what there is about one server. A file is read anew for each connection.
     ///
     /// # Errors

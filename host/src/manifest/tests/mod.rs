@@ -206,10 +206,7 @@ fn arguments_go_before_the_manifest() {
     assert_eq!(loaded.manifest.bindings["pages"].local(), Some(&fixture.at("elsewhere")));
     assert_eq!(loaded.manifest.listen.http, [Address::parse("127.0.0.1:1").unwrap()]);
     assert_eq!(loaded.manifest.listen.https, Listen::default().https);
-    assert_eq!(
-        loaded.warnings.iter().map(|warning| fixture.shown(warning)).collect::<Vec<_>>(),
-        ["binding `pages`: there is nothing at `elsewhere` yet"]
-    );
+    assert_eq!(loaded.warnings, []);
 
     // A file that is not there hides nothing of the manifest's.
     let options = Options { components: vec![fixture.at("gone.wasm")], ..Options::default() };
