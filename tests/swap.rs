@@ -146,7 +146,7 @@ async fn what_should_not_serve_does_not() {
         (written("module.wasm", b"\0asm\x01\0\0\0"), "is a core module, not a component"),
         (written("nothing.wasm", b"\0asm\x0d\0\x01\0"), "exports nothing that this host calls"),
         (written("truncated.wasm", &whole[..whole.len() / 2]), "can't be compiled: "),
-        (written("components.wasm", &nested_components(20_000)), "can't be compiled"),
+        (written("components.wasm", &nested_components(20_000)), "can't be compiled within 2048 MiB of memory"),
         (written("types.wasm", &nested_types(2_000)), "exports nothing that this host calls"),
         (written("deeper.wasm", &nested_types(1_000_000)), "can't be compiled: it is nested too deep"),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
