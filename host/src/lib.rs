@@ -1,6 +1,7 @@
 //! The program, less what the crates beside it do: the manifest, the command line, the control socket, the log, and the
 //! one place where all of it is put together.
 
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod control;

@@ -18,7 +18,7 @@ const CONNECTIONS: usize = 2000;
 const AT_ONCE: usize = 16;
 
 /// For what was needed once to be given back.
-const REST: Duration = Duration::from_secs(3);
+const REST: Duration = Duration::from_secs(6);
 
 const MIB: f64 = 1024.0 * 1024.0;
 

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::inspect::{check, compile, inspect, test};
 use self::{front::Front, host::Host, state::State};
 use crate::{
-    cli,
+    allocator, cli,
     control::{
         messages::{Refusal, Reloaded, Status},
         server::{self, Control},
@@ -60,7 +60,11 @@ const DEMO: [(&str, &[u8]); 3] = [
 
 /// Serves until told to stop. `options` make the manifest again at a reload.
 pub fn run(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
-    let threads = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads to be had")?;
+    let threads = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_park(allocator::tidy)
+        .build()
+        .context("no threads to be had")?;
     threads.block_on(serve(options, loaded, watch))
 }
 

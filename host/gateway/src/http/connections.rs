@@ -89,6 +89,7 @@ impl Connections {
             if let Some(order) = line.watch.due(now, &mut line.account) {
                 line.watch.tell(order);
             }
+            line.watch.settle_down(now);
         }
     }
 

@@ -20,6 +20,9 @@ use crate::http::{
     watch::Watch,
 };
 
+/// Bytes that are read of a connection that rests: what begins a request.
+const EARLY: usize = 512;
+
 /// What HTTP/2 says when it leaves: two GOAWAY and a PING, with their frames.
 const GOODBYE: usize = 128;
 
@@ -55,9 +58,11 @@ struct Cork<I> {
     torn: bool,
     /// Whether the client leaves bytes waiting.
     blocked: bool,
+    /// What came while nobody read.
+    early: Vec<u8>,
 }
 
-pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> (Corked<I>, Opener<I>) {
+pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> Opener<I> {
     let cork = Cork {
         io,
         watch,
@@ -70,9 +75,23 @@ pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> (Corked<I>, Opener<
         ear,
         torn: false,
         blocked: false,
+        early: Vec::new(),
     };
-    let cork = Arc::new(Mutex::new(cork));
-    (Corked(cork.clone()), Opener(cork))
+    Opener(Arc::new(Mutex::new(cork)))
+}
+
+impl<I> Opener<I> {
+    /// The other side. The one before is of no use any more.
+    pub(super) fn corked(&self) -> Corked<I> {
+        Corked(self.0.clone())
+    }
+
+    /// Whether nothing is under way in either direction, over HTTP/1.1.
+    pub(super) fn is_quiet(&self) -> bool {
+        let cork = lock(&self.0);
+        let between = matches!(&cork.ear, Ear::Http1(heads) if heads.between());
+        between && !cork.dirty && cork.gathered.is_empty() && cork.early.is_empty() && cork.failure.is_none()
+    }
 }
 
 impl<I: AsyncWrite + Unpin> Opener<I> {
@@ -98,6 +117,18 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
 }
 
 impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
+    /// Ready when there is something to read, or the end. Whoever reads next gets it.
+    pub(super) fn poll_heard(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut cork = lock(&self.0);
+        let mut bytes = [0; EARLY];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match ready!(Pin::new(&mut cork.io).poll_read(cx, &mut buffer)) {
+            Ok(()) => cork.early = buffer.filled().to_vec(),
+            Err(error) => cork.failure = Some(error),
+        }
+        Poll::Ready(())
+    }
+
     /// Whether the connection ended because its client sent more frames than it may.
     pub(super) fn flooded(&self) -> bool {
         matches!(lock(&self.0).ear, Ear::Flooded)
@@ -262,7 +293,13 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
             return Poll::Ready(Err(failure));
         }
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut cork.io).poll_read(cx, buffer))?;
+        if cork.early.is_empty() {
+            ready!(Pin::new(&mut cork.io).poll_read(cx, buffer))?;
+        } else {
+            let mut early = std::mem::take(&mut cork.early);
+            cork.early = early.split_off(early.len().min(buffer.remaining()));
+            buffer.put_slice(&early);
+        }
         let fresh = &buffer.filled()[before..];
         if fresh.is_empty() {
             return Poll::Ready(Ok(()));
@@ -339,8 +376,8 @@ mod tests {
     fn corked(buffer: usize) -> (Corked<DuplexStream>, Opener<DuplexStream>, DuplexStream) {
         let (near, far) = tokio::io::duplex(buffer);
         let entry = Arc::new(Connections::default()).enter(None, &Limits::default()).unwrap();
-        let (corked, opener) = cork(near, entry.watch.clone(), Ear::Http1(Heads::default()));
-        (corked, opener, far)
+        let opener = cork(near, entry.watch.clone(), Ear::Http1(Heads::default()));
+        (opener.corked(), opener, far)
     }
 
     async fn open(opener: &Opener<DuplexStream>) {

@@ -117,14 +117,19 @@ impl Gateway {
         serve::run(self, peer, io, &admission.watch, &limits).await;
     }
 
-    /// Ends connections that have been idle for too long, once a second, for ever.
+    /// Looks after connections that have nothing to do, or too long, once a second, for ever.
     pub async fn keep_watch(&self) {
         let mut seconds = tokio::time::interval(Duration::from_secs(1));
         seconds.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             seconds.tick().await;
-            self.connections.tick();
+            self.look_around();
         }
+    }
+
+    /// A second has passed.
+    pub(super) fn look_around(&self) {
+        self.connections.tick();
     }
 
     /// Has every connection finish what was begun on it, and returns when all are closed; what is left after `grace` is

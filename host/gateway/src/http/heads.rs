@@ -155,6 +155,11 @@ impl Heads {
         news
     }
 
+    /// Whether nothing has come since the end of a message.
+    pub(super) fn between(&self) -> bool {
+        self.state == State::Start && !self.begun
+    }
+
     /// Behind a field's name.
     fn named(&mut self) -> State {
         let name = &self.name[..self.filled];

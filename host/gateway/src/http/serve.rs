@@ -55,35 +55,48 @@ where
         Protocol::Http1 => Ear::Http1(Heads::default()),
         Protocol::Http2 => Ear::Http2(Frames::new(limits, watch.now())),
     };
-    let (corked, opener) = cork(io, watch.clone(), ear);
-    let io = TokioIo::new(corked);
+    let opener = cork(io, watch.clone(), ear);
     let order = match protocol {
-        Protocol::Http1 => {
-            let connection = http1(limits).serve_connection(io, Front(house)).with_upgrades();
-            let mut connection = pin!(connection);
-            let order = drive(watch, &opener, |cx, step| match step {
+        Protocol::Http1 => loop {
+            // In a box, which is given back while the connection rests, with the buffers in it.
+            let io = TokioIo::new(opener.corked());
+            let mut connection = Box::pin(http1(limits).serve_connection(io, Front(&house)).with_upgrades());
+            let end = drive(watch, &opener, |cx, step| match step {
                 Step::Leave => {
                     connection.as_mut().graceful_shutdown();
                     Poll::Pending
                 }
                 Step::Go => connection.as_mut().poll(cx).map(drop),
+                Step::Rest => Poll::Ready(()),
             })
             .await;
-            match order {
+            match end {
+                End::Rest => {}
                 // What it became goes on with the same bytes.
-                Order::Serve => {
-                    drive(watch, &opener, |cx, step| match step {
-                        Step::Leave => Poll::Pending,
+                End::Order(Order::Serve) => {
+                    let go = |cx: &mut Context<'_>, step| match step {
+                        Step::Leave | Step::Rest => Poll::Pending,
                         Step::Go => streams.poll_all(cx),
-                    })
-                    .await
+                    };
+                    break drive(watch, &opener, go).await.order();
                 }
-                order => order,
+                End::Order(order) => break order,
             }
-        }
+            drop(connection);
+            let order = poll_fn(|cx| match watch.order(cx.waker()) {
+                Order::Serve => opener.poll_heard(cx).map(|()| Order::Serve),
+                order => Poll::Ready(order),
+            })
+            .await;
+            if order != Order::Serve {
+                break order;
+            }
+        },
         Protocol::Http2 => {
-            let mut connection = pin!(http2(&streams, limits).serve_connection(io, Front(house)));
+            let io = TokioIo::new(opener.corked());
+            let mut connection = Box::pin(http2(&streams, limits).serve_connection(io, Front(&house)));
             drive(watch, &opener, |cx, step| match step {
+                Step::Rest => Poll::Pending,
                 Step::Leave => {
                     connection.as_mut().graceful_shutdown();
                     Poll::Pending
@@ -103,6 +116,7 @@ where
                 }
             })
             .await
+            .order()
         }
     };
     match order {
@@ -129,27 +143,44 @@ where
 enum Step {
     Leave,
     Go,
+    /// Nothing is under way: ready where it can be begun anew when something is.
+    Rest,
 }
 
-/// Polls a connection until it is done, does what it is told from outside, and opens the cork whenever it rests. Returns
-/// the order that ended it.
+enum End {
+    /// By this order; `Serve` where it was done.
+    Order(Order),
+    Rest,
+}
+
+impl End {
+    fn order(self) -> Order {
+        match self {
+            Self::Order(order) => order,
+            Self::Rest => Order::Serve,
+        }
+    }
+}
+
+/// Polls a connection until it is done, or has nothing to do for a while, does what it is told from outside, and opens the
+/// cork whenever it rests.
 async fn drive<I: AsyncWrite + Unpin>(
     watch: &Watch,
     opener: &Opener<I>,
     mut connection: impl FnMut(&mut Context<'_>, Step) -> Poll<()>,
-) -> Order {
+) -> End {
     let mut leaving = false;
     poll_fn(|cx| {
         let mut order = watch.order(cx.waker());
         loop {
             match order {
-                Order::Abort | Order::Late => return Poll::Ready(order),
+                Order::Abort | Order::Late => return Poll::Ready(End::Order(order)),
                 Order::Yield => {
                     // It has nothing to do but to say so.
                     let _ = connection(cx, Step::Leave);
                     let _ = connection(cx, Step::Go);
                     opener.open(cx);
-                    return Poll::Ready(order);
+                    return Poll::Ready(End::Order(order));
                 }
                 Order::Leave if !leaving => {
                     leaving = true;
@@ -162,7 +193,11 @@ async fn drive<I: AsyncWrite + Unpin>(
             order = if leaving || done.is_ready() { Order::Serve } else { watch.order(cx.waker()) };
             if order == Order::Serve {
                 opener.open(cx);
-                return done.map(|()| Order::Serve);
+                let rests = done.is_pending() && !leaving && watch.rests() && opener.is_quiet();
+                if rests && connection(cx, Step::Rest).is_ready() {
+                    return Poll::Ready(End::Rest);
+                }
+                return done.map(|()| End::Order(Order::Serve));
             }
         }
     })
@@ -193,14 +228,14 @@ fn http2(streams: &Streams, limits: &Limits) -> http2::Builder<Newcomers> {
 }
 
 /// What hyper asks for each request.
-struct Front(House);
+struct Front<'h>(&'h House);
 
-impl Service<Request<Incoming>> for Front {
+impl Service<Request<Incoming>> for Front<'_> {
     type Response = Response<Payload>;
     type Error = Infallible;
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        answer(&self.0, request)
+        answer(self.0, request)
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Watch {
     serving: AtomicBool,
     /// Whether a request ever came.
     asked: AtomicBool,
+    /// Whether it may give back meanwhile what it holds for the next request.
+    resting: AtomicBool,
     waker: AtomicWaker,
 }
 
@@ -101,6 +103,7 @@ impl Watch {
             vouched: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             waker: AtomicWaker::new(),
         }
     }
@@ -131,6 +134,7 @@ impl Watch {
         self.responses.fetch_add(ONE, Ordering::Relaxed);
         self.asked.store(true, Ordering::Relaxed);
         self.begun.store(0, Ordering::Relaxed);
+        self.resting.store(false, Ordering::Relaxed);
         Busy { watch: self.clone(), waiting: false }
     }
 
@@ -215,6 +219,20 @@ impl Watch {
         (idle > most && begun == 0).then_some(Order::Leave)
     }
 
+    /// Lets it rest, if it has had nothing to do for a while.
+    pub(super) fn settle_down(&self, now: u32) {
+        let quiet = self.idle().is_some_and(|since| now.wrapping_sub(since) >= QUIET);
+        let between = self.asked.load(Ordering::Relaxed) && self.begun.load(Ordering::Relaxed) == 0;
+        if quiet && between && !self.resting.swap(true, Ordering::Relaxed) {
+            self.waker.wake();
+        }
+    }
+
+    /// Whether it may rest. Asked by its own task.
+    pub(super) fn rests(&self) -> bool {
+        self.resting.load(Ordering::Relaxed) && !self.is_busy()
+    }
+
     pub(super) fn tell(&self, order: Order) {
         let before = self.order.fetch_max(order as u8, Ordering::AcqRel);
         if before == Order::Serve as u8 {
@@ -258,6 +276,9 @@ impl Watch {
         self.now().wrapping_sub(self.told.load(Ordering::Relaxed))
     }
 }
+
+/// Seconds without anything to do, after which it rests.
+const QUIET: u32 = 2;
 
 /// Seconds that a connection without a request has for its first one, once it was told to leave.
 const FIRST_HEAD_AFTER_LEAVE: u32 = 2;

@@ -1,11 +1,20 @@
 //! Connections: many requests on one, how they end, and what is no request at all.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use futures_util::{FutureExt as _, future::join_all};
 use http_body_util::BodyExt as _;
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf},
     sync::Semaphore,
 };
 
@@ -41,6 +50,82 @@ async fn requests_in_a_pipeline_are_answered_in_order() {
         let bodies: Vec<_> = answers.split("\r\n\r\n").skip(1).map(|rest| &rest[..2]).collect();
         assert_eq!(bodies, ["/a", "/b", "/c"], "{answers}");
     }
+}
+
+/// Notes how much was wanted when it was read last.
+struct Noting(DuplexStream, Arc<AtomicUsize>);
+
+impl AsyncRead for Noting {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.1.store(buffer.remaining(), Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Noting {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A connection that rests holds no buffers of HTTP's, and loses nothing of what comes next, however that comes.
+#[tokio::test]
+async fn a_connection_that_rests_goes_on_where_it_was() {
+    const RESTING: usize = 512;
+    let world = Setup::only(&path());
+    let (near, mut far) = tokio::io::duplex(64 << 10);
+    let wanted = Arc::<AtomicUsize>::default();
+    let peer = secure(Protocol::Http1);
+    let admission = world.gateway.admit(peer.address.ip()).unwrap();
+    tokio::spawn(world.gateway.clone().serve(Noting(near, wanted.clone()), peer, admission));
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n\r\n");
+    let rested = || wanted.load(Ordering::Relaxed) == RESTING;
+    let read = async |far: &mut DuplexStream, answers: usize| {
+        let mut text = String::new();
+        while text.matches("\r\n\r\n/").count() < answers {
+            let mut bytes = [0; 4096];
+            let read = far.read(&mut bytes).await.unwrap();
+            assert!(read > 0, "{text}");
+            text.push_str(str::from_utf8(&bytes[..read]).unwrap());
+        }
+        text
+    };
+    // Before its first request it does not rest.
+    for _ in 0..5 {
+        world.gateway.look_around();
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!rested());
+    let (long, pipeline) = (ask(&format!("/{}", "x".repeat(2000))), ask("/a") + &ask("/b"));
+    for (sent, answers) in [(&*ask("/one"), 1), (&*pipeline, 2), (&*long, 1), (&*ask("/last"), 1)] {
+        let (begin, rest) = sent.split_at(7);
+        far.write_all(begin.as_bytes()).await.unwrap();
+        for _ in 0..5 {
+            // Nor within a head.
+            world.gateway.look_around();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            assert!(!rested(), "{sent}");
+        }
+        far.write_all(rest.as_bytes()).await.unwrap();
+        let text = read(&mut far, answers).await;
+        assert_eq!(text.matches("HTTP/1.1 200 OK\r\n").count(), answers, "{text}");
+        assert!(!rested());
+        until(|| {
+            world.gateway.look_around();
+            rested()
+        })
+        .await;
+    }
+    drop(far);
+    world.open(0).await;
 }
 
 #[tokio::test]
