@@ -23,6 +23,7 @@ mod memory;
 mod moving;
 mod proxies;
 mod push;
+mod reload;
 mod repositories;
 mod routing;
 mod scripts;

@@ -1,15 +1,12 @@
 //! The manifest: a mistake is told with its file and line, by whoever reads it, and nothing is changed by it.
 
-use std::time::Duration;
-
 use rustix::process::Signal;
 
 use crate::support::{
-    client::{BOTH, Protocol, ask},
+    ca::Ca,
     guests::{HELLO, component, fixture},
-    host::{Host, Setup},
+    host::Setup,
     tables,
-    wait::{SOON, until},
 };
 
 /// One of each kind; all of them are in the tests beside the code.
@@ -121,96 +118,6 @@ async fn a_reload_that_is_wrong_changes_nothing() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
 
-#[tokio::test]
-async fn a_reload_takes_effect_and_loses_nothing() {
-    let env = |word: &str| tables::mischief("app", &format!("env = {{ WORD = \"{word}\" }}\n"));
-    let host = Setup::new(&env("one")).start().await;
-    let mut connection = host.client().connect("localhost", Protocol::Http1).await;
-    let mut said = async || {
-        let reply = connection.send(ask("GET", "https://localhost/env")).await;
-        (reply.status.as_u16(), reply.text().to_owned())
-    };
-    assert_eq!(said().await, (200, "WORD=one\n".to_owned()));
-    host.setup().manifest(&env("two"));
-    host.reload().await.done();
-    assert_eq!(said().await, (200, "WORD=two\n".to_owned()));
-    host.setup().manifest(&env("three"));
-    host.signal(Signal::HUP);
-    until(SOON, "the third word", async || (said().await.1 == "WORD=three\n").then_some(())).await;
-}
-
-/// What a component may use is read anew, too.
-#[tokio::test]
-async fn a_reload_changes_limits() {
-    let table = |memory: &str| tables::mischief("app", &format!("memory = \"{memory}\"\n"));
-    let host = Setup::new(&table("16MiB")).start().await;
-    assert_eq!(host.client().get("https://localhost/memory?mb=32").await.status, 502);
-    host.setup().manifest(&table("64MiB"));
-    host.reload().await.done();
-    assert_eq!(host.client().get("https://localhost/memory?mb=32").await.brief(), (200, "32 MiB\n"));
-}
-
-/// One transaction: a listener that can't be bound, or one generation that is not proved, and nothing has changed.
-#[tokio::test]
-async fn a_reload_is_all_or_nothing() {
-    let host = Setup::new(&tables::mischief("app", "env = { WORD = \"one\" }\n")).start().await;
-    let changed = tables::mischief("app", "env = { WORD = \"two\" }\n");
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
-    for (lines, expected) in [
-        (
-            format!("[listen]\nhttps = [\"127.0.0.1:0\", \"{address}\"]\n{changed}"),
-            format!("can't listen on {address}: Address already in use"),
-        ),
-        (format!("{changed}{}", tables::guest("bad", "invalid", "")), "index.html:3: the first problem".to_owned()),
-        (format!("{changed}{}", tables::guest("bad", "trap_at_start", "")), "trapped at its start: ".to_owned()),
-    ] {
-        host.setup().manifest(&lines);
-        let said = host.reload().await.failed();
-        assert!(said.contains(&expected), "{said}");
-        host.logged(&expected).await;
-        assert!(host.ps().await["error"].as_str().is_some_and(|error| error.contains(&expected)));
-        assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
-    }
-    host.setup().manifest(&changed);
-    assert_eq!(host.reload().await.done(), "app\n");
-    assert!(host.ps().await["error"].is_null());
-}
-
-/// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.
-#[tokio::test]
-async fn what_is_pushed_during_a_start_or_a_reload_serves_after_it() {
-    let slow = |name: &str| {
-        let git = "git = { pages = { from = \"site-pages\", mode = \"read\" } }";
-        tables::guest(name, "invalid", &format!("{git}\nenv = {{ SLEEP = \"1000\" }}\n"))
-    };
-    let setup = Setup::new(&[tables::site("site"), slow("first")].concat());
-    let site = setup.repository("site");
-    site.commit("main", &[("index.html", "one")]);
-    let pushed = async |text: &str| {
-        // Late enough that the head was read, and before the proof has ended.
-        tokio::time::sleep(Duration::from_millis(600)).await;
-        site.change("main", &[("index.html", text)])
-    };
-    let (host, second) = tokio::join!(setup.start(), pushed("second"));
-    let serves = async |component: &str, revision: &str| {
-        until(SOON, "the newest revision", async || {
-            (host.component(component).await["revisions"]["pages"] == revision).then_some(())
-        })
-        .await;
-    };
-    serves("first", &second).await;
-    serves("site", &second).await;
-    host.setup().manifest(&[tables::site("site"), slow("first"), slow("second")].concat());
-    let (reloaded, third) = tokio::join!(host.reload(), pushed("third"));
-    reloaded.done();
-    for component in ["site", "first", "second"] {
-        serves(component, &third).await;
-    }
-    let ps = host.ps().await;
-    assert!(ps["components"].as_array().unwrap().iter().all(|each| each["error"].is_null()), "{ps}");
-}
-
 /// What is no mistake, but would keep a branch from being fetched, before anybody is asked for it.
 #[tokio::test]
 async fn check_tells_what_could_not_be_fetched() {
@@ -246,141 +153,41 @@ async fn check_tells_what_could_not_be_fetched() {
     assert!(outcome.stderr.contains("folder is a plain folder, and has no branch main"), "{}", outcome.stderr);
 }
 
-/// What was taken, and does not serve what it names.
+/// Which of two would decide, nobody could tell.
 #[tokio::test]
-async fn a_reload_says_what_it_could_not_fetch_or_prove() {
-    let site = |remote: &str| tables::site("site").replace("site.git", remote);
-    let setup = Setup::new(&site("a.git"));
-    setup.repository("a").commit("main", &[("index.html", "a")]);
-    let b = setup.repository("b");
-    b.commit("main", &[("index.html", "b"), ("_headers", "/a\n X-A b\n")]);
+async fn a_second_router_is_refused_by_all() {
+    let second = tables::router().replace("[component.router]", "[component.second]");
+    let second = second.split_once("[component").map(|(_, table)| format!("[component{table}")).unwrap();
+    let one = format!("{}{}", tables::router(), tables::guest("hello", "hello", ""));
+    let expected = "[component.second]: is a second router, beside `router`: a host has one; give the other to a host of \
+                    its own";
+    let setup = Setup::new(&[&*one, &second].concat());
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
+    let said = setup.refuses().await.failed();
+    assert!(said.contains(expected), "{said}");
+    setup.manifest(&one);
     let host = setup.start().await;
-    let page = async || host.client().get("https://localhost/").await.text().to_owned();
-    assert_eq!(page().await, "a");
-    for (remote, expected) in [
-        (
-            "none.git",
-            "host.toml:1: [git.site-pages]: can't be fetched; what was fetched before is served: none.git: there is \
-             nothing here; create it, or name another remote\n",
-        ),
-        ("b.git", "host.toml:1: [git.site-pages]: site goes on serving what it did: _headers:2: "),
-    ] {
-        host.setup().manifest(&site(remote));
-        let outcome = host.reload().await;
-        let said = host.setup().shown(&outcome.stderr);
-        assert!(said.starts_with(expected), "{said}");
-        // Its table says another remote.
-        assert_eq!(outcome.done(), "site\n");
-        assert_eq!(page().await, "a");
-    }
-    b.commit("main", &[("index.html", "b")]);
+    host.setup().manifest(&[&*one, &second].concat());
+    let said = host.reload().await.failed();
+    assert!(said.contains(expected), "{said}");
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+}
+
+/// Whoever renews certificates hears of one that is of no use any more.
+#[tokio::test]
+async fn an_expired_certificate_is_told_by_check_and_reload() {
+    let manifest =
+        format!("[[certificate]]\nchain = \"old.pem\"\nkey = \"old.key\"\n{}", tables::guest("hello", "hello", ""));
+    let setup = Setup::new(&manifest);
+    Ca::new("test").issue_expired(&["a.test"]).write(&setup.path(""), "old");
+    let expected = "host.toml:1: old.pem: expired on Wed, 01 Jan 2020 00:00:00 GMT\n";
+    let outcome = setup.command(&["check"]).await;
+    assert_eq!(setup.shown(&outcome.stderr), expected);
+    assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
+    let host = setup.start().await;
     let outcome = host.reload().await;
-    assert_eq!(outcome.stderr, "");
+    assert_eq!(host.setup().shown(&outcome.stderr), expected);
     outcome.done();
-}
-
-/// Which addresses are listened on is told, those of a reload too.
-#[tokio::test]
-async fn a_reload_tells_its_addresses() {
-    let hello = tables::guest("hello", "hello", "");
-    let host = Setup::new(&hello).start().await;
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let listen = format!("[listen]\nhttps = [\"127.0.0.1:0\"]\nhttp = [\"{taken}\"]\n");
-    host.setup().manifest(&format!("{listen}{hello}"));
-    host.reload().await.done();
-    host.logged(&format!("listening on http://{taken}")).await;
-    host.setup().manifest(&hello);
-    host.reload().await.done();
-    host.logged(&format!("no longer listening on http://{taken}")).await;
-}
-
-/// Of a reload that fails nothing stays: not what another remote brought, and not the good one of two new components.
-#[tokio::test]
-async fn a_reload_that_fails_leaves_nothing_behind() {
-    let site = |remote: &str| {
-        tables::site("site").replace("site.git", remote).replace("[component", "poll = \"1s\"\n[component")
-    };
-    let setup = Setup::new(&site("a.git"));
-    setup.repository("a").commit("main", &[("index.html", "a")]);
-    setup.repository("b").commit("main", &[("index.html", "b")]);
-    let host = setup.start().await;
-    let page = async || host.client().get("https://localhost/").await.text().to_owned();
-    assert_eq!(page().await, "a");
-    let (good, bad) = (tables::guest("good", "hello", ""), tables::guest("bad", "trap_at_start", ""));
-    host.setup().manifest(&[site("b.git"), bad, good].concat());
-    host.reload().await.failed();
-    for _ in 0..30 {
-        assert_eq!(page().await, "a");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    assert_eq!(names(&host).await, ["site"]);
-    let proved = std::fs::read_to_string(host.setup().state().join("proved")).unwrap();
-    assert!(!proved.contains("good"), "{proved}");
-    host.setup().manifest(&site("b.git"));
-    host.reload().await.done();
-    until(SOON, "the other remote", async || (page().await == "b").then_some(())).await;
-}
-
-/// Upstreams that come and go with a reload are there for as long as anybody decides on them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_fails_while_tables_change_under_load() {
-    let table = |upstream: &str| {
-        let route = format!("upstream = \"{upstream}\"\n");
-        (tables::guest(upstream, "hello", ""), route)
-    };
-    let (one, one_route) = table("one");
-    let (two, two_route) = table("two");
-    let setup = Setup::new(&[&*one, &*tables::router()].concat());
-    let routes = setup.repository("routes");
-    routes.commit("main", &[("_.toml", &one_route)]);
-    let host = setup.start().await;
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let mut workers = Vec::new();
-    for protocol in BOTH {
-        let (client, stop) = (host.client(), stop.clone());
-        workers.push(tokio::spawn(async move {
-            let mut connection = client.connect("localhost", protocol).await;
-            let mut asked = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                assert_eq!(connection.send(ask("GET", "https://localhost/")).await.brief(), (200, HELLO));
-                asked += 1;
-            }
-            asked
-        }));
-    }
-    for turn in 0..6 {
-        let (table, route) = if turn % 2 == 0 { (&two, &two_route) } else { (&one, &one_route) };
-        // The route waits for its upstream; the old one goes only when nobody names it.
-        routes.commit("main", &[("_.toml", route)]);
-        host.setup().manifest(&[&*one, &*two, &*tables::router()].concat());
-        host.reload().await.done();
-        until(SOON, "the route", async || host.component("router").await["error"].is_null().then_some(())).await;
-        host.setup().manifest(&[&**table, &*tables::router()].concat());
-        host.reload().await.done();
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    for worker in workers {
-        assert!(worker.await.expect("no request failed") > 100);
-    }
-}
-
-#[tokio::test]
-async fn a_component_can_come_and_go() {
-    let setup = Setup::new(&tables::site("site"));
-    setup.repository("site").commit("main", &[("index.html", "home")]);
-    setup
-        .repository("routes")
-        .commit("main", &[("a.test.toml", "upstream = \"site\"\n"), ("b.test.toml", "upstream = \"hello\"\n")]);
-    let host = setup.start().await;
-    let both = [tables::site("site"), tables::guest("hello", "hello", ""), tables::router()].concat();
-    host.setup().manifest(&both);
-    host.reload().await.done();
-    assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "home"));
-    assert_eq!(host.client().get("https://b.test/").await.brief(), (200, HELLO));
-    host.setup().manifest(&tables::site("site"));
-    host.reload().await.done();
-    assert_eq!(names(&host).await, ["site"]);
-    assert_eq!(host.client().get("https://b.test/").await.brief(), (200, "home"));
 }
 
 #[tokio::test]
@@ -401,7 +208,7 @@ async fn an_argument_without_a_table_is_left_out_with_the_table_to_add() {
     let host = setup.argument(component("site")).start().await;
     host.logged("component `site` has no table and is left out").await;
     host.logged("[component.site]").await;
-    assert_eq!(names(&host).await, ["hello"]);
+    assert_eq!(host.names().await, ["hello"]);
 }
 
 #[tokio::test]
@@ -409,9 +216,4 @@ async fn an_argument_stands_for_the_path_of_its_table() {
     let setup = Setup::new("[component.hello]\n");
     let host = setup.argument(fixture("hello")).start().await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
-}
-
-async fn names(host: &Host) -> Vec<String> {
-    let ps = host.ps().await;
-    ps["components"].as_array().unwrap().iter().map(|each| each["name"].as_str().unwrap().to_owned()).collect()
 }

@@ -35,12 +35,22 @@ impl Ca {
 
     /// A certificate for DNS names and addresses; `*.` stands for one label.
     pub(crate) fn issue(&self, names: &[&str]) -> Pair {
+        self.issue_with(names, |_| {})
+    }
+
+    /// One whose time is over.
+    pub(crate) fn issue_expired(&self, names: &[&str]) -> Pair {
+        self.issue_with(names, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
+    }
+
+    fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().expect("aws-lc makes P-256 keys");
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("the tests' names are names");
         params.distinguished_name = distinguished("leaf");
         params.use_authority_key_identifier_extension = true;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let chain = params.signed_by(&key, &self.issuer).expect("the parameters are complete").pem();
         Pair { chain, key: key.serialize_pem() }
     }

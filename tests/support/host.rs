@@ -258,6 +258,12 @@ impl Host {
         serde_json::from_str(&outcome.stdout).expect("host ps --json prints JSON")
     }
 
+    /// Of the components that there are.
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let ps = self.ps().await;
+        ps["components"].as_array().unwrap().iter().map(|each| each["name"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// The entry of `ps` for a component.
     pub(crate) async fn component(&self, name: &str) -> serde_json::Value {
         entry(&self.ps().await, "components", name)

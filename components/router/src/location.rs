@@ -52,10 +52,11 @@ pub(crate) fn build(to: &str, rest: &str, query: Option<&str>) -> String {
     location
 }
 
-/// The path `to` as a client comes back with it: without trailing slash, dot segments and empty ones.
+/// The path `to` as it is compared when a client comes back with it: without trailing slash, dot segments and empty ones,
+/// and with nothing encoded that need not be.
 pub(crate) fn resolved(to: &str) -> String {
     let mut path = String::with_capacity(to.len());
-    for segment in to.split('/') {
+    for segment in plain(to).split('/') {
         match segment {
             "" | "." => {}
             ".." => path.truncate(path.rfind('/').unwrap_or(0)),
@@ -83,6 +84,23 @@ fn push_encoded(out: &mut String, text: &str) {
 /// The characters of a URI (RFC 3986 section 2), less `%`.
 fn allowed(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-._~:/?#[]@!$&'()*+,;=".contains(&byte)
+}
+
+/// With letters, digits and `-._~` as they are (RFC 3986, section 6.2.2.2).
+fn plain(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut plain = String::from(parts.next().unwrap_or(""));
+    for part in parts {
+        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok()).map(char::from);
+        if let Some(c) = byte.filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~')) {
+            plain.push(c);
+            plain.push_str(&part[2..]);
+        } else {
+            plain.push('%');
+            plain.push_str(part);
+        }
+    }
+    plain
 }
 
 #[cfg(test)]
@@ -123,7 +141,14 @@ mod tests {
 
     #[test]
     fn a_path_is_resolved_as_clients_do() {
-        for (to, expect) in [("/", ""), ("/a/", "/a"), ("/a//./b", "/a/b"), ("/a/../b/..", ""), ("/../a", "/a")] {
+        for (to, expect) in [
+            ("/", ""),
+            ("/a/", "/a"),
+            ("/a//./b", "/a/b"),
+            ("/a/../b/..", ""),
+            ("/../a", "/a"),
+            ("/%76/%2E%2e/%2f%", "/%2f%"),
+        ] {
             assert_eq!(resolved(to), expect, "{to}");
         }
     }

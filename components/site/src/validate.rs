@@ -20,7 +20,9 @@ pub(crate) fn validate(tree: &impl Tree) -> Vec<(&'static str, Problem)> {
         redirects
             .endless(adds_slash)
             .for_each(|line| all.add(line, "from there a client is redirected again, without end"));
-        all.into_vec()
+        let mut all = all.into_vec();
+        all.sort_by_key(|problem| problem.line.unwrap_or(u32::MAX));
+        all
     }));
     problems
 }
@@ -62,6 +64,10 @@ mod tests {
             ("/:a/:b /:b/:a", &[round]),
             // Alone with the directory that is there: its address gets the slash again.
             ("/dir/ /dir 301", &[round]),
+            ("/a /b/../a", &[round]),
+            ("/a /%2e/./b/%2E%2E/a", &[round]),
+            ("/a/ /b/..//../a/.", &[round]),
+            ("/a /b/../a/.", &[]),
             ("/none/ /none 301", &[]),
             ("/page/ /page 301", &[]),
             ("/a /b\n/b /a", &[round, "_redirects:2: from there a client is redirected again, without end"]),

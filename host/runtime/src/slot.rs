@@ -188,23 +188,25 @@ impl Slot {
 
     /// Why the newest candidate does not serve, if it does not.
     pub fn error(&self) -> Option<Disproof> {
-        self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match (error, refused) {
+            (Some(mut error), Some(refused)) => {
+                error.problems.extend(refused.problems);
+                Some(error)
+            }
+            (error, refused) => error.or(refused),
+        }
     }
 
     /// Notes that a candidate was none: its file is no component, or one for something else.
     pub fn refuse(&self, why: impl Into<String>) {
-        let why = Disproof::of(why, false);
-        *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Disproof::of(why, false));
     }
 
     /// Its file is what serves again: what was refused meanwhile is nobody's concern any more.
     pub fn pardon(&self) {
-        let refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused.is_some() && *error == refused {
-            *error = None;
-        }
+        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What it has done since the host started, whatever generation did it, and what it holds now.
@@ -267,5 +269,6 @@ impl Shared {
 
     pub(crate) fn clear(&self) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

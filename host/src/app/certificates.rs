@@ -12,20 +12,26 @@ use crate::{
 };
 
 /// All of them, and what should be said about them.
-pub(super) fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Certificate>>, Vec<String>)> {
+pub(super) fn load(manifest: &Manifest, now: SystemTime) -> anyhow::Result<(Vec<Arc<Certificate>>, Vec<Problem>)> {
     let (mut certificates, mut warnings) = (Vec::new(), Vec::new());
     for said in &manifest.certificates {
         let (certificate, warning) = read(said, now).map_err(|error| anyhow::anyhow!("{}", problem(said, &error)))?;
         certificates.push(Arc::new(certificate));
-        warnings.extend(warning);
+        warnings.extend(warning.map(|words| said.place.problem(words)));
     }
     Ok((certificates, warnings))
 }
 
-/// What is wrong with them.
-pub(super) fn check(manifest: &Manifest) -> Vec<Problem> {
-    let wrong = |said: &Pair| read(said, SystemTime::now()).err().map(|error| problem(said, &error));
-    manifest.certificates.iter().filter_map(wrong).collect()
+/// What is wrong with them, and what should be said about them.
+pub(super) fn check(manifest: &Manifest) -> (Vec<Problem>, Vec<Problem>) {
+    let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+    for said in &manifest.certificates {
+        match read(said, SystemTime::now()) {
+            Ok((_, warning)) => warnings.extend(warning.map(|words| said.place.problem(words))),
+            Err(error) => problems.push(problem(said, &error)),
+        }
+    }
+    (problems, warnings)
 }
 
 fn read(said: &Pair, now: SystemTime) -> anyhow::Result<(Certificate, Option<String>)> {

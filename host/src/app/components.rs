@@ -1,6 +1,6 @@
 //! The manifest's components: their files read and compiled, their tables turned into what the runtime grants.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{borrow::Borrow, collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -11,7 +11,10 @@ use atoll_runtime::{
 };
 
 use super::{bindings::Bindings, ledger::Proved, outbound::Origins, publishing::GitPublication};
-use crate::manifest::{self, Manifest, Name};
+use crate::{
+    manifest::{self, Manifest, Name},
+    problem::Problem,
+};
 
 /// What loads components.
 pub(super) struct Loader {
@@ -92,6 +95,19 @@ pub(super) fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) 
         .collect();
     upstreams.sort();
     upstreams.into()
+}
+
+/// The second of several routers, if there are: which of them would decide, nobody could tell.
+pub(super) fn second_router(
+    components: impl Iterator<Item = (impl Borrow<manifest::Component>, Option<Role>)>,
+) -> Option<Problem> {
+    let mut routers = components.filter(|(_, role)| *role == Some(Role::Router)).map(|(said, _)| said);
+    let (first, second) = (routers.next()?, routers.next()?);
+    let (first, second) = (first.borrow(), second.borrow());
+    Some(second.place.problem(format!(
+        "[component.{}]: is a second router, beside `{}`: a host has one; give the other to a host of its own",
+        second.name, first.name
+    )))
 }
 
 /// What should be said where every name is refused, since there is no router and no one service for all.

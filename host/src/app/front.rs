@@ -29,6 +29,7 @@ use super::{
 use crate::{
     journal::Log,
     manifest::{AccessLog, Address, Manifest},
+    problem::Problem,
 };
 
 /// How long an upstream may pause within a body.
@@ -76,6 +77,8 @@ pub(super) struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
     certificates: Vec<Arc<tls::Certificate>>,
     upstreams: Vec<(Arc<str>, Upstream)>,
+    /// Of certificates, that they have expired. The log has heard of it.
+    pub(super) warnings: Vec<Problem>,
 }
 
 impl Front {
@@ -141,8 +144,8 @@ impl Front {
 
     fn bind(&self, manifest: &Manifest, inherited: &mut Inherited) -> anyhow::Result<Prepared> {
         let (certificates, warnings) = certificates::load(manifest, SystemTime::now())?;
-        for warning in warnings {
-            self.say(Level::Warning, warning);
+        for warning in &warnings {
+            self.say(Level::Warning, warning.to_string());
         }
         for certificate in &certificates {
             certificate.check_trust(&self.roots.load(), SystemTime::now());
@@ -159,12 +162,12 @@ impl Front {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Prepared { sockets, certificates, upstreams })
+        Ok(Prepared { sockets, certificates, upstreams, warnings })
     }
 
     /// Serves by what was prepared.
     pub(super) fn switch(self: &Arc<Self>, components: &Components, prepared: Prepared, manifest: &Manifest) {
-        let Prepared { sockets, certificates, upstreams } = prepared;
+        let Prepared { sockets, certificates, upstreams, .. } = prepared;
         self.certificates.replace(&certificates);
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {

@@ -214,6 +214,13 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
+        let roles = manifest
+            .components
+            .values()
+            .map(|said| (said, loaded.get(&said.name).and_then(|code| code.surface().role)));
+        if let Some(problem) = components::second_router(roles) {
+            anyhow::bail!(problem.to_string());
+        }
         let upstreams = self.upstreams(manifest, &loaded);
         let mut components = Components::new();
         for said in manifest.components.values() {

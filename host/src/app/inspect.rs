@@ -9,7 +9,7 @@ use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_gran
 
 use super::{
     client,
-    components::{Loader, nobody_decides},
+    components::{Loader, nobody_decides, second_router},
     hooks, remotes,
 };
 use crate::{
@@ -46,18 +46,10 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
     let runtime = Runtime::new(loader.engine.clone(), log)?;
     let mut problems = Vec::new();
-    let mut router: Option<&manifest::Name> = None;
     let mut roles = Vec::new();
     for said in manifest.components.values() {
         let checked = loader.file(&said.path).and_then(|code| {
-            roles.push((&*said.name, code.surface().role));
-            if code.surface().role == Some(Role::Router)
-                && let Some(first) = router.replace(&said.name)
-            {
-                anyhow::bail!(
-                    "is a second router, beside `{first}`: a host has one; give the other to a host of its own"
-                );
-            }
+            roles.push((said, code.surface().role));
             let draft = Draft {
                 code: Some(code),
                 table: loader.table(said)?,
@@ -72,16 +64,19 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
             problems.push(said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref()))));
         }
     }
-    problems.extend(super::certificates::check(manifest));
+    problems.extend(second_router(roles.iter().copied()));
+    let (wrong, certificates) = super::certificates::check(manifest);
+    problems.extend(wrong);
     problems.extend(files(manifest));
     // Of one that can't be loaded nobody knows what it is.
     let all = roles.len() == manifest.components.len();
-    let decided = if all { nobody_decides(roles.into_iter()) } else { None };
+    let roles = roles.into_iter().map(|(said, role)| (&*said.name, role));
+    let decided = if all { nobody_decides(roles) } else { None };
     let unfetched = manifest.bindings.values().flat_map(|said| {
         let reasons = remotes::look(said).into_iter();
         reasons.map(|why| said.place.problem(format!("[git.{}] can't be fetched: {}", said.name, chain(why.as_ref()))))
     });
-    let warnings = decided.map(Problem::new).into_iter().chain(unfetched).collect();
+    let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(unfetched).collect();
     Ok(Checked { problems, warnings })
 }
 

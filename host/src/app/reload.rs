@@ -50,8 +50,8 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     })?;
     *current = loaded.manifest;
     host.say(Level::Info, "reloaded".to_owned());
-    let Switched { components, others } = switched;
-    let warnings = [loaded.warnings, unfollowed(host, others).await].concat();
+    let Switched { components, others, warnings } = switched;
+    let warnings = [loaded.warnings, warnings, unfollowed(host, others).await].concat();
     Ok(Reloaded { components, warnings })
 }
 
@@ -68,8 +68,14 @@ async fn switch(
     for (name, code) in host.load(manifest.components.values()).await {
         codes.insert(name, code?);
     }
+    let roles =
+        manifest.components.values().map(|said| (said, codes.get(&said.name).and_then(|code| code.surface().role)));
+    if let Some(problem) = components::second_router(roles) {
+        return Err(anyhow::Error::new(Problems(vec![problem])));
+    }
     let upstreams = host.upstreams(manifest, &codes);
-    let fronted = block_in_place(|| front.prepare(manifest))?;
+    let mut fronted = block_in_place(|| front.prepare(manifest))?;
+    let warnings = std::mem::take(&mut fronted.warnings);
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());
@@ -98,7 +104,7 @@ async fn switch(
     if let Err(error) = host.follow_elsewhere(elsewhere) {
         host.say(Level::Error, chain(error.as_ref()));
     }
-    Ok(Switched { components: changed, others })
+    Ok(Switched { components: changed, others, warnings })
 }
 
 /// What a reload came to.
@@ -107,6 +113,7 @@ struct Switched {
     components: Vec<String>,
     /// Bindings of which nothing is here yet, or whose remote is another one now.
     others: Vec<manifest::Binding>,
+    warnings: Vec<Problem>,
 }
 
 /// Why these bindings do not stand at what their remotes have. The log has heard of it already.

@@ -14,7 +14,7 @@ use crate::{
     problem::{Problem, Problems},
 };
 
-/// Say all that `run` would refuse, without running
+/// Say what is wrong in a manifest and in what it names, without running it
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Check {

@@ -117,6 +117,10 @@ impl Headers {
                 }
             }
         }
+        // Who says how long it may be kept under its address means all of it: `app.js?v=2` is another one than `?v=1`.
+        if keep != Some("cache-control") && said.iter().any(|(name, _)| *name == "cache-control") {
+            fields.remove("no-vary-search");
+        }
         for (name, _) in said.iter().filter(|(name, _)| keep != Some(*name)) {
             fields.remove(name);
         }

@@ -151,10 +151,24 @@ impl Rule {
     }
 }
 
-/// The path of a location of this site, decoded.
+/// The path of a location of this site, decoded, and as a client resolves it (RFC 3986, section 5.2.4).
 fn path(location: &str) -> Option<String> {
-    let path = location.split(['?', '#']).next().filter(|path| path.starts_with('/'))?;
-    String::from_utf8(uri::decode(path)?.into_owned()).ok()
+    let path = location.split(['?', '#']).next()?.strip_prefix('/')?;
+    let path = String::from_utf8(uri::decode(path)?.into_owned()).ok()?;
+    let mut resolved: Vec<&str> = Vec::new();
+    let mut open = false;
+    for segment in path.split('/') {
+        open = matches!(segment, "." | "..");
+        match segment {
+            "." => {}
+            ".." => drop(resolved.pop()),
+            _ => resolved.push(segment),
+        }
+    }
+    if open {
+        resolved.push("");
+    }
+    Some(format!("/{}", resolved.join("/")))
 }
 
 fn parse_line(line: &str) -> Result<(Pattern, Template, u16), String> {

@@ -274,6 +274,8 @@ fn redirects_come_before_files_and_headers_after_all() {
     }
     let page = ask(&site, "GET", "/", "B.test:8443");
     assert_eq!(field(&page, "cache-control").as_deref(), Some("public, max-age=60"));
+    // Kept by its whole address, query and all; what is not there keeps the host's own word.
+    assert_eq!(field(&page, "no-vary-search"), None);
     assert_eq!(field(&page, "x-frame-options").as_deref(), Some("DENY"));
     assert_eq!(field(&page, "x-b").as_deref(), Some("c"));
     let missing = ask(&site, "GET", "/missing", "a.test");
