@@ -306,6 +306,30 @@ async fn nginx_is_passed_through() {
     }
 }
 
+/// It takes four streams a connection, and refuses those beyond; each of these answers takes it a second.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_one_connection_carries_goes_by_others() {
+    if missing(&["nginx"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("www")).unwrap();
+    let text = "0123456789".repeat(600);
+    fs::write(folder.path().join("www/a.txt"), &text).unwrap();
+    let root = folder.path().join("www");
+    let server = |address| {
+        let root = root.display();
+        format!("server {{ listen {address} http2; http2_max_concurrent_streams 4; root {root}; limit_rate 4k; }}")
+    };
+    let nginx = Nginx::serving(folder.path(), server).await;
+    let host = before(&format!("url = \"http://{}\"\nprotocol = \"h2c\"", nginx.address())).await;
+    let client = host.client();
+    let asked = (0..40).map(|_| client.get("https://a.test/a.txt"));
+    for reply in futures_util::future::join_all(asked).await {
+        assert_eq!(reply.brief(), (200, &*text));
+    }
+}
+
 /// Takes a request, says these bytes, and goes.
 async fn says(bytes: &'static [u8]) -> std::net::SocketAddr {
     let (address, listener) = mute().await;

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{http1::Http1, pool::Slot};
+use crate::{http1::Http1, pool::Slot, shared::Taken};
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -20,7 +20,14 @@ type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 
 /// A request's body. Nothing is allocated for one that is empty.
 #[derive(Default)]
-pub(crate) struct Outgoing(Option<(BoxBody, Arc<Progress>)>);
+pub(crate) struct Outgoing(Option<Sending>);
+
+struct Sending {
+    body: BoxBody,
+    progress: Arc<Progress>,
+    /// Of HTTP/2: where the whole answer is here first, the stream goes on.
+    stream: Option<Arc<Taken>>,
+}
 
 /// What became of a request's body so far.
 #[derive(Default)]
@@ -50,11 +57,18 @@ impl Outgoing {
             return Self::default();
         }
         let body = Box::pin(http_body_util::BodyExt::map_err(body, Into::into));
-        Self(Some((body, Arc::default())))
+        Self(Some(Sending { body, progress: Arc::default(), stream: None }))
     }
 
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
-        self.0.as_ref().map(|(_, progress)| progress.clone())
+        self.0.as_ref().map(|sending| sending.progress.clone())
+    }
+
+    /// Counts it on this stream.
+    pub(crate) fn hold(&mut self, stream: &Arc<Taken>) {
+        if let Some(sending) = &mut self.0 {
+            sending.stream = Some(stream.clone());
+        }
     }
 }
 
@@ -63,7 +77,7 @@ impl Body for Outgoing {
     type Error = BoxError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some((body, progress)) = &mut self.0 else {
+        let Some(Sending { body, progress, .. }) = &mut self.0 else {
             return Poll::Ready(None);
         };
         let polled = body.as_mut().poll_frame(cx);
@@ -76,11 +90,11 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
+        self.0.as_ref().is_none_or(|sending| sending.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |(body, _)| body.size_hint())
+        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |sending| sending.body.size_hint())
     }
 }
 
@@ -89,25 +103,29 @@ impl Body for Outgoing {
 pub struct Incoming {
     body: hyper::body::Incoming,
     connection: Option<(Box<Http1>, Arc<Slot>)>,
+    stream: Option<Arc<Taken>>,
 }
 
 impl Incoming {
     /// A body of HTTP/2, whose connection is driven elsewhere.
-    pub(crate) fn multiplexed(body: hyper::body::Incoming) -> Self {
-        Self { body, connection: None }
+    pub(crate) fn multiplexed(body: hyper::body::Incoming, stream: Arc<Taken>) -> Self {
+        let mut incoming = Self { body, connection: None, stream: Some(stream) };
+        incoming.release_at_end();
+        incoming
     }
 
     pub(crate) fn new(body: hyper::body::Incoming, connection: Box<Http1>, slot: Arc<Slot>) -> Self {
-        let mut incoming = Self { body, connection: Some((connection, slot)) };
+        let mut incoming = Self { body, connection: Some((connection, slot)), stream: None };
         incoming.release_at_end();
         incoming
     }
 
     fn release_at_end(&mut self) {
-        if self.body.is_end_stream()
-            && let Some((connection, slot)) = self.connection.take()
-        {
-            connection.release(slot);
+        if self.body.is_end_stream() {
+            self.stream = None;
+            if let Some((connection, slot)) = self.connection.take() {
+                connection.release(slot);
+            }
         }
     }
 }
@@ -129,7 +147,7 @@ impl Body for Incoming {
         }
         match &polled {
             Poll::Pending => {}
-            Poll::Ready(Some(Err(_))) => this.connection = None,
+            Poll::Ready(Some(Err(_))) => (this.connection, this.stream) = (None, None),
             Poll::Ready(_) => this.release_at_end(),
         }
         polled

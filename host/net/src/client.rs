@@ -2,7 +2,8 @@
 //! nothing: what the message says beyond framing, `Host` and the form of the target is its sender's business.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, pending, poll_fn},
+    io,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
@@ -16,25 +17,20 @@ use http::{
     uri::Authority,
 };
 use http_body::Body;
-use hyper::client::conn::{TrySendError, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::client::conn::TrySendError;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{
     DialError, Dialler, Incoming, Origin, Protocol, Stream,
     body::{BoxError, Outgoing, Progress},
     http1::Http1,
-    pool::{Connected, Join, Keep, Multiplexed, Pool, Slot},
+    http2,
+    pool::{Keep, Pool, Slot},
+    shared::{Connected, Join, Multiplexed},
 };
-
-/// What one stream of HTTP/2 may send us before we take it: also what a slow reader holds in memory.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
-/// Bytes of a response's head over HTTP/2, as RFC 9113 counts them.
-const HEADER_LIST: u32 = 64 * 1024;
 
 /// Limits of a client.
 #[derive(Debug, Clone, Copy)]
@@ -168,22 +164,23 @@ impl Client {
             }
             Lease::Http2(mut shared) => {
                 for_http2(origin, &mut request);
+                request.body_mut().hold(&shared.stream);
                 let outcome = {
                     let exchange = pin!(shared.sender.try_send_request(request));
                     in_time(exchange, self.options.head, progress).await
                 };
                 match outcome {
-                    Some(Ok(response)) => Ok(response.map(Incoming::multiplexed)),
+                    Some(Ok(response)) => Ok(response.map(|body| Incoming::multiplexed(body, shared.stream))),
                     Some(Err(error)) => {
                         let reset = reset(error.error());
                         if reset.is_none() {
-                            slot.forget(&shared);
+                            slot.shared.close(shared.number());
                         }
                         let unheard = reset.is_none_or(|reason| reason == h2::Reason::REFUSED_STREAM);
                         Err(failure(origin, error, progress, unheard))
                     }
                     None => {
-                        slot.forget(&shared);
+                        slot.shared.close(shared.number());
                         Err(timed_out(origin))
                     }
                 }
@@ -191,82 +188,96 @@ impl Client {
         }
     }
 
-    /// A connection that carried nothing before, or the shared one.
+    /// A connection that carried nothing before, or a stream of one that is shared.
     async fn connect(&self, origin: &Origin, slot: &Arc<Slot>) -> Result<Lease, SendError> {
-        if origin.may_multiplex() {
-            let outcome = match slot.join() {
-                Join::Open(shared) => return Ok(Lease::Http2(shared)),
-                Join::Alone => None,
-                Join::Wait(outcome) => outcome_of(outcome).await,
+        if origin.may_multiplex()
+            && let Some(lease) = self.queue(origin, slot).await?
+        {
+            return Ok(lease);
+        }
+        let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
+        Ok(self.open(origin, slot, stream).await?)
+    }
+
+    /// Waits for a stream of a connection that is shared. None where there is nothing to share.
+    async fn queue(&self, origin: &Origin, slot: &Arc<Slot>) -> Result<Option<Lease>, SendError> {
+        let _place = slot.shared.wait();
+        let deadline = Instant::now() + self.options.connect + self.options.head;
+        loop {
+            let mut freed = pin!(slot.shared.freed());
+            // From here on nothing that becomes free is missed.
+            freed.as_mut().enable();
+            let outcome = match slot.shared.join(slot) {
+                Join::Open(shared) => return Ok(Some(Lease::Http2(shared))),
+                Join::Alone => return Ok(None),
+                Join::Full => None,
+                Join::Wait(outcome) => Some(outcome),
                 Join::First(sender, outcome) => {
                     // In a task, so that those who wait do not depend on whether this request is given up.
                     tokio::spawn(self.clone().connect_for_all(origin.clone(), slot.clone(), sender));
-                    outcome_of(outcome).await
+                    Some(outcome)
                 }
             };
-            match outcome {
-                Some(Connected::Http2(shared)) => return Ok(Lease::Http2(shared)),
-                Some(Connected::Failed(error)) => return Err(error.into()),
-                Some(Connected::Broken(error)) => return Err(SendError::Broken { origin: origin.clone(), error }),
-                Some(Connected::Http1) => {
-                    if let Some(connection) = slot.take() {
-                        return Ok(Lease::Http1(connection));
-                    }
+            let news = async {
+                tokio::select! {
+                    () = freed => None,
+                    connected = outcome_of(outcome) => connected,
                 }
-                None => {}
+            };
+            match timeout_at(deadline, news).await {
+                Err(_) => return Err(timed_out(origin).error),
+                Ok(Some(Connected::Http1)) => return Ok(slot.take().map(Lease::Http1)),
+                Ok(Some(Connected::Failed(error))) if !slot.shared.any() => return Err(error.into()),
+                Ok(_) => {}
             }
         }
-        let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
-        open(origin, slot, stream).await.map_err(|error| SendError::Broken { origin: origin.clone(), error })
     }
 
     async fn connect_for_all(self, origin: Origin, slot: Arc<Slot>, told: watch::Sender<Option<Connected>>) {
-        let connected = match self.dialler.connect(origin.target(), self.options.connect).await {
-            Err(error) => Connected::Failed(error),
-            Ok(stream) => match open(&origin, &slot, stream).await {
-                Err(error) => Connected::Broken(error),
-                Ok(Lease::Http2(shared)) => Connected::Http2(shared),
-                Ok(Lease::Http1(connection)) => {
-                    slot.share_none(true);
-                    slot.park(connection);
-                    Connected::Http1
-                }
-            },
+        let lease = match self.dialler.connect(origin.target(), self.options.connect).await {
+            Err(error) => Err(error),
+            Ok(stream) => self.open(&origin, &slot, stream).await,
         };
-        if matches!(connected, Connected::Failed(_) | Connected::Broken(_)) {
-            slot.share_none(false);
-        }
+        let connected = match lease {
+            Err(error) => Connected::Failed(error),
+            Ok(Lease::Http2(_)) => Connected::Http2,
+            Ok(Lease::Http1(connection)) => {
+                slot.park(connection);
+                Connected::Http1
+            }
+        };
+        slot.shared.connected(&connected);
         told.send_replace(Some(connected));
+    }
+
+    async fn open(&self, origin: &Origin, slot: &Arc<Slot>, stream: Stream) -> Result<Lease, DialError> {
+        if origin.protocol() == Protocol::H2c || stream.protocol() == Some(b"h2") {
+            return http2::open(origin, slot, stream, self.options.connect).await.map(Lease::Http2);
+        }
+        let peer = || origin.target().place.to_string().into();
+        let connection = Http1::open(stream).await;
+        connection
+            .map(Lease::Http1)
+            .map_err(|error| DialError::Io { peer: peer(), source: Arc::new(io::Error::other(error)) })
     }
 }
 
-async fn outcome_of(mut outcome: watch::Receiver<Option<Connected>>) -> Option<Connected> {
-    outcome.wait_for(Option::is_some).await.ok()?.clone()
+/// Of an attempt, where one is made.
+async fn outcome_of(outcome: Option<watch::Receiver<Option<Connected>>>) -> Option<Connected> {
+    match outcome {
+        Some(mut outcome) => outcome.wait_for(Option::is_some).await.ok()?.clone(),
+        None => pending().await,
+    }
 }
 
 /// An open connection that a request may be put on at once.
-fn kept(origin: &Origin, slot: &Slot) -> Option<Lease> {
+fn kept(origin: &Origin, slot: &Arc<Slot>) -> Option<Lease> {
     if origin.may_multiplex()
-        && let Some(shared) = slot.shared()
+        && let Some(shared) = slot.shared.take(slot)
     {
         return Some(Lease::Http2(shared));
     }
     slot.take().map(Lease::Http1)
-}
-
-async fn open(origin: &Origin, slot: &Slot, stream: Stream) -> Result<Lease, Arc<hyper::Error>> {
-    if origin.protocol() != Protocol::H2c && stream.protocol() != Some(b"h2") {
-        return Ok(Lease::Http1(Http1::open(stream).await?));
-    }
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(HEADER_LIST)
-        .handshake(TokioIo::new(stream))
-        .await?;
-    // Its errors come out of the requests that it carries.
-    tokio::spawn(connection);
-    Ok(Lease::Http2(slot.share(sender)))
 }
 
 /// `None` when nothing moved for `limit`: neither a head came, nor anything of the request's body was taken.
@@ -383,7 +394,7 @@ fn absolute(origin: &Origin, target: Uri, host: Option<Authority>) -> Uri {
 }
 
 /// hyper's errors say what was tried; their causes say what was wrong.
-fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

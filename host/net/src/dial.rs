@@ -38,6 +38,9 @@ pub enum DialError {
     /// No TLS with this peer, for another reason than its certificate.
     #[error("{peer}: tls failed: {reason}")]
     Tls { peer: Box<str>, reason: Box<str> },
+    /// What is there speaks none, or none in time.
+    #[error("{peer}: no HTTP/2: {reason}")]
+    Http2 { peer: Box<str>, reason: Box<str> },
     #[error("{peer}: {source}")]
     Io { peer: Box<str>, source: Arc<io::Error> },
     /// Of the proxy that it is behind.

@@ -3,7 +3,6 @@
 
 use std::{
     future::{Future, poll_fn},
-    io::{self, IoSlice},
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -19,12 +18,14 @@ use hyper::client::conn::{
     http1::{Builder, SendRequest},
 };
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::timeout,
-};
+use tokio::time::timeout;
 
-use crate::{Stream, body::Outgoing, pool::Slot, socket};
+use crate::{
+    Stream,
+    body::Outgoing,
+    ear::{Ear, Hear},
+    pool::Slot,
+};
 
 /// Bytes of a response's head, its trailers, and of what is read of a body at once.
 const HEAD: usize = 64 * 1024;
@@ -41,7 +42,7 @@ pub(crate) struct Http1 {
 impl Http1 {
     pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, hyper::Error> {
         let heard = Arc::<AtomicBool>::default();
-        let ear = Ear { stream, heard: heard.clone() };
+        let ear = Ear { stream, to: Heard(heard.clone()) };
         let (sender, connection) =
             Builder::new().max_buf_size(HEAD).max_header_size(HEAD).handshake(TokioIo::new(ear)).await?;
         let driver = Driver { connection: Box::pin(connection.with_upgrades()), ended: false };
@@ -131,44 +132,10 @@ impl Driver {
 }
 
 /// Notes that the peer said something.
-struct Ear {
-    stream: Stream,
-    heard: Arc<AtomicBool>,
-}
+struct Heard(Arc<AtomicBool>);
 
-impl AsyncRead for Ear {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        if buffer.filled().len() > before {
-            self.heard.store(true, Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Ear {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        socket::write(Pin::new(&mut self.stream), cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl Hear for Heard {
+    fn hear(&mut self, _: &[u8]) {
+        self.0.store(true, Relaxed);
     }
 }

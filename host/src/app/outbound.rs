@@ -64,6 +64,9 @@ fn outcome(error: &SendError) -> OutboundError {
         }
         SendError::Connect(DialError::TimedOut { .. }) | SendError::TimedOut { .. } => OutboundError::TimedOut,
         SendError::Connect(DialError::Untrusted { .. } | DialError::Tls { .. }) => OutboundError::Untrusted,
-        SendError::Broken { .. } | SendError::Request { .. } | SendError::Connection { .. } => OutboundError::Protocol,
+        SendError::Connect(DialError::Http2 { .. })
+        | SendError::Broken { .. }
+        | SendError::Request { .. }
+        | SendError::Connection { .. } => OutboundError::Protocol,
     }
 }

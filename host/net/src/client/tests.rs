@@ -1,10 +1,12 @@
 mod http1;
 mod http2;
+mod streams;
 
 use std::task::Context;
 
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use super::*;

@@ -1,0 +1,227 @@
+//! Opening a connection of HTTP/2. It is open when the peer's settings are here, which come first (RFC 9113, section 3.4)
+//! and say how many requests it carries at once. hyper keeps that number to itself, so it is overheard.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{sync::Notify, time::timeout};
+
+use crate::{
+    DialError, Origin, Stream,
+    client::with_causes,
+    ear::{Ear, Hear},
+    pool::Slot,
+    shared::Multiplexed,
+};
+
+/// What one stream may send us before we take it: also what a slow reader holds in memory.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// Bytes of a response's head, as RFC 9113 counts them.
+const HEADER_LIST: u32 = 64 * 1024;
+
+const FRAME_HEAD: usize = 9;
+const SETTING: usize = 6;
+const SETTINGS: u8 = 4;
+const ACK: u8 = 1;
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+
+/// What the peer allows us.
+#[derive(Default)]
+pub(crate) struct Allowed {
+    /// Streams at once; none before its settings are here.
+    pub(crate) streams: AtomicUsize,
+    changed: Notify,
+}
+
+/// Opens a connection over `stream` within `limit`, and shares it among all who send to the slot's origin.
+pub(crate) async fn open(
+    origin: &Origin,
+    slot: &Arc<Slot>,
+    stream: Stream,
+    limit: Duration,
+) -> Result<Multiplexed, DialError> {
+    let peer = || origin.target().place.to_string().into();
+    let failed = |reason: String| DialError::Http2 { peer: peer(), reason: reason.into() };
+    let allowed = Arc::<Allowed>::default();
+    let ear = Ear { stream, to: Settings::new(allowed.clone()) };
+    let opening = async {
+        let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_header_list_size(HEADER_LIST)
+            .handshake(TokioIo::new(ear))
+            .await
+            .map_err(|error| failed(with_causes(&error)))?;
+        while allowed.streams.load(Relaxed) == 0 {
+            tokio::select! {
+                ended = &mut connection => {
+                    let reason = ended.err().map_or_else(|| "connection closed".into(), |error| with_causes(&error));
+                    return Err(failed(reason));
+                }
+                () = allowed.changed.notified() => {}
+            }
+        }
+        Ok((sender, connection))
+    };
+    let Ok(opened) = timeout(limit, opening).await else {
+        return Err(DialError::TimedOut { peer: peer() });
+    };
+    let (sender, mut connection) = opened?;
+    let shared = slot.shared.open(slot, sender, allowed.clone());
+    let (number, slot) = (shared.number(), Arc::downgrade(slot));
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                // Its errors come out of the requests that it carries.
+                _ = &mut connection => break,
+                () = allowed.changed.notified() => {
+                    let Some(slot) = slot.upgrade() else { continue };
+                    slot.shared.tell_all();
+                }
+            }
+        }
+        if let Some(slot) = slot.upgrade() {
+            slot.shared.close(number);
+        }
+    });
+    Ok(shared)
+}
+
+/// Listens for how many streams the peer allows: it may say so anew at any time.
+struct Settings {
+    allowed: Arc<Allowed>,
+    /// Bytes of a payload that are still to come.
+    left: usize,
+    /// Whether they are settings.
+    settings: bool,
+    /// A frame's head, or a setting, as far as it is here.
+    piece: [u8; FRAME_HEAD],
+    filled: usize,
+    /// The first settings are those that nothing need stand in: then there is no limit.
+    first: bool,
+    streams: Option<usize>,
+}
+
+impl Settings {
+    fn new(allowed: Arc<Allowed>) -> Self {
+        let piece = [0; FRAME_HEAD];
+        Self { allowed, left: 0, settings: false, piece, filled: 0, first: true, streams: None }
+    }
+
+    /// Gathers a piece of so many bytes; says whether it is whole.
+    fn gather(&mut self, bytes: &mut &[u8], size: usize) -> bool {
+        let taken = (size - self.filled).min(bytes.len());
+        self.piece[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        *bytes = &bytes[taken..];
+        if self.filled < size {
+            return false;
+        }
+        self.filled = 0;
+        true
+    }
+
+    fn head(&mut self) {
+        let [high, middle, low, kind, flags, ..] = self.piece;
+        self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
+        self.settings = kind == SETTINGS && flags & ACK == 0;
+        if self.settings && self.left == 0 {
+            self.end();
+        }
+    }
+
+    fn setting(&mut self) {
+        let [id, more, value @ .., _, _, _] = self.piece;
+        if u16::from_be_bytes([id, more]) == MAX_CONCURRENT_STREAMS {
+            self.streams = Some(usize::try_from(u32::from_be_bytes(value)).unwrap_or(usize::MAX));
+        }
+    }
+
+    /// Of a frame of settings.
+    fn end(&mut self) {
+        self.settings = false;
+        if self.first {
+            self.first = false;
+            self.streams.get_or_insert(usize::MAX);
+        }
+        if let Some(streams) = self.streams.take() {
+            self.allowed.streams.store(streams, Relaxed);
+            self.allowed.changed.notify_one();
+        }
+    }
+}
+
+impl Hear for Settings {
+    fn hear(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.left == 0 {
+                if self.gather(&mut bytes, FRAME_HEAD) {
+                    self.head();
+                }
+            } else if self.settings && self.left >= SETTING {
+                if self.gather(&mut bytes, SETTING) {
+                    self.left -= SETTING;
+                    self.setting();
+                    if self.left == 0 {
+                        self.end();
+                    }
+                }
+            } else {
+                // What is no whole setting ends the connection.
+                let skipped = self.left.min(bytes.len());
+                self.left -= skipped;
+                bytes = &bytes[skipped..];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, atomic::Ordering::Relaxed};
+
+    use super::{Allowed, Hear, Settings};
+
+    fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let length = u8::try_from(payload.len()).unwrap();
+        [&[0, 0, length, kind, flags, 0, 0, 0, 0], payload].concat()
+    }
+
+    #[test]
+    fn how_many_streams_a_peer_allows() {
+        const FOUR: [u8; 6] = [0, 3, 0, 0, 0, 4];
+        const FIVE: [u8; 6] = [0, 3, 0, 0, 0, 5];
+        const WINDOW: [u8; 6] = [0, 4, 0, 3, 0, 0];
+        let settings = |all: &[[u8; 6]]| frame(4, 0, &all.concat());
+        let none = usize::MAX;
+        for (what, bytes, expected) in [
+            ("nothing yet", vec![], 0),
+            ("no settings", settings(&[]), none),
+            ("another setting", settings(&[WINDOW]), none),
+            ("four", settings(&[WINDOW, FOUR, WINDOW]), 4),
+            ("the last of two", settings(&[FOUR, FIVE]), 5),
+            ("five later", [settings(&[FOUR]), frame(0, 0, &FOUR), settings(&[FIVE])].concat(), 5),
+            ("nothing new later", [settings(&[FOUR]), settings(&[WINDOW])].concat(), 4),
+            ("an acknowledgement", [settings(&[FOUR]), frame(4, 1, &[])].concat(), 4),
+            ("an acknowledgement alone", frame(4, 1, &FIVE), 0),
+            ("settings cut off", frame(4, 0, &FOUR)[..14].to_vec(), 0),
+            ("half a setting more", frame(4, 0, &[&FOUR[..], &[0, 3, 0]].concat()), 0),
+            ("data that looks so", frame(0, 0, &settings(&[FIVE])), 0),
+        ] {
+            for piece in [1, 2, 9, 15, bytes.len().max(1)] {
+                let allowed = Arc::<Allowed>::default();
+                let mut heard = Settings::new(allowed.clone());
+                bytes.chunks(piece).for_each(|part| heard.hear(part));
+                assert_eq!(allowed.streams.load(Relaxed), expected, "{what} in pieces of {piece}");
+            }
+        }
+    }
+}
