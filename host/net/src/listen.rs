@@ -153,8 +153,8 @@ impl Listener {
 
     /// Gives each connection to `serve`, which must not wait (it spawns a task), until `stop`. As many as `permits`
     /// allows are open at once; more wait in the kernel's queue. Faults that last are told to `fault` with the pause
-    /// before the next try. After `stop`, what the kernel has already accepted is taken too, unless the socket was handed
-    /// over: then its next owner takes it.
+    /// before the next try. After `stop`, one that waits for a permit gets it, and what the kernel has already accepted is
+    /// taken too, unless the socket was handed over: then its next owner takes it.
     pub async fn run(
         self,
         permits: Permits,
@@ -168,12 +168,25 @@ impl Listener {
             let accepted = tokio::select! {
                 biased;
                 () = &mut stop => break,
-                accepted = self.accept(&permits) => accepted,
+                accepted = self.socket.accept() => accepted,
             };
             match accepted {
-                Ok(accepted) => {
+                Ok((socket, client)) => {
                     pause = SHORTEST_PAUSE;
-                    serve(accepted);
+                    // After it came, so that nobody has to leave before somebody is at the door.
+                    let (permit, stopped) = tokio::select! {
+                        biased;
+                        permit = permits.wait() => (permit, false),
+                        // It is in, and can't be handed back: one more than may be.
+                        () = &mut stop => (permits.force(), true),
+                    };
+                    // It fails where the client is gone.
+                    if let Ok(accepted) = accepted_by(self.address, socket, client, permit) {
+                        serve(accepted);
+                    }
+                    if stopped {
+                        break;
+                    }
                 }
                 Err(error) if is_one_connections(&error) => {}
                 Err(error) => {
@@ -195,13 +208,6 @@ impl Listener {
         }
     }
 
-    async fn accept(&self, permits: &Permits) -> io::Result<Accepted> {
-        let (socket, client) = self.socket.accept().await?;
-        // After it came, so that nobody has to leave before somebody is at the door.
-        let permit = permits.wait().await;
-        accepted(self.address, socket, client, permit)
-    }
-
     /// Asks the kernel itself: the runtime may not have heard yet that there is something.
     fn accept_rest(self, permits: &Permits, mut serve: impl FnMut(Accepted)) -> io::Result<()> {
         let address = self.address;
@@ -213,13 +219,13 @@ impl Listener {
                 Err(error) => return Err(error),
             };
             socket.set_nonblocking(true)?;
-            serve(accepted(address, TcpStream::from_std(socket)?, client, permit)?);
+            serve(accepted_by(address, TcpStream::from_std(socket)?, client, permit)?);
         }
         Ok(())
     }
 }
 
-fn accepted(listener: SocketAddr, socket: TcpStream, client: SocketAddr, permit: Permit) -> io::Result<Accepted> {
+fn accepted_by(listener: SocketAddr, socket: TcpStream, client: SocketAddr, permit: Permit) -> io::Result<Accepted> {
     let local = if listener.ip().is_unspecified() { socket.local_addr()? } else { listener };
     Ok(Accepted { socket, client, local, permit })
 }

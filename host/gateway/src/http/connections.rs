@@ -2,7 +2,8 @@
 //! the look at each once a second.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, PoisonError,
@@ -30,8 +31,8 @@ pub(super) struct Connections {
 struct Open {
     next: u64,
     lines: BTreeMap<u64, Line>,
-    /// How many each address has.
-    addresses: HashMap<IpAddr, u32>,
+    /// What each address has.
+    addresses: HashMap<IpAddr, BTreeSet<u64>>,
 }
 
 struct Line {
@@ -54,15 +55,13 @@ impl Connections {
         let watch = Arc::new(Watch::new(self.ticks.clone(), limits));
         let address = address.map(neighbourhood);
         let mut open = self.open();
-        if let Some(address) = address {
-            let has = open.addresses.get(&address).copied().unwrap_or(0);
-            if has >= limits.address_connections && !open.make_room(Some(address), 1) {
-                return None;
-            }
-            *open.addresses.entry(address).or_insert(0) += 1;
-        }
         let id = open.next;
         open.next += 1;
+        if let Some(address) = address
+            && !open.count(id, address, limits)
+        {
+            return None;
+        }
         open.lines.insert(id, Line { watch: watch.clone(), account: Account::default(), address });
         drop(open);
         // After it is on the list, so that `drain` misses nobody.
@@ -72,6 +71,17 @@ impl Connections {
         Some(Admission { connections: self.clone(), id, watch })
     }
 
+    /// From now on a connection that was not counted is that address's; not, where it has as many as it may.
+    pub(super) fn introduce(&self, admission: &Admission, address: IpAddr, limits: &Limits) -> bool {
+        let address = neighbourhood(address);
+        let mut open = self.open();
+        if !open.count(admission.id, address, limits) {
+            return false;
+        }
+        open.lines.get_mut(&admission.id).expect("it is there until the admission is dropped").address = Some(address);
+        true
+    }
+
     pub(super) fn count(&self) -> usize {
         self.open().lines.len()
     }
@@ -79,7 +89,7 @@ impl Connections {
     /// Has those that were idle for longest make room.
     pub(super) fn make_room(&self, limits: &Limits) {
         // A few at a time: a look at all of them is not for each newcomer.
-        self.open().make_room(None, (limits.connections / 256).max(1) as usize);
+        self.open().make_room((limits.connections / 256).max(1) as usize);
     }
 
     /// A second has passed: tells those to go that had their time.
@@ -127,37 +137,57 @@ impl Connections {
 }
 
 impl Open {
-    /// Ends up to so many connections, of one address or of all, those first that have been idle for longest. Says whether
-    /// there was one.
-    fn make_room(&mut self, address: Option<IpAddr>, most: usize) -> bool {
-        let now = self.lines.values().next().map_or(0, |line| line.watch.now());
-        let idle = |(id, line): (&u64, &Line)| {
-            let since = line.watch.idle()?;
-            (address.is_none() || line.address == address).then_some((std::cmp::Reverse(now.wrapping_sub(since)), *id))
-        };
-        let mut idle: Vec<_> = self.lines.iter().filter_map(idle).collect();
+    /// Counts a connection as its address's, of whose the oldest idle one goes where it has as many as it may. Says whether
+    /// there is room.
+    fn count(&mut self, id: u64, address: IpAddr, limits: &Limits) -> bool {
+        if let Some(has) = self.addresses.get(&address)
+            && has.len() >= limits.address_connections as usize
+        {
+            let Some((_, oldest)) = has.iter().filter_map(|id| Some((self.lines[id].idle()?, *id))).min() else {
+                return false;
+            };
+            self.end(oldest);
+        }
+        self.addresses.entry(address).or_default().insert(id);
+        true
+    }
+
+    /// Ends up to so many connections, those first that have been idle for longest.
+    fn make_room(&mut self, most: usize) {
+        let mut idle: Vec<_> = self.lines.iter().filter_map(|(id, line)| Some((line.idle()?, *id))).collect();
         if idle.len() > most {
             idle.select_nth_unstable(most - 1);
             idle.truncate(most);
         }
-        for (_, id) in &idle {
-            let line = self.lines.get_mut(id).expect("it was found there");
-            line.watch.tell(Order::Yield);
-            // Its place is another's already.
-            let address = line.address.take();
-            self.leave(address);
+        for (_, id) in idle {
+            self.end(id);
         }
-        !idle.is_empty()
     }
 
-    fn leave(&mut self, address: Option<IpAddr>) {
+    fn end(&mut self, id: u64) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.watch.tell(Order::Yield);
+        // Its place is another's already.
+        let address = line.address.take();
+        self.leave(id, address);
+    }
+
+    fn leave(&mut self, id: u64, address: Option<IpAddr>) {
         let Some(address) = address else { return };
         if let Some(has) = self.addresses.get_mut(&address) {
-            *has -= 1;
-            if *has == 0 {
+            has.remove(&id);
+            if has.is_empty() {
                 self.addresses.remove(&address);
             }
         }
+    }
+}
+
+impl Line {
+    /// For how long it has been idle, the longest first; none where it is not.
+    fn idle(&self) -> Option<Reverse<u32>> {
+        let since = self.watch.idle()?;
+        Some(Reverse(self.watch.now().wrapping_sub(since)))
     }
 }
 
@@ -172,7 +202,7 @@ impl Drop for Admission {
     fn drop(&mut self) {
         let mut open = self.connections.open();
         let address = open.lines.remove(&self.id).and_then(|line| line.address);
-        open.leave(address);
+        open.leave(self.id, address);
         let empty = open.lines.is_empty();
         drop(open);
         if empty {
@@ -182,7 +212,7 @@ impl Drop for Admission {
 }
 
 /// What one client has: an address of IPv4, or a /64 of IPv6.
-fn neighbourhood(address: IpAddr) -> IpAddr {
+pub(super) fn neighbourhood(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),

@@ -97,9 +97,22 @@ impl Gateway {
 
     /// Takes a connection in, before its first byte; none where its client has too many that are all busy.
     pub fn admit(&self, client: IpAddr) -> Option<Admission> {
-        let table = self.table.load();
-        let counted = !table.trusted.iter().any(|network| network.contains(client));
-        self.connections.enter(counted.then_some(client), &table.limits)
+        self.connections.enter((!self.trusts(client)).then_some(client), &self.limits())
+    }
+
+    /// The same of whom nobody knows yet.
+    pub fn admit_stranger(&self) -> Option<Admission> {
+        self.connections.enter(None, &self.limits())
+    }
+
+    /// Says who it was that was admitted; whether it may stay.
+    pub fn introduce(&self, stranger: &Admission, client: IpAddr) -> bool {
+        self.trusts(client) || self.connections.introduce(stranger, client, &self.limits())
+    }
+
+    /// Whether an address speaks for many.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
+        self.table.load().trusted.iter().any(|network| network.contains(address))
     }
 
     /// Ends some connections that have nothing to do, the oldest first.

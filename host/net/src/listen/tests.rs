@@ -118,6 +118,26 @@ async fn what_the_kernel_accepted_before_the_end_is_served() {
 }
 
 #[tokio::test]
+async fn who_waits_for_a_permit_at_the_end_is_served() {
+    let listener = listen(&["127.0.0.1:0"]).unwrap().remove(0);
+    let address = listener.address();
+    let end = Arc::new(Notify::new());
+    let stop = end.clone();
+    let (asked, mut crowded) = mpsc::unbounded_channel();
+    let permits = Permits::new(0, move || asked.send(()).unwrap());
+    let run = tokio::spawn(async move {
+        listener.run(permits, stop.notified(), greet, |_, _| panic!()).await;
+    });
+    let mut client = TcpStream::connect(address).await.unwrap();
+    timeout(LIMIT, crowded.recv()).await.unwrap().unwrap();
+    end.notify_one();
+    timeout(LIMIT, run).await.unwrap().unwrap();
+    let mut text = String::new();
+    client.read_to_string(&mut text).await.unwrap();
+    assert_eq!(text, "hello");
+}
+
+#[tokio::test]
 async fn the_end_comes_while_all_permits_are_out() {
     let listener = listen(&["127.0.0.1:0"]).unwrap().remove(0);
     let end = Arc::new(Notify::new());

@@ -56,6 +56,28 @@ fn an_address_that_has_its_share_gives_up_its_oldest_idle_connection() {
     assert!(connections.open().addresses.is_empty());
 }
 
+/// Who is behind a PROXY header makes room, and counts, as soon as that is known.
+#[test]
+fn a_stranger_is_on_the_list_and_counts_when_it_is_introduced() {
+    let connections = Arc::new(Connections::default());
+    let limits = Limits { address_connections: 1, ..Limits::default() };
+    let address: IpAddr = "192.0.2.1".parse().unwrap();
+    let [one, two] = [(); 2].map(|()| connections.enter(None, &limits).unwrap());
+    assert_eq!(connections.count(), 2);
+    assert!(connections.introduce(&one, address, &limits));
+    assert!(connections.introduce(&two, address, &limits), "the one before goes for it");
+    assert_eq!([&one, &two].map(order), [Order::Yield, Order::Serve]);
+    two.watch.settle();
+    let busy = two.watch.begin();
+    assert!(enter(&connections, "192.0.2.1", &limits).is_none());
+    drop(busy);
+    connections.make_room(&limits);
+    assert_eq!(order(&two), Order::Yield);
+    assert!(enter(&connections, "192.0.2.1", &limits).is_some());
+    drop((one, two));
+    assert!(connections.open().addresses.is_empty());
+}
+
 #[test]
 fn when_all_is_full_the_oldest_idle_one_goes() {
     let connections = Arc::new(Connections::default());
