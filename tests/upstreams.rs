@@ -319,14 +319,43 @@ async fn more_than_one_connection_carries_goes_by_others() {
     let root = folder.path().join("www");
     let server = |address| {
         let root = root.display();
-        format!("server {{ listen {address} http2; http2_max_concurrent_streams 4; root {root}; limit_rate 4k; }}")
+        format!(
+            "server {{ listen {address} http2; http2_max_concurrent_streams 4; root {root}; limit_rate 4k;\n\
+                 add_header x-connection $connection; }}"
+        )
     };
     let nginx = Nginx::serving(folder.path(), server).await;
     let host = before(&format!("url = \"http://{}\"\nprotocol = \"h2c\"", nginx.address())).await;
     let client = host.client();
     let asked = (0..40).map(|_| client.get("https://a.test/a.txt"));
+    let mut connections = std::collections::BTreeSet::new();
     for reply in futures_util::future::join_all(asked).await {
         assert_eq!(reply.brief(), (200, &*text));
+        connections.insert(reply.field("x-connection").unwrap().to_owned());
+    }
+    assert!((2..=8).contains(&connections.len()), "{connections:?}");
+}
+
+/// A GET that says only by an empty frame that it has no body has none over HTTP/1.1 either; one that has some keeps it.
+#[tokio::test]
+async fn a_body_that_is_none_is_not_sent_in_chunks() {
+    use crate::support::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, frame, head};
+
+    let upstream = Upstream::start(Protocol::Http1, |_| Response::new(whole("x"))).await;
+    let host = before(&format!("url = \"http://{}\"", upstream.address())).await;
+    for (data, coding) in
+        [(&[][..], ""), (&[b"".to_vec(), b"".to_vec()], ""), (&[b"ab".to_vec(), b"c".to_vec()], "chunked")]
+    {
+        let mut frames = Frames::open(&host.client(), "a.test", &[]).await;
+        frames.send(&frame(HEADERS, END_HEADERS, 1, &head("a.test", "/"))).await;
+        for piece in data {
+            frames.send(&frame(DATA, 0, 1, piece)).await;
+        }
+        frames.send(&frame(DATA, END_STREAM, 1, &[])).await;
+        assert_eq!(frames.outcome().await, "answered 1");
+        let seen = upstream.seen().pop().unwrap();
+        let fields = ["transfer-encoding", "content-length"].map(|name| seen.field(name));
+        assert_eq!((&*fields[0], &*fields[1], &seen.body[..]), (coding, "", &data.concat()[..]));
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -18,8 +18,10 @@ use tokio::time::timeout;
 use crate::http::{limits::LEAVE, streams::Newcomers};
 
 pub(super) struct Arriving {
-    /// There until it is dropped.
+    /// There until it is dropped, or was found to be empty.
     body: Option<Incoming>,
+    /// What came of it before anybody read it.
+    first: Option<Frame<Bytes>>,
     /// Who polls what is left of it.
     rest: Option<Newcomers>,
 }
@@ -27,7 +29,24 @@ pub(super) struct Arriving {
 impl Arriving {
     pub(super) fn new(body: Incoming, version: Version, streams: &Newcomers) -> Self {
         let rest = (version == Version::HTTP_2 && !body.is_end_stream()).then(|| streams.clone());
-        Self { body: Some(body), rest }
+        Self { body: Some(body), first: None, rest }
+    }
+}
+
+impl Arriving {
+    /// Waits until it is known whether there is anything in it: HTTP/2 need not say so in the head.
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+        while self.first.is_none()
+            && let Some(body) = &mut self.body
+        {
+            match ready!(Pin::new(body).poll_frame(cx)) {
+                None => self.body = None,
+                Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
+                Some(Ok(frame)) => self.first = Some(frame),
+                Some(Err(error)) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -36,14 +55,21 @@ impl Body for Arriving {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(Some(Ok(first)));
+        }
         self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.first.is_none() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.first.is_some() {
+            // Of what is left, `Incoming` knows; of this it does no more.
+            return SizeHint::default();
+        }
         self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }

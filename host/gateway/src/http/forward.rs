@@ -1,6 +1,6 @@
 //! To a URL: the request as the host knows it, to the first of its origins that can be reached. Bodies stream both ways.
 
-use std::{borrow::Cow, sync::Arc, time::Instant};
+use std::{borrow::Cow, future::poll_fn, sync::Arc, task::Poll, time::Instant};
 
 use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Forwarding, Level, under};
@@ -20,6 +20,7 @@ use crate::http::{
     encoder::Encoders,
     health::in_turn,
     inbound::{Inbound, Line, moved},
+    least::Least,
     payload::Payload,
     rescue::Fault,
     roster::Named,
@@ -51,7 +52,13 @@ pub(super) fn answer(
     }
     parts.uri = target;
     let (named, line, gateway) = (named.clone(), house.line.clone(), house.gateway.clone());
+    let mut body = body;
+    // Of a tunnel it comes later.
+    let looked_at = parts.method.is_safe() && wish.is_none();
     Answering::later(async move {
+        if looked_at && let Err(fault) = begun(&mut body, &line).await {
+            return visit.fail(&fault, &parts.method, &parts.headers);
+        }
         let response = match send(&line, &named, &parts, body, wish.is_some()).await {
             Ok(response) => received(response, &parts, &named, &line, wish, &gateway.encoders),
             Err(fault) => Err(fault),
@@ -68,6 +75,21 @@ pub(super) fn answer(
             }
         }
     })
+}
+
+/// A GET whose body is to come, of a length that nobody named, mostly has none: over HTTP/1.1 that has to be known before
+/// its head goes out.
+async fn begun(body: &mut Arriving, line: &Line) -> Result<(), Fault> {
+    if body.is_end_stream() || body.size_hint().exact().is_some() {
+        return Ok(());
+    }
+    let (rate, window) = line.watch.body();
+    let mut least = Least::new(rate, window);
+    poll_fn(|cx| match body.poll_begun(cx) {
+        Poll::Ready(begun) => Poll::Ready(begun.map_err(|_| Fault::Request)),
+        Poll::Pending => least.poll_short(cx).map(|()| Err(Fault::ClientStalled)),
+    })
+    .await
 }
 
 /// Tries one origin after the other, for as long as nothing was sent; those that refused a short while ago come last.
