@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    ServerConfig,
+    CipherSuite, ServerConfig,
     crypto::aws_lc_rs,
     server::{Accepted, NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni},
 };
@@ -192,7 +192,9 @@ impl Acceptor {
                 return Err(error.into());
             }
         };
-        let stream = finish(self.settings.clone(), certificate.clone(), accepted, socket).await?;
+        let mut settings = self.settings.clone();
+        settings.ignore_client_order = !wants_chacha(hello.cipher_suites());
+        let stream = finish(settings, certificate.clone(), accepted, socket).await?;
         let protocol = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Protocol::Http2,
             _ => Protocol::Http1,
@@ -220,6 +222,20 @@ impl Acceptor {
         let only = hello.alpn()?.eq([ACME_TLS]);
         if only { self.options.challenges.tls(name?) } else { None }
     }
+}
+
+/// Whether a client's first wish is ChaCha20: it has nothing in hardware for AES. Else the order is ours.
+fn wants_chacha(suites: &[CipherSuite]) -> bool {
+    let grease =
+        |suite: &CipherSuite| matches!(u16::from(*suite).to_be_bytes(), [one, two] if one == two && one & 15 == 10);
+    matches!(
+        suites.iter().find(|suite| !grease(suite)),
+        Some(
+            CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+                | CipherSuite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256
+        )
+    )
 }
 
 async fn finish<S>(

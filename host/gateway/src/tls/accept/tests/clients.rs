@@ -71,6 +71,32 @@ async fn openssl_sees_the_exact_alert_or_protocol() {
     }
 }
 
+/// Ours, with AES of 256 bits first; but a client without AES in hardware gets what it can do fast.
+#[tokio::test]
+async fn the_order_of_ciphers() {
+    if missing(&["openssl"]) {
+        return;
+    }
+    let authority = Authority::new("ciphers");
+    let server = Server::start(&[authority.issue(&["a.test"])]).await;
+    let (aes128, aes256, chacha) = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256");
+    let [old128, old256, old_chacha] = ["AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305"];
+    let old = |suite: &str| format!("ECDHE-ECDSA-{suite}");
+    let three = |suites: [&str; 3]| format!("-tls1_3 -ciphersuites {}", suites.join(":"));
+    let two = |suites: [&str; 3]| format!("-tls1_2 -cipher {}", suites.map(old).join(":"));
+    for (arguments, expected) in [
+        (three([aes128, aes256, chacha]), aes256.to_owned()),
+        (three([aes128, chacha, aes256]), aes256.to_owned()),
+        (three([chacha, aes128, aes256]), chacha.to_owned()),
+        (two([old128, old256, old_chacha]), old(old256)),
+        (two([old128, old_chacha, old256]), old(old256)),
+        (two([old_chacha, old128, old256]), old(old_chacha)),
+    ] {
+        let text = s_client(server.address, &format!("-servername a.test {arguments}")).await;
+        assert!(text.contains(&format!("Cipher is {expected}\n")), "{arguments}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn each_name_gets_its_own_certificate_in_every_version() {
     let authority = Authority::new("names");
