@@ -14,6 +14,7 @@ mod git_hooks;
 mod git_push;
 mod git_servers;
 mod git_ssh;
+mod h2spec;
 mod http1;
 mod http2;
 mod keygen;
