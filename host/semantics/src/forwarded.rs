@@ -86,21 +86,13 @@ fn address(hop: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use http::HeaderValue;
 
     use super::{Origin, settle, tell};
-    use crate::{network::Network, scheme::Scheme};
+    use crate::{network::Network, scheme::Scheme, testing::fields};
 
     fn peer(address: &str) -> Origin {
         Origin { client: address.parse().unwrap(), scheme: Scheme::Http }
-    }
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in pairs {
-            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        fields
     }
 
     #[test]

@@ -45,17 +45,8 @@ pub fn strip(fields: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderName, HeaderValue};
-
     use super::strip;
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in pairs {
-            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        fields
-    }
+    use crate::testing::fields;
 
     #[test]
     fn what_is_for_one_connection_ends_here() {

@@ -16,4 +16,6 @@ pub mod quality;
 pub mod range;
 pub mod scheme;
 pub mod storing;
+#[cfg(test)]
+mod testing;
 pub mod vary;

@@ -119,22 +119,15 @@ fn same_date(one: &HeaderValue, other: &HeaderValue) -> bool {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use http::{HeaderMap, HeaderName, HeaderValue};
+    use http::HeaderMap;
 
     use super::{Condition, Tag, evaluate, range_applies};
+    use crate::testing::fields;
 
     const DAY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
     const SAME_DAY: &str = "Sunday, 06-Nov-94 08:49:37 GMT";
     const EARLIER: &str = "Sat, 05 Nov 1994 08:49:37 GMT";
     const LATER: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in pairs {
-            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        fields
-    }
 
     #[test]
     fn in_the_order_of_the_standard() {

@@ -94,17 +94,10 @@ fn age(fields: &HeaderMap) -> Duration {
 mod tests {
     use std::time::{Duration, SystemTime};
 
-    use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+    use http::{Method, Response, StatusCode};
 
     use super::{Terms, askable};
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in pairs {
-            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        fields
-    }
+    use crate::testing::fields;
 
     fn terms(
         method: &Method,
