@@ -32,6 +32,7 @@ mod secrets;
 mod shutdown;
 mod site;
 mod site_types;
+mod slow;
 mod support;
 mod swap;
 mod tls;

@@ -47,4 +47,4 @@ pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, c
 pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
 pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
 pub use watch::Watcher;
-pub use webhook::knows;
+pub use webhook::{claims, knows};

@@ -4,6 +4,17 @@
 use aws_lc_rs::hmac;
 use http::{HeaderMap, header::AUTHORIZATION};
 
+const SIGNATURES: [(&str, &str); 3] =
+    [("x-hub-signature-256", "sha256="), ("x-gitea-signature", ""), ("x-forgejo-signature", "")];
+const TOKEN: &str = "x-gitlab-token";
+
+/// Whether a message with this head is one of somebody who claims to know a secret: no other need be read on.
+pub fn claims(head: &HeaderMap) -> bool {
+    SIGNATURES.iter().any(|(name, _)| head.contains_key(*name))
+        || head.contains_key(TOKEN)
+        || head.contains_key(AUTHORIZATION)
+}
+
 /// Whether a message with this head and this body comes from somebody who knows `secret`.
 pub fn knows(secret: &[u8], head: &HeaderMap, body: &[u8]) -> bool {
     if secret.is_empty() {
@@ -18,10 +29,8 @@ pub fn knows(secret: &[u8], head: &HeaderMap, body: &[u8]) -> bool {
     let expected = hmac::sign(&key, secret);
     let shown = |token: &[u8]| hmac::verify(&key, token, expected.as_ref()).is_ok();
     let bearer = head.get(AUTHORIZATION).map(http::HeaderValue::as_bytes).and_then(bearer);
-    signed("x-hub-signature-256", "sha256=")
-        || signed("x-gitea-signature", "")
-        || signed("x-forgejo-signature", "")
-        || head.get("x-gitlab-token").is_some_and(|token| shown(token.as_bytes()))
+    SIGNATURES.iter().any(|(name, prefix)| signed(name, prefix))
+        || head.get(TOKEN).is_some_and(|token| shown(token.as_bytes()))
         || bearer.is_some_and(shown)
 }
 
@@ -93,8 +102,9 @@ mod tests {
             let mut head = HeaderMap::new();
             head.insert(http::HeaderName::from_static(name), value.parse().unwrap());
             assert_eq!(knows(SECRET, &head, BODY), known, "{name}: {value}");
+            assert_eq!(claims(&head), name != "x-hub-signature", "{name}");
             assert!(!knows(b"", &head, BODY), "{name}: {value}");
         }
-        assert!(!knows(SECRET, &HeaderMap::new(), BODY));
+        assert!(!knows(SECRET, &HeaderMap::new(), BODY) && !claims(&HeaderMap::new()));
     }
 }

@@ -33,7 +33,7 @@ impl Agent {
     /// Does what is due at `now` (seconds since the Unix epoch), and says when to be woken next.
     pub(crate) async fn tick(&self, now: u64) -> Result<Option<u64>, Failure> {
         let _one = self.ticking.lock().await;
-        let _in_flight = InFlight::new(&self.counts);
+        let _in_flight = InFlight::new(&self.counts, None);
         let _running = self.engine.running();
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::live);

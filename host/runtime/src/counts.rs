@@ -1,6 +1,12 @@
 //! What is counted of a generation, for `host ps`.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
 
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
@@ -21,19 +27,32 @@ impl Counts {
     }
 }
 
+/// Something of whoever asks, as an extension of a request: let go when no instance is busy with that any more.
+#[derive(Clone)]
+pub struct Held(#[expect(dead_code, reason = "to be dropped")] Arc<dyn Any + Send + Sync>);
+
+impl Held {
+    pub fn new(what: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(what))
+    }
+}
+
 /// One request that an instance is busy with.
-pub(crate) struct InFlight(std::sync::Arc<Counts>);
+pub(crate) struct InFlight {
+    counts: Arc<Counts>,
+    _held: Option<Held>,
+}
 
 impl InFlight {
-    pub(crate) fn new(counts: &std::sync::Arc<Counts>) -> Self {
+    pub(crate) fn new(counts: &Arc<Counts>, held: Option<Held>) -> Self {
         counts.requests.fetch_add(1, Ordering::Relaxed);
         counts.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(counts.clone())
+        Self { counts: counts.clone(), _held: held }
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Release);
+        self.counts.in_flight.fetch_sub(1, Ordering::Release);
     }
 }

@@ -108,6 +108,11 @@ impl Generation {
         self.since
     }
 
+    /// Requests that may keep its instances busy at once.
+    pub fn room(&self) -> usize {
+        self.given.limits.instances.saturating_mul(self.given.limits.concurrency)
+    }
+
     pub fn usage(&self) -> Usage {
         let (instances, memory) = match &self.kind {
             Kind::Service(service) => service.pool().live(),

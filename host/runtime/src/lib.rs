@@ -40,6 +40,7 @@ pub use answer::{Answer, Body, BodyError, Effects, Failure};
 pub use capability::upstreams::Upstream;
 pub use code::{Code, Compiler, Digest, LoadError};
 pub use compiling::compile_as_child;
+pub use counts::Held;
 pub use ctx::WallClock;
 pub use decision::{Decision, FieldChange, Forwarding, Head, under};
 pub use engine::{Engine, EngineError};

@@ -60,7 +60,7 @@ impl Router {
 
     async fn ask(&self, head: &Head<'_>) -> Result<Arc<Decision>, Failure> {
         let Ok(_permit) = self.permits.acquire().await else { return Err(Failure::Overloaded) };
-        let _in_flight = InFlight::new(&self.counts);
+        let _in_flight = InFlight::new(&self.counts, None);
         let _running = self.engine.running();
         let started = self.engine.start(|| async {
             let mut store = Ctx::store(&self.engine, self.given.clone(), Clock::still);

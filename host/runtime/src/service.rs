@@ -68,11 +68,11 @@ impl Service {
     /// Answers one request, whose URI is absolute.
     pub(crate) async fn handle(
         self: &Arc<Self>,
-        request: http::Request<Body>,
+        mut request: http::Request<Body>,
         isolation: Isolation,
     ) -> Result<Answer, Failure> {
         let _running = self.engine.running();
-        let in_flight = InFlight::new(&self.counts);
+        let in_flight = InFlight::new(&self.counts, request.extensions_mut().remove());
         let alone = isolation == Isolation::Alone;
         let answer = if self.pool.crowds() && !alone {
             self.ask_crowd(request, in_flight).await

@@ -26,7 +26,9 @@ impl Door {
     /// Serves it; `proxied` where it begins with a PROXY header.
     pub(super) fn take_in(self: Arc<Self>, accepted: Accepted, proxied: bool) {
         if proxied {
-            tokio::spawn(self.introduced(accepted));
+            if let Some(admission) = self.gateway.admit_stranger() {
+                tokio::spawn(self.introduced(admission, accepted));
+            }
             return;
         }
         // One whose client has too many ends here.
@@ -36,14 +38,17 @@ impl Door {
     }
 
     /// A connection that somebody else took in first, and says of whom.
-    async fn introduced(self: Arc<Self>, mut accepted: Accepted) {
+    async fn introduced(self: Arc<Self>, admission: Admission, mut accepted: Accepted) {
         let limit = self.gateway.limits().handshake;
-        // Who is not introduced is nobody's client.
-        let Ok(Ok(client)) = tokio::time::timeout(limit, atoll_net::proxied(&mut accepted.socket)).await else {
-            return;
+        let header = tokio::select! {
+            biased;
+            () = admission.revoked() => return,
+            header = tokio::time::timeout(limit, atoll_net::proxied(&mut accepted.socket)) => header,
         };
+        // Who is not introduced is nobody's client.
+        let Ok(Ok(client)) = header else { return };
         accepted.client = client.unwrap_or(accepted.client);
-        if let Some(admission) = self.gateway.admit(accepted.client.ip()) {
+        if self.gateway.introduce(&admission, accepted.client.ip()) {
             self.connection(admission, accepted).await;
         }
     }

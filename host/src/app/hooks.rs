@@ -8,6 +8,7 @@ use atoll_gateway::http::{Hook, Hooks, Told};
 use atoll_git::Fetched;
 use atoll_net::Secret;
 use atoll_runtime::Disproof;
+use http::HeaderMap;
 use serde_json::json;
 
 use super::{
@@ -89,6 +90,10 @@ pub(super) async fn pass_on(
 }
 
 impl Hooks for Pushes {
+    fn signed(&self, head: &HeaderMap) -> bool {
+        atoll_git::claims(head)
+    }
+
     fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
         Box::pin(self.clone().told(hook))
     }

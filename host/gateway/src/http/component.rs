@@ -19,10 +19,13 @@ pub trait Live: Send + Sync + 'static {
     fn id(&self) -> u64;
     /// The revisions that it reads, for the log: one by itself, several by their bindings' names.
     fn revision(&self) -> Arc<str>;
+    /// Requests that may keep its instances busy at once.
+    fn room(&self) -> usize;
     /// What was decided about the same questions before. Answers at once.
     fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>>;
     fn decide<'a>(&'a self, head: &'a Head<'a>) -> BoxFuture<'a, Result<Arc<Decision>, Failure>>;
-    /// The request's URI is absolute, and its path in its one form.
+    /// The request's URI is absolute, and its path in its one form. What is `Held` by it is let go when no instance is
+    /// busy with it any more.
     fn handle(
         self: Arc<Self>,
         request: http::Request<Body>,
@@ -63,6 +66,10 @@ impl Live for Generation {
             let _ = write!(revisions, "{separator}{binding}={revision}");
         }
         revisions.into()
+    }
+
+    fn room(&self) -> usize {
+        self.room()
     }
 
     fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>> {

@@ -111,7 +111,7 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
         && let Some(binding) = inbound.path(request.uri()).strip_prefix(HOOKS)
     {
         let binding = binding.to_owned();
-        return hook::answer(&house.gateway, binding, request, visit);
+        return hook::answer(&house.gateway, inbound.origin.client, binding, request, visit);
     }
 
     let Some(router) = &table.router else {

@@ -27,6 +27,7 @@ use crate::http::{
     peer::Peer,
     roster::{Roster, Table},
     serve,
+    shares::Shares,
 };
 
 /// What the gateway is made of.
@@ -48,6 +49,7 @@ pub struct Gateway {
     pub(super) challenges: Arc<dyn Challenges>,
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) hooking: Semaphore,
+    pub(super) hookers: Arc<Shares>,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
@@ -77,6 +79,7 @@ impl Gateway {
             challenges,
             hooks,
             hooking,
+            hookers: Arc::default(),
             journal,
             clock,
             sink,

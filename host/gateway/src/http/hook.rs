@@ -1,7 +1,7 @@
 //! `POST /.well-known/host/hook/BINDING`: somebody tells that a branch moved. Here its body is read, within bounds; whether
 //! they may, and what comes of it, the assembly says. Whoever may not learns nothing of which bindings there are.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -23,7 +23,7 @@ pub(super) const HOOKS: &str = "/.well-known/host/hook/";
 /// The largest body that is read, in bytes. GitHub's are smaller.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Hooks at once, from their heads on: whoever sends a body is known only when it is here.
+/// Hooks at once, from their heads on: whoever sends a body is known only when it is here. One client has a part of them.
 pub(super) const AT_ONCE: usize = 64;
 
 /// How long one may take to come.
@@ -57,18 +57,32 @@ pub enum Told {
 
 /// Who is told.
 pub trait Hooks: Send + Sync + 'static {
+    /// Whether this is a head of somebody who claims to know a secret.
+    fn signed(&self, head: &HeaderMap) -> bool;
     fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>>;
 }
 
 /// Answers a request for the hook of `binding`.
-pub(super) fn answer(gateway: &Arc<Gateway>, binding: String, request: Request<Arriving>, visit: Visit) -> Answering {
+pub(super) fn answer(
+    gateway: &Arc<Gateway>,
+    client: IpAddr,
+    binding: String,
+    request: Request<Arriving>,
+    visit: Visit,
+) -> Answering {
     if request.method() != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return Answering::now(visit.finish(response));
     }
+    if !gateway.hooks.signed(request.headers()) {
+        return Answering::now(visit.finish(response(Told::Denied)));
+    }
     let gateway = gateway.clone();
     Answering::later(async move {
+        let Some(_seat) = gateway.hookers.seat(client, AT_ONCE, false).await else {
+            return visit.finish(response(Told::Busy));
+        };
         let Ok(_permit) = gateway.hooking.try_acquire() else { return visit.finish(response(Told::Busy)) };
         let (parts, body) = request.into_parts();
         let wait = parts.uri.query().is_some_and(|query| query.split('&').any(|part| part == "wait"));

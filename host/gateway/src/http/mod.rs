@@ -34,6 +34,7 @@ mod rescue;
 mod roster;
 mod serve;
 mod service;
+mod shares;
 mod shelf;
 mod spool;
 mod streams;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use atoll_runtime::{Body, Decision, Failure, Forwarding, Isolation};
+use atoll_runtime::{Body, Decision, Failure, Forwarding, Held, Isolation};
 use atoll_semantics::{coding, forwarded, hop, storing::Terms};
 use bytes::Bytes;
 use http::{
@@ -51,6 +51,8 @@ pub(super) struct Question {
     pub(super) parts: request::Parts,
     /// Whether it may be answered out of memory, and its answer remembered.
     pub(super) askable: bool,
+    /// The client's share of the component's instances.
+    pub(super) held: Option<Held>,
 }
 
 /// For whom a question is asked.
@@ -63,7 +65,15 @@ enum Place {
 }
 
 impl Question {
-    pub(super) async fn answer(self, body: Arriving, mut visit: Visit) -> Response<Payload> {
+    pub(super) async fn answer(mut self, body: Arriving, mut visit: Visit) -> Response<Payload> {
+        // First of all: those who follow wait for no more than the guest.
+        match self.seat().await {
+            Ok(held) => self.held = held,
+            Err(fault) => {
+                visit.answered_by(|| self.upstream());
+                return self.conclude(Outcome::Fault(fault), visit);
+            }
+        }
         let mut lead = None;
         match if self.askable { self.place().await } else { Place::Alone } {
             Place::Answered(remembered) => {
@@ -84,6 +94,18 @@ impl Question {
             lead.land(Landing::Alone);
         }
         self.conclude(outcome.unwrap_or_else(Outcome::Fault), visit)
+    }
+
+    /// None for those who speak for many.
+    async fn seat(&self) -> Result<Option<Held>, Fault> {
+        let client = self.inbound.origin.client;
+        if self.house.gateway.trusts(client) {
+            return Ok(None);
+        }
+        match self.service.shares.seat(client, self.live.room(), true).await {
+            Some(seat) => Ok(Some(Held::new(seat))),
+            None => Err(Fault::Service(Failure::Overloaded)),
+        }
     }
 
     /// A HEAD's answer is nobody else's; a GET's may be.
@@ -293,6 +315,9 @@ impl Question {
             None => format!("{scheme}://{authority}{}", self.path),
         };
         let mut request = Request::new(());
+        if let Some(held) = &self.held {
+            request.extensions_mut().insert(held.clone());
+        }
         *request.method_mut() = self.parts.method.clone();
         *request.uri_mut() = Uri::try_from(target).map_err(|error| Fault::Decision(error.to_string()))?;
         let fields = request.headers_mut();

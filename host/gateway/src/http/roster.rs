@@ -17,6 +17,7 @@ use crate::{
         health::Health,
         limits::Limits,
         memory::{Memory, Tally},
+        shares::Shares,
     },
 };
 
@@ -92,6 +93,8 @@ pub(super) enum Member {
 pub(super) struct Service {
     pub(super) component: Arc<dyn Component>,
     pub(super) tally: Arc<Tally>,
+    /// Of its instances.
+    pub(super) shares: Arc<Shares>,
 }
 
 pub(super) struct Named {
@@ -108,7 +111,7 @@ impl Table {
             let member = match upstream {
                 Upstream::Component(component) => {
                     let tally = memory.tally(component.name());
-                    Member::Component(Arc::new(Service { component, tally }))
+                    Member::Component(Arc::new(Service { component, tally, shares: Arc::default() }))
                 }
                 Upstream::Url(upstream) => {
                     Member::Url(Arc::new(Named { name: name.clone(), upstream, complaints: Complaints::default() }))

@@ -70,7 +70,7 @@ pub(super) fn answer(
     let path = path.into_owned();
     let (parts, body) = request.into_parts();
     let (house, service) = (house.clone(), service.clone());
-    let question = Question { house, service, live, decision, inbound, path, parts, askable };
+    let question = Question { house, service, live, decision, inbound, path, parts, askable, held: None };
     Answering::later(question.answer(body, visit))
 }
 

@@ -1,8 +1,11 @@
 //! Hooks: who may tell is told what came of it, and nobody else learns anything.
 
+use atoll_runtime::BodyError;
+use bytes::Bytes;
 use http::Method;
 
-use super::{Setup, client::request};
+use super::{Setup, client::request, until};
+use crate::{http::Peer, tls::Protocol};
 
 #[tokio::test]
 async fn what_comes_of_a_hook() {
@@ -41,6 +44,36 @@ async fn over_plain_http_there_is_no_hook() {
     let asked = request(Method::POST, "/.well-known/host/hook/known", &[("authorization", "yes")], "");
     let seen = world.client_of(super::plain()).await.see(asked).await;
     assert_eq!(seen.status, 404);
+}
+
+/// Who claims to know a secret, and sends next to nothing, has a part of the places; who claims nothing has none.
+#[tokio::test]
+async fn strangers_do_not_keep_an_honest_hook_waiting() {
+    let world = Setup::default().open();
+    let path = "/.well-known/host/hook/known";
+    let nobody = request(Method::POST, path, &[], "");
+    assert_eq!(world.client(Protocol::Http1).await.see(nobody).await.status, 401, "at once");
+    let mut strangers = Vec::new();
+    for _ in 0..64 {
+        let mut stranger = world.client(Protocol::Http2).await;
+        let request = request(Method::POST, path, &[("authorization", "no")], "").map(|_| {
+            let never = futures_util::stream::pending::<Result<http_body::Frame<Bytes>, BodyError>>();
+            http_body_util::BodyExt::boxed_unsync(http_body_util::StreamBody::new(never))
+        });
+        strangers.push(tokio::spawn(async move { stranger.send(request).await.unwrap().status().as_u16() }));
+    }
+    // Those beyond the stranger's part are told so, and the others hold it.
+    until(|| strangers.iter().filter(|one| one.is_finished()).count() == 48).await;
+    let peer = Peer { address: "192.0.2.200:7".parse().unwrap(), ..super::secure(Protocol::Http2) };
+    let honest = request(Method::POST, path, &[("authorization", "yes")], "12345");
+    assert_eq!(world.client_of(peer).await.see(honest).await.status, 202);
+    for stranger in strangers {
+        if stranger.is_finished() {
+            assert_eq!(stranger.await.unwrap(), 429);
+        } else {
+            stranger.abort();
+        }
+    }
 }
 
 /// Bodies are taken in before anybody is known, so their number is bounded; what is held is given back.
