@@ -1,7 +1,7 @@
 //! What faces clients: listeners, TLS and the gateway, as the manifest wants them. A reload changes all of it at once.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
@@ -11,17 +11,17 @@ use arc_swap::ArcSwap;
 use atoll_gateway::{
     Complaints,
     http::{self, Capabilities, Gateway, Limits, Network, Roster, Spool, SystemClock, Upstream, UrlUpstream},
-    tls::{self, Acceptor, Admits, Challenges, LocalCa, Resolver, Tickets},
+    tls::{self, Acceptor, Challenges, LocalCa, Resolver, Tickets},
 };
 use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, SystemRoots, Tls};
-use atoll_runtime::{Decision, Head, Journal, Level, Role};
-use futures_util::future::BoxFuture;
+use atoll_runtime::{Journal, Level, Role};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     certificates,
     components::nobody_decides,
+    decides::Decides,
     door::Door,
     hooks::Pushes,
     host::{Components, Host},
@@ -361,29 +361,4 @@ fn nothing() -> Roster {
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
     let plain = manifest.listen.http.iter().map(|address| (*address, false));
     plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
-}
-
-/// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.
-struct Decides(Arc<ArcSwap<Components>>);
-
-impl Admits for Decides {
-    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
-        Box::pin(async move {
-            let components = self.0.load_full();
-            let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
-                return true;
-            };
-            let Some(router) = router.slot.serving() else { return false };
-            let head = Head {
-                scheme: "https",
-                authority: name,
-                method: &::http::Method::GET,
-                path: "/",
-                query: None,
-                fields: &::http::HeaderMap::new(),
-                client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            };
-            router.decide(&head).await.is_ok_and(|decision| !matches!(*decision, Decision::Refuse { .. }))
-        })
-    }
 }

@@ -5,6 +5,7 @@ mod bindings;
 mod branches;
 mod certificates;
 mod components;
+mod decides;
 mod door;
 mod front;
 mod hooks;
