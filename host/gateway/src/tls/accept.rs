@@ -11,7 +11,7 @@ use std::{
 use rustls::{
     CipherSuite, ServerConfig,
     crypto::aws_lc_rs,
-    server::{Accepted, NoServerSessionStorage, ProducesTickets, ResolvesServerCertUsingSni},
+    server::{Accepted, NoServerSessionStorage, ResolvesServerCertUsingSni},
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -20,7 +20,7 @@ use tokio::{
 use tokio_rustls::{StartHandshake, server::TlsStream};
 
 use super::{
-    Certificate, Challenges, LocalCa, LocalCaError, Resolver,
+    Certificate, Challenges, LocalCa, LocalCaError, Resolver, Tickets,
     hello::{self, Refusal},
 };
 
@@ -42,18 +42,6 @@ const LINGER: Duration = Duration::from_secs(1);
 const DISCARDED: usize = 64 * 1024;
 
 const HTTP_ON_TLS: &str = "This port speaks HTTPS: use https:// in place of http:// in the address.\n";
-
-/// Keys that seal what clients keep to resume a session. Shared by all listeners; made anew every six hours, and gone
-/// after twelve.
-#[derive(Clone)]
-pub struct Tickets(Arc<dyn ProducesTickets>);
-
-impl Tickets {
-    /// Fails where the system has no randomness to give.
-    pub fn new() -> Result<Self, rustls::Error> {
-        aws_lc_rs::Ticketer::new().map(Self)
-    }
-}
 
 /// What a listener's handshakes are made of.
 #[derive(Clone)]
@@ -134,7 +122,7 @@ impl Acceptor {
         settings.alpn_protocols = vec![b"h2".into(), b"http/1.1".into()];
         // State is the client's to keep.
         settings.session_storage = Arc::new(NoServerSessionStorage {});
-        settings.ticketer = options.tickets.0.clone();
+        settings.ticketer = options.tickets.producer();
         // Each resumption gives a new one.
         settings.send_tls13_tickets = 1;
         Self { options, settings }

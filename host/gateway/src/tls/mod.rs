@@ -11,10 +11,12 @@ mod local_ca;
 mod resolver;
 #[cfg(test)]
 mod testing;
+mod tickets;
 
-pub use accept::{AcceptError, Acceptor, Options, Protocol, Secured, Tickets};
+pub use accept::{AcceptError, Acceptor, Options, Protocol, Secured};
 pub use certificate::{Certificate, CertificateError};
 pub use challenges::{ChallengeError, Challenges};
 pub use keys::{KeyError, Source, Warning, pair};
 pub use local_ca::{Admits, LocalCa, LocalCaError};
 pub use resolver::Resolver;
+pub use tickets::Tickets;
