@@ -14,7 +14,7 @@ use crate::{
     Depth, Location, Remote, Repository, Revision, Server, ServerError, SmartError,
     disk::lock,
     history::{self, Held, History},
-    objects::{Fault, Incoming, Intake, IntakeError, ObjectError, Objects, PackError},
+    objects::{Fault, Incoming, Intake, IntakeError, ObjectError, Objects, PackError, Theirs},
     remote::{
         directory::{self, DirectoryError},
         local::{Local, LocalError, LocalRepository, Tip},
@@ -145,7 +145,7 @@ impl Shared {
         let name = || remote.path().display().to_string();
         let commit = read_commit(&theirs, id);
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, &theirs, &commit, (wanted.depth, &suspects))
+        self.take_in(fetching, &name, Theirs::Repository(&theirs), &commit, (wanted.depth, &suspects))
     }
 
     /// Whether the head is `id`, with as much of its history as is wanted and there is.
@@ -196,7 +196,7 @@ impl Shared {
             kept.ok_or(error)
         });
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, incoming.objects(), &commit, (depth, &suspects))
+        self.take_in(fetching, &name, Theirs::Pack(&incoming), &commit, (depth, &suspects))
     }
 
     /// The commits whose whole trees are here.
@@ -214,12 +214,12 @@ impl Shared {
         &self,
         fetching: &mut Fetching,
         name: &dyn Fn() -> String,
-        theirs: &Objects,
+        theirs: Theirs<'_>,
         commit: &Commit,
         (depth, suspects): (Depth, &HashSet<ObjectId>),
     ) -> Result<Fetched, FetchError> {
         let reached = self
-            .walk(fetching, Some(theirs), commit.revision.tree, suspects)
+            .walk(fetching, Some(theirs.objects()), commit.revision.tree, suspects)
             .map_err(|error| FetchError::Refused { id: commit.revision.id, remote: name(), source: Box::new(error) })?;
         self.take_reached(fetching, name, theirs, commit, reached, (depth, suspects))
     }
@@ -229,7 +229,7 @@ impl Shared {
         &self,
         fetching: &mut Fetching,
         name: &dyn Fn() -> String,
-        theirs: &Objects,
+        theirs: Theirs<'_>,
         commit: &Commit,
         mut reached: Reached,
         (depth, suspects): (Depth, &HashSet<ObjectId>),
@@ -242,23 +242,30 @@ impl Shared {
         } else {
             let have = self.commits(*self.head.borrow())?;
             let held = Held::by(&have, &fetching.shallow, &self.objects).commits;
-            let walk = self.walker(fetching, Some(theirs), suspects);
+            let walk = self.walker(fetching, Some(theirs.objects()), suspects);
             history = History::before(commit, depth, &BTreeSet::new(), &walk, &held, &mut reached);
         }
         let lacks = |id: &ObjectId| suspects.contains(id) || !matches!(self.objects.header(id), Ok(Some(_)));
         history.commits.retain(lacks);
         let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + history.commits.len() + 1);
+        let take = |intake: &mut Intake<'_>, id, kind, raw: Option<&[u8]>| {
+            let failed = |source| FetchError::Copy { id: commit.revision.id, remote: name(), source };
+            if let Theirs::Pack(pack) = theirs
+                && intake.verbatim(id, kind, pack).map_err(failed)?
+            {
+                return Ok(());
+            }
+            if let Some(raw) = raw {
+                return intake.bytes(id, kind, raw).map_err(failed);
+            }
+            let object = theirs.objects().object(&id).map_err(|error| refused(error.into()))?;
+            if object.kind != kind {
+                return Err(refused(WalkError::Kind(id, object.kind, kind)));
+            }
+            intake.object(id, object).map_err(failed)
+        };
         for lacking in &reached.lacking {
-            let taken = if let Some(raw) = &lacking.raw {
-                intake.bytes(lacking.id, lacking.kind, raw)
-            } else {
-                let object = theirs.object(&lacking.id).map_err(|error| refused(error.into()))?;
-                if object.kind != lacking.kind {
-                    return Err(refused(WalkError::Kind(lacking.id, object.kind, lacking.kind)));
-                }
-                intake.object(lacking.id, object)
-            };
-            taken.map_err(|source| FetchError::Copy { id, remote: name(), source })?;
+            take(&mut intake, lacking.id, lacking.kind, lacking.raw.as_deref())?;
         }
         for end in &history.ends {
             if !fetching.shallow.contains(end) {
@@ -266,8 +273,7 @@ impl Shared {
             }
         }
         for before in history.commits.iter().rev() {
-            let object = theirs.object(before).map_err(|error| refused(error.into()))?;
-            intake.object(*before, object).map_err(|source| FetchError::Copy { id, remote: name(), source })?;
+            take(&mut intake, *before, objs::Kind::Commit, None)?;
         }
         let moved = self.move_head(fetching, intake, commit, (reached, &history), suspects);
         let fetched = moved.map_err(|error| match error {
@@ -348,7 +354,9 @@ impl Shared {
         theirs: Option<&'a Objects>,
         suspects: &'a HashSet<ObjectId>,
     ) -> Walk<'a> {
-        Walk { ours: Some(&self.objects), theirs, cache: &self.cache, whole: &fetching.whole, suspects }
+        // Nothing is looked for where there is nothing.
+        let ours = (theirs.is_none() || self.objects.counts() != (0, 0)).then_some(&self.objects);
+        Walk { ours, theirs, cache: &self.cache, whole: &fetching.whole, suspects }
     }
 
     /// The commit last, then the ref, then whoever waits for it.

@@ -78,11 +78,6 @@ impl Inflate {
         }
     }
 
-    /// Where in the file what follows the stream begins, once it was finished.
-    pub(super) fn position(&self) -> u64 {
-        self.offset - (self.input.len() - self.used) as u64
-    }
-
     fn refill(&mut self) -> io::Result<()> {
         let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let wanted = left.min(self.input.capacity());

@@ -13,6 +13,7 @@ use gix::{
     ObjectId,
     hash::{Hasher, Kind as HashKind, hasher},
     objs::{Kind, encode},
+    odb::pack::data::Entry,
     zlib::{
         Compression,
         stream::deflate::{Compress, FlushCompress},
@@ -20,7 +21,10 @@ use gix::{
 };
 use tempfile::NamedTempFile;
 
-use super::{Contents, Fault, Object, ObjectError, Objects, collision, loose, pack_writer::PackWriter};
+use super::{
+    Contents, Fault, Incoming, Object, ObjectError, Objects, collision, loose, pack_writer::PackWriter,
+    scan::ENTRY_HEADER,
+};
 use crate::disk::Unsettled;
 
 /// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
@@ -44,6 +48,23 @@ pub enum IntakeError {
     /// Ours: a full disk, a directory that may not be written.
     #[error("the object cannot be written")]
     Write(#[from] io::Error),
+}
+
+/// Where objects come from.
+#[derive(Clone, Copy)]
+pub(crate) enum Theirs<'a> {
+    Repository(&'a Objects),
+    /// Whose objects were hashed when it came.
+    Pack(&'a Incoming),
+}
+
+impl<'a> Theirs<'a> {
+    pub(crate) fn objects(self) -> &'a Objects {
+        match self {
+            Self::Repository(objects) => objects,
+            Self::Pack(incoming) => incoming.objects(),
+        }
+    }
 }
 
 /// Objects on their way in. Children must come before what names them. After an error nothing more may come: a pack would
@@ -150,6 +171,28 @@ impl<'a> Intake<'a> {
         hash.check(id)?;
         pack.end();
         Ok(())
+    }
+
+    /// Takes in the entry of an object of `kind` as it came, where that goes from pack to pack: it was hashed then, and its
+    /// bytes are those that were. Whether it did: not one that is large, or a delta.
+    pub(crate) fn verbatim(&mut self, id: ObjectId, kind: Kind, from: &Incoming) -> Result<bool, IntakeError> {
+        if !self.packs()? {
+            return Ok(false);
+        }
+        let failed = |fault| ObjectError { id, fault };
+        let Some((bytes, crc)) = from.entry(&id, LARGE).map_err(|error| failed(error.into()))? else {
+            return Ok(false);
+        };
+        let entry = Entry::from_bytes(&bytes[..bytes.len().min(ENTRY_HEADER)], 0, HashKind::Sha1);
+        let Ok(entry) = entry.map_err(|_| ()) else { return Ok(false) };
+        if entry.header.as_kind() != Some(kind) || entry.decompressed_size >= LARGE {
+            return Ok(false);
+        }
+        let pack = self.pack.as_mut().expect("it was begun just now");
+        if pack.entry(id, &bytes)? != crc {
+            return Err(failed(Fault::damaged("it is not what it was when it came")).into());
+        }
+        Ok(true)
     }
 
     /// Puts a begun pack in its place, and yields the path of its index.

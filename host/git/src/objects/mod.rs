@@ -3,6 +3,7 @@
 //! changes what it reads; `intake` alone writes.
 
 mod delta;
+mod deltas;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod incoming;
@@ -12,6 +13,7 @@ mod loose;
 mod outgoing;
 mod pack;
 mod pack_writer;
+mod scan;
 mod tree_delta;
 
 use std::{
@@ -37,7 +39,7 @@ use self::{inflate::Inflate, pack::Pack};
 
 pub(crate) use self::{
     incoming::Incoming,
-    intake::Intake,
+    intake::{Intake, Theirs},
     outgoing::{Outgoing, Packing},
 };
 pub use self::{incoming::PackError, intake::IntakeError};

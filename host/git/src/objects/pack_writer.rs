@@ -36,6 +36,8 @@ pub(super) struct PackWriter {
 pub(super) struct Indexed {
     pub(super) id: ObjectId,
     pub(super) offset: u64,
+    /// Of its entry, or the most that there can be said.
+    pub(super) length: u32,
     pub(super) crc: u32,
 }
 
@@ -58,7 +60,7 @@ impl PackWriter {
 
     /// Begins an entry: its zlib stream is written next, and then [`Self::end`] called.
     pub(super) fn begin(&mut self, id: ObjectId, kind: Kind, size: u64) -> io::Result<()> {
-        self.entries.push(Indexed { id, offset: self.out.length, crc: 0 });
+        self.entries.push(Indexed { id, offset: self.out.length, length: u32::MAX, crc: 0 });
         self.out.crc.reset();
         self.half = true;
         let header = match kind {
@@ -69,6 +71,16 @@ impl PackWriter {
         };
         header.write_to(size, &mut self.out)?;
         Ok(())
+    }
+
+    /// An entry with its header, as it is. Yields its checksum.
+    pub(super) fn entry(&mut self, id: ObjectId, bytes: &[u8]) -> io::Result<u32> {
+        let offset = self.out.length;
+        self.out.crc.reset();
+        self.out.write_all(bytes)?;
+        let crc = self.out.crc.clone().finalize();
+        self.entries.push(Indexed { id, offset, length: u32::MAX, crc });
+        Ok(crc)
     }
 
     pub(super) fn end(&mut self) {

@@ -24,7 +24,7 @@ use crate::{
     Kind, Remote, Snapshot,
     disk::lock,
     follow::in_full,
-    objects::{Fault, IntakeError, ObjectError, id_of},
+    objects::{Fault, IntakeError, ObjectError, Theirs, id_of},
     push::{Cargo, PushError, push},
     repository::{Shared, parse_commit},
     snapshot::{ReadError, read_tree},
@@ -189,7 +189,14 @@ impl Staging {
             // It is published, whatever becomes of it here: the next fetch brings it otherwise.
             fetching.follower = Some(self.follower);
             let (depth, name) = (self.remote.depth, || "what was staged".to_owned());
-            match shared.take_reached(&mut fetching, &name, staged, &commit, reached, (depth, &none)) {
+            match shared.take_reached(
+                &mut fetching,
+                &name,
+                Theirs::Repository(staged),
+                &commit,
+                reached,
+                (depth, &none),
+            ) {
                 Ok(_) => self.moved.notify_one(),
                 Err(error) => warnings.push(format!("{id} is published and not here yet: {}", in_full(&error))),
             }

@@ -9,6 +9,7 @@ mod following;
 mod full;
 mod hostile;
 mod kills;
+mod packs;
 mod push_doubts;
 mod push_faults;
 mod pushes;

@@ -1,0 +1,206 @@
+//! Gives each delta of a pack that came its id: from the bases that are in the pack, then from those that are ours, which are
+//! put behind it so that it has all that it is made from.
+
+use std::{
+    fs::File,
+    io::{self, Seek as _, SeekFrom, Write as _},
+    os::unix::fs::FileExt as _,
+    sync::Arc,
+};
+
+use gix::{
+    ObjectId,
+    hash::Kind as HashKind,
+    objs::Kind,
+    odb::pack::data::{Entry, entry::Header},
+    zlib::stream::deflate::FlushCompress,
+};
+
+use super::{
+    DECODE_LIMIT, Fault, Inflate, Objects, delta, id_of,
+    incoming::{MAX_HELD, PackError},
+    intake::Deflate,
+    pack_writer::Indexed,
+    scan::{ENTRY_HEADER, Found, Scan},
+};
+
+/// Of the pack in `file`, whose entries end at `end`: what was scanned, and the bases that it needs of `ours`.
+pub(super) fn resolve(scan: Scan, file: Arc<File>, ours: &Objects, end: u64) -> Result<Vec<Indexed>, PackError> {
+    let mut resolving = Resolving { scan, file, ours, end, append: end, held: 0 };
+    resolving.run()?;
+    let entries = resolving.scan.entries.into_iter();
+    let known = |Found { offset, length, crc, id }| Some(Indexed { id: id?, offset, length, crc });
+    Ok(entries.filter_map(known).collect())
+}
+
+struct Resolving<'a> {
+    scan: Scan,
+    file: Arc<File>,
+    ours: &'a Objects,
+    /// Of the entries that the server sent.
+    end: u64,
+    /// Where a base of ours would go.
+    append: u64,
+    held: usize,
+}
+
+/// An object that others are made from.
+struct Base {
+    kind: Kind,
+    bytes: Vec<u8>,
+    /// Positions of the deltas that are applied to it.
+    deltas: Vec<u32>,
+}
+
+impl Resolving<'_> {
+    fn run(&mut self) -> Result<(), PackError> {
+        if self.scan.by_offset.is_empty() && self.scan.by_id.is_empty() {
+            return Ok(());
+        }
+        for position in 0..self.scan.entries.len() {
+            let Found { offset, id: Some(id), .. } = self.scan.entries[position] else { continue };
+            let entry = self.entry(offset).map_err(|fault| PackError::Entry { at: offset, fault })?;
+            let Some(kind) = entry.header.as_kind() else { continue };
+            let deltas = self.deltas_of(offset, id);
+            if !deltas.is_empty() {
+                let bytes = self.contents(offset).map_err(|fault| PackError::Entry { at: offset, fault })?;
+                self.apply_all(Base { kind, bytes, deltas })?;
+            }
+        }
+        let mut missing: Vec<ObjectId> = self.unresolved().map(|(id, _)| id).collect();
+        missing.dedup();
+        for id in missing {
+            // It may have turned up meanwhile, made from another of ours.
+            let deltas: Vec<u32> = self.unresolved_of(id).collect();
+            if let (false, Ok((kind, bytes))) = (deltas.is_empty(), self.ours.whole(&id, DECODE_LIMIT)) {
+                self.scan.count(bytes.len() as u64)?;
+                self.append(id, kind, &bytes).map_err(PackError::Write)?;
+                self.apply_all(Base { kind, bytes, deltas })?;
+            }
+        }
+        match self.scan.entries.iter().filter(|found| found.id.is_none()).count() {
+            0 => Ok(()),
+            baseless => Err(PackError::Baseless(baseless)),
+        }
+    }
+
+    fn unresolved(&self) -> impl Iterator<Item = (ObjectId, u32)> {
+        self.scan.by_id.iter().copied().filter(|(_, delta)| self.scan.entries[*delta as usize].id.is_none())
+    }
+
+    /// Everything that is made from `root`, whatever is between, depth first. A base goes when its last delta was applied, so
+    /// that a chain holds one object and not all.
+    fn apply_all(&mut self, root: Base) -> Result<(), PackError> {
+        self.held = root.bytes.len();
+        let mut bases = vec![root];
+        while let Some(base) = bases.last_mut() {
+            let Some(position) = base.deltas.pop() else {
+                self.held -= base.bytes.len();
+                bases.pop();
+                continue;
+            };
+            let offset = self.scan.entries[position as usize].offset;
+            let kind = base.kind;
+            let made = delta_of(&self.file, self.end, offset, &base.bytes);
+            let bytes = made.map_err(|fault| PackError::Entry { at: offset, fault })?;
+            if base.deltas.is_empty() {
+                self.held -= base.bytes.len();
+                bases.pop();
+            }
+            self.scan.count(bytes.len() as u64)?;
+            let id = id_of(kind, &bytes).map_err(|fault| PackError::Entry { at: offset, fault })?;
+            self.scan.entries[position as usize].id = Some(id);
+            let deltas = self.deltas_of(offset, id);
+            if !deltas.is_empty() {
+                self.held += bytes.len();
+                if self.held > MAX_HELD {
+                    return Err(PackError::Deep);
+                }
+                bases.push(Base { kind, bytes, deltas });
+            }
+        }
+        Ok(())
+    }
+
+    /// The deltas that are applied to the object `id` at `offset`, and not resolved already from another copy of it.
+    fn deltas_of(&self, offset: u64, id: ObjectId) -> Vec<u32> {
+        let from = self.scan.by_offset.partition_point(|(base, _)| *base < offset);
+        let by_offset =
+            self.scan.by_offset[from..].iter().take_while(|(base, _)| *base == offset).map(|(_, delta)| *delta);
+        let by_offset = by_offset.filter(|delta| self.scan.entries[*delta as usize].id.is_none());
+        by_offset.chain(self.unresolved_of(id)).collect()
+    }
+
+    /// Of those that name their base by its id. Found by bisection: there may be a million, each with another base.
+    fn unresolved_of(&self, id: ObjectId) -> impl Iterator<Item = u32> {
+        let from = self.scan.by_id.partition_point(|(base, _)| *base < id);
+        let named = self.scan.by_id[from..].iter().take_while(move |(base, _)| *base == id).map(|(_, delta)| *delta);
+        named.filter(|delta| self.scan.entries[*delta as usize].id.is_none())
+    }
+
+    /// Puts an object of ours behind those of the pack, so that it has all that it is made from.
+    fn append(&mut self, id: ObjectId, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+        let mut entry = Vec::new();
+        let header = match kind {
+            Kind::Blob => Header::Blob,
+            Kind::Tree => Header::Tree,
+            Kind::Commit => Header::Commit,
+            Kind::Tag => Header::Tag,
+        };
+        header.write_to(bytes.len() as u64, &mut entry)?;
+        let mut deflate = Deflate::new();
+        deflate.begin();
+        deflate.part(bytes, FlushCompress::Finish, &mut entry)?;
+        let offset = self.append;
+        self.append += entry.len() as u64;
+        // Where the trailer was. Nobody looks at the one that takes its place.
+        entry.resize(entry.len() + 20, 0);
+        let mut file = &*self.file;
+        file.seek(SeekFrom::Start(offset))?;
+        file.write_all(&entry)?;
+        self.scan.entries.push(Found { offset, length: u32::MAX, crc: 0, id: Some(id) });
+        Ok(())
+    }
+
+    fn entry(&self, offset: u64) -> Result<Entry, Fault> {
+        entry(&self.file, self.end, offset)
+    }
+
+    fn contents(&self, offset: u64) -> Result<Vec<u8>, Fault> {
+        contents(&self.file, self.end, offset)
+    }
+}
+
+fn entry(file: &File, end: u64, offset: u64) -> Result<Entry, Fault> {
+    let mut header = [0; ENTRY_HEADER];
+    let length = ENTRY_HEADER.min(usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX));
+    file.read_exact_at(&mut header[..length], offset)?;
+    Entry::from_bytes(&header[..length], offset, HashKind::Sha1).map_err(|_| Fault::damaged("has no header"))
+}
+
+/// All of an entry's own bytes, which were inflated once already.
+fn contents(file: &Arc<File>, end: u64, offset: u64) -> Result<Vec<u8>, Fault> {
+    let entry = entry(file, end, offset)?;
+    if entry.decompressed_size > DECODE_LIMIT {
+        return Err(Fault::TooLarge(entry.decompressed_size));
+    }
+    let mut bytes = vec![0; usize::try_from(entry.decompressed_size).expect("the limit fits")];
+    let mut inflate = Inflate::new(file.clone(), entry.data_offset, end, entry.decompressed_size);
+    if inflate.fill(&mut bytes)? < bytes.len() {
+        return Err(Fault::damaged("it is shorter than its header says"));
+    }
+    Ok(bytes)
+}
+
+/// What the delta at `offset` makes of `base`.
+fn delta_of(file: &Arc<File>, end: u64, offset: u64, base: &[u8]) -> Result<Vec<u8>, Fault> {
+    let delta = contents(file, end, offset)?;
+    let (base_size, size, instructions) = delta::sizes(&delta)?;
+    if base_size != base.len() as u64 {
+        return Err(Fault::damaged("its delta is for another base"));
+    }
+    if size > DECODE_LIMIT {
+        return Err(Fault::TooLarge(size));
+    }
+    delta::apply(base, &delta[instructions..], usize::try_from(size).expect("the limit fits"))
+}
