@@ -3,6 +3,9 @@
 
 use std::{fs, process::Command, time::Duration};
 
+use atoll_git::{self as git, Http, ObjectId, Patience};
+use atoll_net::{self as net, Client, Dialler, Egress, HTTP, Options, Origin, Protocol, Proxies, SystemRoots, Tls};
+
 use crate::{
     git_servers::{repository, shows, site},
     support::{
@@ -92,6 +95,45 @@ async fn to_git_daemon() {
     let daemon = Daemon::start(&setup.path("root")).await;
     setup.manifest(&manifest(&format!("git://{}/site.git", daemon.address()), ""));
     publishes(setup, &repository).await;
+}
+
+/// By the client itself: no component can ask for it.
+#[tokio::test]
+async fn a_branch_is_deleted_at_git_daemon_and_over_http() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    repository.git(&["config", "http.receivepack", "true"]);
+    let root = setup.path("root");
+    let daemon = Daemon::start(&root).await;
+    let web = Web::start(&root, &setup.path("web"), &Ca::new("private"), "http://127.0.0.1:1").await;
+    let (dialler, address) = (Dialler::system(), daemon.address());
+    let tls = Tls::system(&SystemRoots::default(), HTTP);
+    let uri = web.plain().parse().expect("an address");
+    let origin = Origin::new(&uri, Protocol::Http1, &tls, Egress::Any).expect("an origin");
+    let client = Client::new(dialler.clone(), Options::default());
+    let http = Http::server(&client, &Proxies::default(), origin, "/site.git", None, Patience::default());
+    let host = net::Host::Address(address.ip());
+    for server in
+        [git::Daemon::server(&dialler, host, address.port(), "/site.git", Patience::default()), http.expect("no proxy")]
+    {
+        let first = repository.head("main").expect("it has a commit");
+        repository.commit("main", &[("more", server.name())]);
+        let second = repository.head("main").expect("it has a commit");
+        repository.git(&["branch", "old", &first]);
+        for (old, said) in [(&second, "the branch moved"), (&first, "deleted"), (&first, "the branch moved")] {
+            let (server, old) = (server.clone(), ObjectId::from_hex(old.as_bytes()).expect("an id"));
+            let deleted = tokio::task::spawn_blocking(move || server.delete("old", old)).await.expect("no panic");
+            assert_eq!(deleted.map_or_else(|error| error.to_string(), |()| "deleted".to_owned()), said);
+        }
+        assert_eq!(
+            repository.git(&["for-each-ref", "--format=%(refname) %(objectname)"]),
+            format!("refs/heads/main {second}")
+        );
+    }
+    clean(repository.path());
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::{
         local::{Local, LocalError},
         receive::ReceiveError,
     },
-    smart::{Report, Rest, Update},
+    smart::{Receiver, Report, Rest, Update},
     staging::NewTree,
     transport::Talk,
 };
@@ -45,7 +45,7 @@ pub enum PushError {
     Server(#[from] ServerError),
     /// The conversation broke off after the commit was sent, and what the branch stands at now is not known, or may still
     /// change.
-    #[error("{0}; whether it took the commit is not known")]
+    #[error("{0}; whether it took it is not known")]
     Unknown(ServerError),
     #[error(transparent)]
     Local(#[from] LocalError),
@@ -128,11 +128,22 @@ fn push_to_server<'a>(
         return Err(PushError::Moved);
     }
     let pack = cargo.pack(receiver.takes_thin_packs())?;
-    let update = Update { name: &name, old, new: cargo.commit.0 };
-    let pushed = |as_it_is, rest| Ok(Pushed { as_it_is, warning: None, advice: None, rest });
-    match receiver.push(&update, &pack) {
-        Ok((Report::Taken, rest)) => pushed(true, Some(rest)),
-        Ok((Report::Rewritten, rest)) => pushed(false, Some(rest)),
+    let update = Update { name: &name, old, new: Some(cargo.commit.0) };
+    let (as_it_is, rest) = send(server, receiver, &update, Some(&pack))?;
+    Ok(Pushed { as_it_is, warning: None, advice: None, rest })
+}
+
+/// Has `update` done. Whether the ref stands where it should; and what the server still has to say.
+fn send<'a>(
+    server: &'a Server,
+    receiver: Receiver<Box<dyn Talk + 'a>>,
+    update: &Update<'_>,
+    pack: Option<&Outgoing>,
+) -> Result<(bool, Option<Rest<Box<dyn Talk + 'a>>>), PushError> {
+    let failed = |why| PushError::Server(server.error(why));
+    match receiver.push(update, pack) {
+        Ok((Report::Taken, rest)) => Ok((true, Some(rest))),
+        Ok((Report::Rewritten, rest)) => Ok((false, Some(rest))),
         Ok((Report::Refused(words), rest)) => {
             rest.hear();
             let looks = if MOVING.iter().any(|said| words.contains(said)) { LOOKS } else { 1 };
@@ -140,8 +151,8 @@ fn push_to_server<'a>(
                 if look > 0 {
                     thread::sleep(BETWEEN);
                 }
-                match server.receiver(&name) {
-                    Ok(receiver) if receiver.at() == old => {}
+                match server.receiver(update.name) {
+                    Ok(receiver) if receiver.at() == update.old => {}
                     Ok(_) => return Err(PushError::Moved),
                     // It is refused, whyever.
                     Err(_) => break,
@@ -150,14 +161,32 @@ fn push_to_server<'a>(
             Err(PushError::Refused(words))
         }
         // Before anything was sent.
-        Err(why @ SmartError::Lacks(_)) => Err(failed(why)),
-        Err(why) => match server.receiver(&name).map(|receiver| receiver.at()) {
-            Ok(at) if at == Some(update.new) => pushed(true, None),
-            Ok(at) if at != old => Err(PushError::Moved),
+        Err(why @ (SmartError::Lacks(_) | SmartError::Keeps)) => Err(failed(why)),
+        Err(why) => match server.receiver(update.name).map(|receiver| receiver.at()) {
+            Ok(at) if at == update.new => Ok((true, None)),
+            Ok(at) if at != update.old => Err(PushError::Moved),
             // Without a word of the server's it may still be at it, behind a proxy or in its hooks.
             _ if matches!(why, SmartError::Said(_)) => Err(failed(why)),
             _ => Err(PushError::Unknown(server.error(why))),
         },
+    }
+}
+
+impl Server {
+    /// Deletes the branch, or the ref in full, that stands at `old`: one that moved stays, and is [`PushError::Moved`].
+    /// Blocks.
+    pub fn delete(&self, branch: &str, old: ObjectId) -> Result<(), PushError> {
+        let failed = |why| PushError::Server(self.error(why));
+        let name = full_name(self, Some(branch)).map_err(failed)?;
+        let receiver = self.receiver(&name).map_err(failed)?;
+        if receiver.at() != Some(old) {
+            return Err(PushError::Moved);
+        }
+        let (_, rest) = send(self, receiver, &Update { name: &name, old: Some(old), new: None }, None)?;
+        if let Some(rest) = rest {
+            rest.hear();
+        }
+        Ok(())
     }
 }
 

@@ -41,6 +41,8 @@ pub enum SmartError {
     Sha256,
     #[error("the server does not know {0}, which is needed")]
     Lacks(&'static str),
+    #[error("the server deletes no refs: delete-refs is not among what it can do")]
+    Keeps,
     #[error("the server does not say which branch its HEAD is; name one: branch = \"NAME\"")]
     Headless,
     #[error("{0:?} cannot be a branch's name")]

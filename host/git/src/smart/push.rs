@@ -19,7 +19,8 @@ pub(crate) struct Update<'a> {
     pub(crate) name: &'a str,
     /// What it must stand at; nothing where it must not exist.
     pub(crate) old: Option<ObjectId>,
-    pub(crate) new: ObjectId,
+    /// What it is to stand at; nothing where it is to go.
+    pub(crate) new: Option<ObjectId>,
 }
 
 /// A conversation in which a server said what the branch stands at.
@@ -52,8 +53,9 @@ impl<T: Talk> Receiver<T> {
         !self.capabilities.has("no-thin")
     }
 
-    /// Has the ref updated. What the server says after its report is left to be heard.
-    pub(crate) fn push(self, update: &Update<'_>, pack: &Outgoing) -> Result<(Report, Rest<T>), SmartError> {
+    /// Has the ref updated; a pack goes along unless the ref is to go. What the server says after its report is left to be
+    /// heard.
+    pub(crate) fn push(self, update: &Update<'_>, pack: Option<&Outgoing>) -> Result<(Report, Rest<T>), SmartError> {
         let Self { mut packets, capabilities, .. } = self;
         let message = command(&capabilities, update)?;
         let sent = packets.inner().push(&message, pack);
@@ -89,6 +91,9 @@ impl<T: Talk> Rest<T> {
 
 fn command(capabilities: &Capabilities, update: &Update<'_>) -> Result<Vec<u8>, SmartError> {
     let null = ObjectId::null(HashKind::Sha1);
+    if update.new.is_none() && !capabilities.has("delete-refs") {
+        return Err(SmartError::Keeps);
+    }
     let status = ["report-status-v2", "report-status"].into_iter().find(|name| capabilities.has(name));
     let mut asked = status.ok_or(SmartError::Lacks("report-status"))?.to_owned();
     for name in ["side-band-64k", "atomic", "quiet"] {
@@ -104,7 +109,7 @@ fn command(capabilities: &Capabilities, update: &Update<'_>) -> Result<Vec<u8>, 
         asked.push_str(" agent=");
         asked.push_str(AGENT);
     }
-    let (old, new, name) = (update.old.unwrap_or(null), update.new, update.name);
+    let (old, new, name) = (update.old.unwrap_or(null), update.new.unwrap_or(null), update.name);
     let mut message = Message::default();
     message.data(format!("{old} {new} {name}\0{asked}").as_bytes()).flush();
     Ok(message.into_bytes())

@@ -1,6 +1,7 @@
 //! The crate against real git: scripts make the remotes, `git fsck` and `git cat-file` are the oracle.
 
 mod bounds;
+mod deletions;
 mod depths;
 mod directories;
 mod faults;

@@ -71,7 +71,7 @@ fn a_push_that_breaks_off_is_looked_after() {
     let fatal = packets(&[b"\x03no disk\n"]);
     let (taken, moved) = ("taken: true", "the branch moved");
     let (early, late) = ("R: the connection ended early", "R: nothing came within 400ms");
-    let unknown = |words: &str| format!("{words}; whether it took the commit is not known");
+    let unknown = |words: &str| format!("{words}; whether it took it is not known");
     for (report, silent, then, expected) in [
         (vec![], false, Then::New, taken.to_owned()),
         // It may still be at it.

@@ -79,7 +79,7 @@ fn servers_that_do_not_take_it() {
     let banded = |report: &[u8]| flushed(packets(&[&[&[1], report].concat()]));
     let framing = |words: &str| format!("R: this is not the Git protocol: {words}");
     // Once it has the pack, it alone knows.
-    let unknown = |words: &str| format!("{words}; whether it took the commit is not known");
+    let unknown = |words: &str| format!("{words}; whether it took it is not known");
     let early = || unknown("R: the connection ended early");
     let taken = report(&[b"unpack ok\n", b"ok refs/heads/main\n"]);
     let refused = report(&[b"unpack ok\n", b"ng refs/heads/main no \x1b[2Jway\n"]);

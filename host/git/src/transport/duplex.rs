@@ -55,9 +55,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk for Duplex<S> {
         false
     }
 
-    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
         self.ask(message)?;
         self.stage.pack();
+        let Some(pack) = pack else { return Ok(()) };
         let mut offset = 0;
         while offset < pack.length() {
             let piece = pack.piece(offset)?;

@@ -230,9 +230,9 @@ impl Talk for Exchange<'_> {
         self.post(&Payload { message: Bytes::copy_from_slice(message), pack: None })
     }
 
-    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
         self.stage.pack();
-        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: Some(pack.clone()) })
+        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: pack.cloned() })
     }
 
     fn stateless(&self) -> bool {

@@ -60,8 +60,8 @@ pub(crate) trait Talk: Read {
     fn ask(&mut self, message: &[u8]) -> io::Result<()>;
     /// Whether each message stands alone, and a greeting comes only where one is asked for.
     fn stateless(&self) -> bool;
-    /// Sends a message and a pack after it; what is read next is the answer to both.
-    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()>;
+    /// Sends a message, and a pack after it if there is one; what is read next is the answer to both.
+    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()>;
     /// From here on a pack may come, which takes longer than talk.
     fn pack_follows(&mut self);
     /// From here on it is talk again.
@@ -157,7 +157,7 @@ impl<T: Talk + ?Sized> Talk for Box<T> {
         (**self).stateless()
     }
 
-    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
         (**self).push(message, pack)
     }
 

@@ -94,9 +94,10 @@ impl Talk for Running {
         false
     }
 
-    fn push(&mut self, message: &[u8], pack: &Outgoing) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
         self.ask(message)?;
         self.stage.pack();
+        let Some(pack) = pack else { return Ok(()) };
         let Self { command, stage, .. } = self;
         let mut offset = 0;
         while offset < pack.length() {
