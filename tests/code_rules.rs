@@ -52,6 +52,10 @@ const APART: &[(&str, &[&str])] = &[
     ("atoll-gateway", &["gix", "atoll-git"]),
     ("atoll-git", &["wasmtime", "atoll-runtime"]),
     ("atoll-net", &["wasmtime", "atoll-runtime"]),
+    (
+        "atoll-send-pack",
+        &["tokio", "hyper", "rustls", "russh", "wasmtime", "atoll-net", "atoll-git", "atoll-runtime", "atoll-gateway"],
+    ),
     ("atoll-semantics", &["tokio", "hyper", "wasmtime", "atoll-runtime", "atoll-net", "atoll-git", "atoll-gateway"]),
 ];
 

@@ -185,7 +185,7 @@ impl Shared {
         let pack = look.fetch(&Want { id, depth, have: &have, shallow: &held.ends }).map_err(failed)?;
         let incoming = match Incoming::receive(pack, &self.objects) {
             Ok(incoming) => incoming,
-            Err(PackError::Source(error)) => return Err(failed(SmartError::of(error))),
+            Err(PackError::Source(error)) => return Err(failed(error.into())),
             Err(PackError::Write(error)) => return Err(error.into()),
             Err(source) => return Err(FetchError::Pack { id, remote: server.name().to_owned(), source }),
         };

@@ -28,6 +28,7 @@ mod walk;
 mod watch;
 mod webhook;
 
+pub use atoll_send_pack::Error as ProtocolError;
 pub use gix::ObjectId;
 
 pub use fetch::{FetchError, Fetched};

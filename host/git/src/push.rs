@@ -3,16 +3,17 @@
 
 use std::{path::Path, thread, time::Duration};
 
+use atoll_send_pack::{Error, Pack, PackWriter, Report, Rest, Session, Update};
 use gix::{ObjectId, objs};
 
 use crate::{
     Location, Remote, Server, ServerError, SmartError,
-    objects::{DECODE_LIMIT, IntakeError, Objects, Outgoing, Packing},
+    objects::{DECODE_LIMIT, Fault, IntakeError, ObjectError, Objects},
     remote::{
         local::{Local, LocalError},
         receive::ReceiveError,
     },
-    smart::{Receiver, Report, Rest, Update},
+    smart::AGENT,
     staging::NewTree,
     transport::Talk,
 };
@@ -124,7 +125,7 @@ fn push_to_server<'a>(
     let failed = |why| PushError::Server(server.error(why));
     let name = full_name(server, branch).map_err(failed)?;
     let receiver = server.receiver(&name).map_err(failed)?;
-    if receiver.at() != old {
+    if receiver.at(&name) != old {
         return Err(PushError::Moved);
     }
     let pack = cargo.pack(receiver.takes_thin_packs())?;
@@ -136,12 +137,13 @@ fn push_to_server<'a>(
 /// Has `update` done. Whether the ref stands where it should; and what the server still has to say.
 fn send<'a>(
     server: &'a Server,
-    receiver: Receiver<Box<dyn Talk + 'a>>,
+    session: Session<Box<dyn Talk + 'a>>,
     update: &Update<'_>,
-    pack: Option<&Outgoing>,
+    pack: Option<&Pack>,
 ) -> Result<(bool, Option<Rest<Box<dyn Talk + 'a>>>), PushError> {
     let failed = |why| PushError::Server(server.error(why));
-    match receiver.push(update, pack) {
+    let reported = session.push(std::slice::from_ref(update), pack, AGENT);
+    match reported.map(|(mut reports, rest)| (reports.remove(0), rest)) {
         Ok((Report::Taken, rest)) => Ok((true, Some(rest))),
         Ok((Report::Rewritten, rest)) => Ok((false, Some(rest))),
         Ok((Report::Refused(words), rest)) => {
@@ -152,7 +154,7 @@ fn send<'a>(
                     thread::sleep(BETWEEN);
                 }
                 match server.receiver(update.name) {
-                    Ok(receiver) if receiver.at() == update.old => {}
+                    Ok(session) if session.at(update.name) == update.old => {}
                     Ok(_) => return Err(PushError::Moved),
                     // It is refused, whyever.
                     Err(_) => break,
@@ -161,13 +163,15 @@ fn send<'a>(
             Err(PushError::Refused(words))
         }
         // Before anything was sent.
-        Err(why @ (SmartError::Lacks(_) | SmartError::Keeps)) => Err(failed(why)),
-        Err(why) => match server.receiver(update.name).map(|receiver| receiver.at()) {
+        Err(why @ (Error::Lacks(_) | Error::Keeps | Error::Name(_) | Error::Nothing | Error::Packless)) => {
+            Err(failed(why.into()))
+        }
+        Err(why) => match server.receiver(update.name).map(|session| session.at(update.name)) {
             Ok(at) if at == update.new => Ok((true, None)),
             Ok(at) if at != update.old => Err(PushError::Moved),
             // Without a word of the server's it may still be at it, behind a proxy or in its hooks.
-            _ if matches!(why, SmartError::Said(_)) => Err(failed(why)),
-            _ => Err(PushError::Unknown(server.error(why))),
+            _ if matches!(why, Error::Said(_)) => Err(failed(why.into())),
+            _ => Err(PushError::Unknown(server.error(why.into()))),
         },
     }
 }
@@ -179,7 +183,7 @@ impl Server {
         let failed = |why| PushError::Server(self.error(why));
         let name = full_name(self, Some(branch)).map_err(failed)?;
         let receiver = self.receiver(&name).map_err(failed)?;
-        if receiver.at() != Some(old) {
+        if receiver.at(&name) != Some(old) {
             return Err(PushError::Moved);
         }
         let (_, rest) = send(self, receiver, &Update { name: &name, old: Some(old), new: None }, None)?;
@@ -204,8 +208,8 @@ impl Cargo<'_> {
         1 + self.trees.len() + self.blobs.len()
     }
 
-    fn pack(&self, thin: bool) -> Result<Outgoing, IntakeError> {
-        let mut pack = Packing::create(self.staged.directory(), self.count())?;
+    fn pack(&self, thin: bool) -> Result<Pack, IntakeError> {
+        let mut pack = PackWriter::create(self.staged.directory(), self.count())?;
         pack.whole(objs::Kind::Commit, self.commit.1)?;
         for tree in self.trees {
             // One that can't be read is only sent whole.
@@ -215,7 +219,15 @@ impl Cargo<'_> {
             pack.tree(&tree.raw, base)?;
         }
         for id in self.blobs {
-            pack.object(*id, self.staged.object(id)?)?;
+            let mut object = self.staged.object(id)?;
+            let (kind, size) = (object.kind, object.size);
+            pack.stream(kind, size, |out| {
+                match object.fill(out) {
+                    Ok(0) => Err(Fault::damaged("it is shorter than its header says")),
+                    read => read,
+                }
+                .map_err(|fault| IntakeError::from(ObjectError { id: *id, fault }))
+            })?;
         }
         Ok(pack.finish()?)
     }

@@ -7,7 +7,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use atoll_git::{OpenError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError, Uploads};
+use atoll_git::{
+    OpenError, ProtocolError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError, Uploads,
+};
 use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, Published, Staging, TreeError};
 use tokio::{
     runtime::Handle,
@@ -189,7 +191,9 @@ fn unpushed(binding: &Title, error: &PushError) -> PublishError {
     match error {
         PushError::Moved => PublishError::Conflict,
         PushError::Refused(words) => PublishError::Refused(words.clone()),
-        PushError::Server(ServerError { why: SmartError::Said(words), .. }) => PublishError::Refused(words.clone()),
+        PushError::Server(ServerError { why: SmartError::Protocol(ProtocolError::Said(words)), .. }) => {
+            PublishError::Refused(words.clone())
+        }
         PushError::Directory(_) => directory(),
         PushError::Unknown(_) => {
             binding.warn(&format!("can't be pushed to: {}", chain(error)));

@@ -66,6 +66,8 @@ fn ends_early() -> Fault {
 
 #[cfg(test)]
 mod tests {
+    use atoll_send_pack::tree_delta::between;
+
     use super::*;
 
     #[test]
@@ -94,5 +96,59 @@ mod tests {
         }
         assert_eq!(sizes(&[0x80; 20]).unwrap_err().to_string(), "is damaged: its delta has no size");
         assert_eq!(sizes(&[1]).unwrap_err().to_string(), "is damaged: its delta has no size");
+    }
+
+    // What is sent to servers, taken in as what comes from them.
+    fn raw(entries: &[(&str, &str, u8)]) -> Vec<u8> {
+        let entry =
+            |(mode, name, id): &(&str, &str, u8)| [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &[*id; 20]].concat();
+        entries.iter().flat_map(entry).collect()
+    }
+
+    fn applied(base: &[u8], made: &[u8]) -> Vec<u8> {
+        let (from, to, start) = sizes(made).unwrap();
+        assert_eq!(from, base.len() as u64);
+        apply(base, &made[start..], usize::try_from(to).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_change_among_many_entries_is_a_small_delta() {
+        let names: Vec<String> = (0..10_000).map(|at| format!("file-{at:05}.txt")).collect();
+        let all: Vec<(&str, &str, u8)> = names.iter().map(|name| ("100644", &**name, 1)).collect();
+        let base = raw(&all);
+        let mut changed = all.clone();
+        changed[5_000].2 = 2;
+        let (mut more, mut fewer, mut many) = (all.clone(), all.clone(), all.clone());
+        more.insert(0, ("40000", "a", 3));
+        more.push(("100755", "z", 3));
+        fewer.drain(100..200);
+        many.iter_mut().step_by(100).for_each(|entry| entry.2 = 9);
+        for (new, most) in [(&changed, 150), (&more, 200), (&fewer, 100), (&many, 8_000)] {
+            let new = raw(new);
+            let made = between(&base, &new).unwrap();
+            assert_eq!(applied(&base, &made), new);
+            assert!(made.len() < most, "{} bytes", made.len());
+        }
+    }
+
+    #[test]
+    fn whatever_changes_the_delta_makes_it() {
+        let sets: [&[(&str, &str, u8)]; 6] = [
+            &[],
+            &[("100644", "a", 1)],
+            &[("100644", "a", 2), ("100644", "a.b", 1), ("40000", "a0", 1)],
+            &[("100644", "a.b", 1), ("40000", "a", 1), ("100644", "a0", 1)],
+            &[("100644", "a.b", 1), ("40000", "a", 2), ("100644", "a0", 1), ("100644", "b", 1)],
+            &[("120000", "b", 1)],
+        ];
+        for base in sets {
+            for new in sets {
+                let (base, new) = (raw(base), raw(new));
+                if let Some(made) = between(&base, &new) {
+                    assert_eq!(applied(&base, &made), new);
+                }
+            }
+        }
+        assert_eq!(between(b"no tree", b""), None);
     }
 }

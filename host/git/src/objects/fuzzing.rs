@@ -1,5 +1,6 @@
 //! What the fuzzers call: what must hold of objects, whatever a remote sends as such.
 
+use atoll_send_pack::tree_delta;
 use gix::{
     ObjectId,
     hash::{Kind as HashKind, hasher},
@@ -7,7 +8,7 @@ use gix::{
     zlib::stream::deflate::FlushCompress,
 };
 
-use super::{DECODE_LIMIT, Incoming, Objects, delta, id_of, intake::Deflate, tree_delta};
+use super::{DECODE_LIMIT, Incoming, Objects, delta, id_of, intake::Deflate};
 use crate::tree::Tree;
 
 /// A byte that says how long a base is, the base, and a delta.

@@ -9,15 +9,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atoll_send_pack::Deflate as Stream;
 use gix::{
     ObjectId,
     hash::{Hasher, Kind as HashKind, hasher},
     objs::{Kind, encode},
     odb::pack::data::Entry,
-    zlib::{
-        Compression,
-        stream::deflate::{Compress, FlushCompress},
-    },
+    zlib::{Compression, stream::deflate::FlushCompress},
 };
 use tempfile::NamedTempFile;
 
@@ -302,26 +300,24 @@ impl Hash {
     }
 }
 
-/// A compressor that is used again and again.
+/// Compressors that are used again and again.
 pub(super) struct Deflate {
     /// The fastest, as git's default for loose objects: what is served is inflated far more often than stored.
-    fast: Compress,
+    fast: Stream,
     /// Writes the bytes as they are, in zlib's frame. Made when one is wanted: each has windows of its own.
-    plain: Option<Compress>,
+    plain: Option<Stream>,
     compresses: bool,
-    buffer: Vec<u8>,
 }
 
 impl Deflate {
     pub(super) fn new() -> Self {
-        let fast = Compress::new(Compression::BEST_SPEED);
-        Self { fast, plain: None, compresses: true, buffer: vec![0; 32 * 1024] }
+        Self { fast: Stream::new(Compression::BEST_SPEED), plain: None, compresses: true }
     }
 
     /// A new stream, whatever became of the last one.
     pub(super) fn begin(&mut self) {
         self.compresses = true;
-        self.fast.reset();
+        self.fast.begin();
     }
 
     /// A new stream of `size` bytes, of which `first` are the first: a large one is compressed only if those shrink.
@@ -331,30 +327,18 @@ impl Deflate {
             return Ok(());
         }
         self.part(first, FlushCompress::Finish, &mut io::sink())?;
-        self.compresses = self.fast.total_out() < first.len() as u64 / 16 * 15;
-        self.fast.reset();
+        self.compresses = self.fast.length() < first.len() as u64 / 16 * 15;
+        self.fast.begin();
         if !self.compresses {
-            self.plain.get_or_insert_with(|| Compress::new(Compression::NONE)).reset();
+            self.plain.get_or_insert_with(|| Stream::new(Compression::NONE)).begin();
         }
         Ok(())
     }
 
-    pub(super) fn part(&mut self, mut bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
-        let state = match &mut self.plain {
-            Some(plain) if !self.compresses => plain,
-            _ => &mut self.fast,
-        };
-        loop {
-            let (before_in, before_out) = (state.total_in(), state.total_out());
-            state.compress(bytes, &mut self.buffer, flush).map_err(io::Error::other)?;
-            let consumed = usize::try_from(state.total_in() - before_in).expect("a part of the input");
-            let produced = usize::try_from(state.total_out() - before_out).expect("a part of the output");
-            to.write_all(&self.buffer[..produced])?;
-            bytes = &bytes[consumed..];
-            // A full buffer may hide more.
-            if bytes.is_empty() && produced < self.buffer.len() {
-                return Ok(());
-            }
+    pub(super) fn part(&mut self, bytes: &[u8], flush: FlushCompress, to: &mut impl Write) -> io::Result<()> {
+        match &mut self.plain {
+            Some(plain) if !self.compresses => plain.part(bytes, flush, to),
+            _ => self.fast.part(bytes, flush, to),
         }
     }
 }

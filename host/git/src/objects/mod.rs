@@ -10,11 +10,9 @@ mod incoming;
 mod inflate;
 mod intake;
 mod loose;
-mod outgoing;
 mod pack;
 mod pack_writer;
 mod scan;
-mod tree_delta;
 
 use std::{
     borrow::Cow,
@@ -40,7 +38,6 @@ use self::{inflate::Inflate, pack::Pack};
 pub(crate) use self::{
     incoming::Incoming,
     intake::{Intake, Theirs},
-    outgoing::{Outgoing, Packing},
 };
 pub use self::{incoming::PackError, intake::IntakeError};
 

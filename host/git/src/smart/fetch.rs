@@ -1,14 +1,17 @@
 //! Upload-pack: what a branch stands at, in one round trip where the server is known; and then, if that is wanted, the pack
 //! of one commit's tree, and of those before it as far as they are wanted, less what we say we have.
 
+use atoll_send_pack::{
+    Error,
+    greeting::{self, Capabilities, Greeting, Known},
+    packet::{Message, Packet, Packets},
+    sideband::Sideband,
+};
 use gix::ObjectId;
 
 use super::{
-    SmartError,
-    greeting::{self, AGENT, Capabilities, Greeting, Known},
-    packet::{Message, Packet, Packets},
+    AGENT, SmartError,
     refs::{self, Tips},
-    sideband::Sideband,
 };
 use crate::{Depth, transport::Talk};
 
@@ -43,8 +46,8 @@ impl<T: Talk> Look<T> {
         if let Some(known) = known {
             packets.inner().ask(&refs::list(&known, tips.wanted()))?;
             if !packets.inner().stateless() {
-                let Greeting::V2(_) = greeting::read(&mut packets, &mut tips)? else {
-                    return Err(SmartError::Framing("another version of it than before"));
+                let Greeting::V2(_) = greeting::read(&mut packets, &mut |line| tips.line(line))? else {
+                    return Err(Error::Framing("another version of it than before").into());
                 };
             }
             let mut look = Self { packets, dialect: Dialect::V2(known), tips };
@@ -52,8 +55,13 @@ impl<T: Talk> Look<T> {
             return Ok(look);
         }
         packets.inner().greet()?;
-        match greeting::read(&mut packets, &mut tips)? {
-            Greeting::V0(capabilities) => Ok(Self { packets, dialect: Dialect::V0(capabilities), tips }),
+        match greeting::read(&mut packets, &mut |line| tips.line(line))? {
+            Greeting::V0(capabilities) => {
+                if let Some(head) = capabilities.head() {
+                    tips.head_is(head);
+                }
+                Ok(Self { packets, dialect: Dialect::V0(capabilities), tips })
+            }
             Greeting::V2(known) => {
                 packets.inner().ask(&refs::list(&known, tips.wanted()))?;
                 let mut look = Self { packets, dialect: Dialect::V2(known), tips };
@@ -132,7 +140,7 @@ fn in_v2(known: &Known, want: &Want<'_>) -> Vec<u8> {
 /// In one message, whether the server answers between its parts or not.
 fn in_v0(capabilities: &Capabilities, want: &Want<'_>) -> Result<Vec<u8>, SmartError> {
     if !capabilities.has("side-band-64k") {
-        return Err(SmartError::Lacks("side-band-64k"));
+        return Err(Error::Lacks("side-band-64k").into());
     }
     let mut asked = format!("want {} side-band-64k", want.id);
     for name in ["thin-pack", "ofs-delta", "no-progress"] {
@@ -167,10 +175,10 @@ fn after_sections<T: Talk>(mut packets: Packets<T>) -> Result<Sideband<T>, Smart
     loop {
         match packets.talk()? {
             Packet::Data(line) if line.strip_suffix(b"\n").unwrap_or(line) == b"packfile" => {
-                return Sideband::new(packets, None);
+                return Ok(Sideband::new(packets, None)?);
             }
             Packet::Data(_) | Packet::Delimiter => {}
-            Packet::Flush => return Err(SmartError::Framing("an answer without a pack")),
+            Packet::Flush => return Err(Error::Framing("an answer without a pack").into()),
         }
     }
 }
@@ -181,7 +189,7 @@ fn after_acknowledgments<T: Talk>(mut packets: Packets<T>) -> Result<Sideband<T>
         let first = match packets.talk()? {
             // Between the shallow commits and the rest.
             Packet::Flush => continue,
-            Packet::Delimiter => return Err(SmartError::Framing("a delimiter before a pack")),
+            Packet::Delimiter => return Err(Error::Framing("a delimiter before a pack").into()),
             Packet::Data(data) => {
                 let said = [&b"shallow "[..], b"unshallow ", b"ACK ", b"NAK"];
                 if said.iter().any(|word| data.starts_with(word)) {
@@ -190,6 +198,6 @@ fn after_acknowledgments<T: Talk>(mut packets: Packets<T>) -> Result<Sideband<T>
                 data.to_vec()
             }
         };
-        return Sideband::new(packets, Some(first));
+        return Ok(Sideband::new(packets, Some(first))?);
     }
 }

@@ -1,13 +1,9 @@
 //! Which of a server's refs is ours, among however many it names: their names are only compared, and a few of them shown.
 
+use atoll_send_pack::{Error, greeting::Known, packet::Message, shown};
 use gix::{ObjectId, refs::FullName};
 
-use super::{
-    SmartError,
-    greeting::{AGENT, Known},
-    packet::Message,
-    shown,
-};
+use super::{AGENT, SmartError};
 
 /// Branches that are named where the right one is not there.
 const MAX_KNOWN: usize = 10;
@@ -32,7 +28,7 @@ impl Tips {
             Some(name) => format!("refs/heads/{name}"),
         };
         if FullName::try_from(wanted.as_str()).is_err() {
-            return Err(SmartError::Name(branch.unwrap_or_default().to_owned()));
+            return Err(Error::Name(branch.unwrap_or_default().to_owned()).into());
         }
         Ok(Self { wanted, at: None, head: None, known: Vec::new() })
     }
@@ -60,10 +56,10 @@ impl Tips {
     }
 
     /// One line: an id, a name, and in version 2 attributes.
-    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), SmartError> {
+    pub(super) fn line(&mut self, line: &[u8]) -> Result<(), Error> {
         let mut words = line.split(|byte| *byte == b' ');
         let (Some(id), Some(name)) = (words.next(), words.next()) else {
-            return Err(SmartError::Framing("a ref without an id or a name"));
+            return Err(Error::Framing("a ref without an id or a name"));
         };
         let target = words.find_map(|word| word.strip_prefix(b"symref-target:"));
         if name == b"HEAD"
@@ -74,7 +70,7 @@ impl Tips {
         if id == b"unborn" {
             return Ok(());
         }
-        let id = ObjectId::from_hex(id).map_err(|_| SmartError::Framing("a ref without an id"))?;
+        let id = ObjectId::from_hex(id).map_err(|_| Error::Framing("a ref without an id"))?;
         if name == self.wanted.as_bytes() {
             self.at = Some(id);
         }

@@ -8,6 +8,8 @@ use std::{
     time::Duration,
 };
 
+use atoll_send_pack::Error;
+
 use super::{
     pushes::{commit, later, stage, write},
     server::{self, BRIEF, daemon, packet, packets, serve, upload_pack},
@@ -24,7 +26,10 @@ pub(super) fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> Str
     write(&mut staging, "b", contents.as_bytes());
     match commit(staging, "ours") {
         Ok(id) => format!("taken: {}", id.is_some()),
-        Err(PublishError::Push(PushError::Server(ServerError { why: SmartError::Said(words), .. }))) => {
+        Err(PublishError::Push(PushError::Server(ServerError {
+            why: SmartError::Protocol(Error::Said(words)),
+            ..
+        }))) => {
             format!("said: {words}")
         }
         Err(error) => error.in_full(),

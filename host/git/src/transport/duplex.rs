@@ -2,13 +2,13 @@
 
 use std::io::{self, Read};
 
+use atoll_send_pack::{Connection, Pack};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     Talk,
     line::{Line, Stage},
 };
-use crate::objects::Outgoing;
 
 /// What is read at once.
 const CHUNK: usize = 64 * 1024;
@@ -39,23 +39,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Duplex<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Talk for Duplex<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection for Duplex<S> {
     fn greet(&mut self) -> io::Result<()> {
         let opening = std::mem::take(&mut self.opening);
         self.send(&opening)
     }
 
-    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
-        let mut bytes = std::mem::take(&mut self.opening);
-        bytes.extend_from_slice(message);
-        self.send(&bytes)
-    }
-
-    fn stateless(&self) -> bool {
-        false
-    }
-
-    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Pack>) -> io::Result<()> {
         self.ask(message)?;
         self.stage.pack();
         let Some(pack) = pack else { return Ok(()) };
@@ -74,6 +64,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Talk for Duplex<S> {
 
     fn talk_follows(&mut self) {
         self.stage.talk();
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Talk for Duplex<S> {
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        let mut bytes = std::mem::take(&mut self.opening);
+        bytes.extend_from_slice(message);
+        self.send(&bytes)
+    }
+
+    fn stateless(&self) -> bool {
+        false
     }
 }
 

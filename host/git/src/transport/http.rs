@@ -12,6 +12,7 @@ use std::{
 };
 
 use atoll_net::{Client, Incoming, Origin, Proxies, ProxiesError, Secret};
+use atoll_send_pack::{Connection, Pack, shown};
 use bytes::{Buf as _, Bytes};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
@@ -24,11 +25,7 @@ use self::{
     upload::{Payload, Upload},
 };
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
-use crate::{
-    disk::lock,
-    objects::Outgoing,
-    smart::{AGENT, shown},
-};
+use crate::{disk::lock, smart::AGENT};
 
 /// As Git has it.
 const MAX_REDIRECTS: usize = 20;
@@ -211,7 +208,7 @@ impl Exchange<'_> {
     }
 }
 
-impl Talk for Exchange<'_> {
+impl Connection for Exchange<'_> {
     fn greet(&mut self) -> io::Result<()> {
         let mut base = lock(&self.http.learned).base.clone();
         for _ in 0..=MAX_REDIRECTS {
@@ -226,17 +223,9 @@ impl Talk for Exchange<'_> {
         Err(io::Error::other("the server redirects without end"))
     }
 
-    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
-        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: None })
-    }
-
-    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Pack>) -> io::Result<()> {
         self.stage.pack();
         self.post(&Payload { message: Bytes::copy_from_slice(message), pack: pack.cloned() })
-    }
-
-    fn stateless(&self) -> bool {
-        true
     }
 
     fn pack_follows(&mut self) {
@@ -245,6 +234,16 @@ impl Talk for Exchange<'_> {
 
     fn talk_follows(&mut self) {
         self.stage.talk();
+    }
+}
+
+impl Talk for Exchange<'_> {
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        self.post(&Payload { message: Bytes::copy_from_slice(message), pack: None })
+    }
+
+    fn stateless(&self) -> bool {
+        true
     }
 }
 

@@ -8,10 +8,11 @@ mod line;
 mod ssh;
 
 use std::{
-    fmt,
-    io::{self, Read},
+    fmt, io,
     sync::{Arc, Mutex},
 };
+
+use atoll_send_pack::{Connection, Session, greeting::Known};
 
 pub(crate) use self::line::Line;
 pub use self::{
@@ -22,8 +23,7 @@ pub use self::{
 };
 use crate::{
     disk::lock,
-    objects::Outgoing,
-    smart::{Known, Look, Receiver, SmartError},
+    smart::{Look, SmartError},
 };
 
 /// What a server is asked to do.
@@ -52,20 +52,12 @@ impl Service {
     }
 }
 
-/// An open conversation: what is read is what the server answers.
-pub(crate) trait Talk: Read {
-    /// Has the server say what it is and what it has.
-    fn greet(&mut self) -> io::Result<()>;
+/// An open conversation, to push by or to ask.
+pub(crate) trait Talk: Connection {
     /// Sends a message; what is read next is the answer to it.
     fn ask(&mut self, message: &[u8]) -> io::Result<()>;
     /// Whether each message stands alone, and a greeting comes only where one is asked for.
     fn stateless(&self) -> bool;
-    /// Sends a message, and a pack after it if there is one; what is read next is the answer to both.
-    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()>;
-    /// From here on a pack may come, which takes longer than talk.
-    fn pack_follows(&mut self);
-    /// From here on it is talk again.
-    fn talk_follows(&mut self);
 }
 
 /// A way to one repository on a server.
@@ -121,8 +113,9 @@ impl Server {
     }
 
     /// Looks up a ref that is to be updated. Blocks.
-    pub(crate) fn receiver(&self, name: &str) -> Result<Receiver<Box<dyn Talk + '_>>, SmartError> {
-        Receiver::greeted(self.0.transport.open(Service::ReceivePack, &self.0.line)?, name)
+    pub(crate) fn receiver(&self, name: &str) -> Result<Session<Box<dyn Talk + '_>>, SmartError> {
+        let talk = self.0.transport.open(Service::ReceivePack, &self.0.line)?;
+        Ok(Session::open(talk, &[name])?)
     }
 
     pub(crate) fn error(&self, why: SmartError) -> ServerError {
@@ -145,27 +138,11 @@ impl fmt::Debug for Server {
 }
 
 impl<T: Talk + ?Sized> Talk for Box<T> {
-    fn greet(&mut self) -> io::Result<()> {
-        (**self).greet()
-    }
-
     fn ask(&mut self, message: &[u8]) -> io::Result<()> {
         (**self).ask(message)
     }
 
     fn stateless(&self) -> bool {
         (**self).stateless()
-    }
-
-    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
-        (**self).push(message, pack)
-    }
-
-    fn pack_follows(&mut self) {
-        (**self).pack_follows();
-    }
-
-    fn talk_follows(&mut self) {
-        (**self).talk_follows();
     }
 }

@@ -9,13 +9,10 @@ use atoll_net::{
     Dialler, Egress, Host, Place, Target,
     ssh::{self, Command, Key, SshError, Trust},
 };
+use atoll_send_pack::{Connection, Error, Pack, shown};
 use bytes::{Buf as _, Bytes};
 
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
-use crate::{
-    objects::Outgoing,
-    smart::{SmartError, shown},
-};
 
 /// The port that nobody has to write.
 const PORT: u16 = 22;
@@ -79,22 +76,13 @@ struct Running {
     any: bool,
 }
 
-impl Talk for Running {
+impl Connection for Running {
     fn greet(&mut self) -> io::Result<()> {
         // The command speaks first.
         Ok(())
     }
 
-    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
-        let Self { command, stage, .. } = self;
-        stage.wait(command.write(Bytes::copy_from_slice(message)))
-    }
-
-    fn stateless(&self) -> bool {
-        false
-    }
-
-    fn push(&mut self, message: &[u8], pack: Option<&Outgoing>) -> io::Result<()> {
+    fn push(&mut self, message: &[u8], pack: Option<&Pack>) -> io::Result<()> {
         self.ask(message)?;
         self.stage.pack();
         let Some(pack) = pack else { return Ok(()) };
@@ -117,6 +105,17 @@ impl Talk for Running {
     }
 }
 
+impl Talk for Running {
+    fn ask(&mut self, message: &[u8]) -> io::Result<()> {
+        let Self { command, stage, .. } = self;
+        stage.wait(command.write(Bytes::copy_from_slice(message)))
+    }
+
+    fn stateless(&self) -> bool {
+        false
+    }
+}
+
 impl Read for Running {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.chunk.is_empty() && !out.is_empty() {
@@ -124,7 +123,7 @@ impl Read for Running {
             match stage.wait(command.read())? {
                 Some(bytes) => *chunk = bytes,
                 None if !*any && !command.said().is_empty() => {
-                    return Err(io::Error::other(SmartError::Said(shown(command.said()))));
+                    return Err(io::Error::other(Error::Said(shown(command.said()))));
                 }
                 None => return Ok(0),
             }

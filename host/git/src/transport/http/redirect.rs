@@ -7,7 +7,7 @@ use atoll_net::{Egress, Host, Origin, Place, Protocol, Tls, is_public};
 use http::Uri;
 
 use super::{super::Service, Base};
-use crate::smart::shown;
+use atoll_send_pack::shown;
 
 /// The base that `location` means, as the answer to the first request for `base`.
 pub(super) fn follow(base: &Base, location: &str, service: Service, secret: bool) -> io::Result<Base> {

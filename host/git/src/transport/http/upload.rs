@@ -14,13 +14,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::objects::Outgoing;
+use atoll_send_pack::Pack;
 
 /// What is sent; may be sent again.
 #[derive(Clone, Default)]
 pub(super) struct Payload {
     pub(super) message: Bytes,
-    pub(super) pack: Option<Outgoing>,
+    pub(super) pack: Option<Pack>,
 }
 
 pub(super) struct Upload {
@@ -32,7 +32,7 @@ pub(super) struct Upload {
 
 impl Payload {
     fn length(&self) -> u64 {
-        self.message.len() as u64 + self.pack.as_ref().map_or(0, Outgoing::length)
+        self.message.len() as u64 + self.pack.as_ref().map_or(0, Pack::length)
     }
 }
 

@@ -1,9 +1,9 @@
-//! Packet lines: how every message of the protocol is cut up (gitprotocol-common). All of it is hostile: lengths are
+//! Packet lines: how every message of the protocol is cut up (gitprotocol-common(5)). All of it is hostile: lengths are
 //! checked before anything is read, and what may be said beside a pack is bounded.
 
 use std::io::Read;
 
-use super::SmartError;
+use crate::Error;
 
 /// Git's own limit for one packet, its length included.
 const MAX_PACKET: usize = 65_520;
@@ -13,16 +13,17 @@ const MAX_TALK: u64 = 16 * 1024 * 1024;
 
 /// One packet.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Packet<'a> {
+pub enum Packet<'a> {
     /// The end of a message.
     Flush,
     /// Between two parts of one.
     Delimiter,
+    /// Bytes that mean something.
     Data(&'a [u8]),
 }
 
 /// Packets as they come.
-pub(crate) struct Packets<R> {
+pub struct Packets<R> {
     from: R,
     data: Vec<u8>,
     talked: u64,
@@ -35,49 +36,61 @@ enum Kind {
 }
 
 impl<R: Read> Packets<R> {
-    pub(crate) fn new(from: R) -> Self {
+    /// Those that are read from `from`.
+    pub fn new(from: R) -> Self {
         Self { from, data: Vec::new(), talked: 0 }
     }
 
-    pub(crate) fn inner(&mut self) -> &mut R {
+    /// What they come from.
+    pub fn inner(&mut self) -> &mut R {
         &mut self.from
     }
 
     /// The next one, of which there may be as many as there are.
-    pub(crate) fn next(&mut self) -> Result<Packet<'_>, SmartError> {
+    ///
+    /// # Errors
+    /// What is no packet, or the connection's.
+    #[expect(clippy::should_implement_trait, reason = "what it yields borrows")]
+    pub fn next(&mut self) -> Result<Packet<'_>, Error> {
         let kind = self.advance()?;
         Ok(self.packet(&kind))
     }
 
     /// The next one of the talk around a pack. A server's own word for an error is one.
-    pub(crate) fn talk(&mut self) -> Result<Packet<'_>, SmartError> {
+    ///
+    /// # Errors
+    /// As [`Self::next`]; [`Error::Said`]; and [`Error::TooMuch`] after 16 MiB of it.
+    pub fn talk(&mut self) -> Result<Packet<'_>, Error> {
         let kind = self.advance()?;
         self.talked += self.data.len() as u64 + 4;
         if self.talked > MAX_TALK {
-            return Err(SmartError::TooMuch(MAX_TALK));
+            return Err(Error::TooMuch(MAX_TALK));
         }
         if let (Kind::Data, Some(words)) = (&kind, self.data.strip_prefix(b"ERR ")) {
-            return Err(SmartError::said(words));
+            return Err(Error::said(words));
         }
         Ok(self.packet(&kind))
     }
 
     /// The next one of the talk, without the line's end; nothing where the message ends.
-    pub(crate) fn line(&mut self) -> Result<Option<&[u8]>, SmartError> {
+    ///
+    /// # Errors
+    /// As [`Self::talk`].
+    pub fn line(&mut self) -> Result<Option<&[u8]>, Error> {
         match self.talk()? {
             Packet::Data(data) => Ok(Some(data.strip_suffix(b"\n").unwrap_or(data))),
             Packet::Flush => Ok(None),
-            Packet::Delimiter => Err(SmartError::Framing("a delimiter where a line belongs")),
+            Packet::Delimiter => Err(Error::Framing("a delimiter where a line belongs")),
         }
     }
 
-    fn advance(&mut self) -> Result<Kind, SmartError> {
+    fn advance(&mut self) -> Result<Kind, Error> {
         self.data.clear();
         let mut digits = [0; 4];
-        self.from.read_exact(&mut digits).map_err(SmartError::of)?;
+        self.from.read_exact(&mut digits).map_err(Error::of)?;
         let mut length = 0;
         for digit in digits {
-            let digit = char::from(digit).to_digit(16).ok_or(SmartError::Framing("a packet without a length"))?;
+            let digit = char::from(digit).to_digit(16).ok_or(Error::Framing("a packet without a length"))?;
             length = length << 4 | usize::try_from(digit).expect("one digit");
         }
         match length {
@@ -85,10 +98,10 @@ impl<R: Read> Packets<R> {
             1 => Ok(Kind::Delimiter),
             4..=MAX_PACKET => {
                 self.data.resize(length - 4, 0);
-                self.from.read_exact(&mut self.data).map_err(SmartError::of)?;
+                self.from.read_exact(&mut self.data).map_err(Error::of)?;
                 Ok(Kind::Data)
             }
-            _ => Err(SmartError::Framing("a packet of a length that does not exist")),
+            _ => Err(Error::Framing("a packet of a length that does not exist")),
         }
     }
 
@@ -103,32 +116,35 @@ impl<R: Read> Packets<R> {
 
 /// A message that is being written.
 #[derive(Default)]
-pub(crate) struct Message(Vec<u8>);
+pub struct Message(Vec<u8>);
 
 impl Message {
     /// One line of text; its end is put to it.
-    pub(crate) fn line(&mut self, text: &str) -> &mut Self {
+    pub fn line(&mut self, text: &str) -> &mut Self {
         self.data(format!("{text}\n").as_bytes())
     }
 
     /// One packet as it is: ours are far shorter than a packet may be.
-    pub(crate) fn data(&mut self, bytes: &[u8]) -> &mut Self {
+    pub fn data(&mut self, bytes: &[u8]) -> &mut Self {
         self.0.extend(format!("{:04x}", bytes.len() + 4).as_bytes());
         self.0.extend(bytes);
         self
     }
 
-    pub(crate) fn delimiter(&mut self) -> &mut Self {
+    /// The end of one of its parts.
+    pub fn delimiter(&mut self) -> &mut Self {
         self.0.extend(b"0001");
         self
     }
 
-    pub(crate) fn flush(&mut self) -> &mut Self {
+    /// Its end.
+    pub fn flush(&mut self) -> &mut Self {
         self.0.extend(b"0000");
         self
     }
 
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
+    /// As it goes out.
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 }

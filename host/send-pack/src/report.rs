@@ -1,16 +1,16 @@
-//! What a server reports of a push: whether it took the pack, and what became of the ref (gitprotocol-pack, report-status
-//! and its version 2). Hostile: only our ref's line counts, and words are bounded.
+//! What a server reports of a push: whether it took the pack, and what became of each ref (gitprotocol-pack(5),
+//! report-status and its version 2). Hostile: only lines of refs that were to be updated count, and words are bounded.
 
 use std::io::Read;
 
-use super::{SmartError, packet::Packets, shown};
+use crate::{Error, packet::Packets, shown};
 
-/// What became of the ref.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Report {
-    /// It stands at what was pushed.
+/// What became of a ref.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It stands where it was to stand, or is gone if it was to go.
     Taken,
-    /// It was taken, and the server put something else there.
+    /// It was taken, and the server put something else there, or put it elsewhere.
     Rewritten,
     /// In the server's words, escaped.
     Refused(String),
@@ -18,7 +18,7 @@ pub(crate) enum Report {
 
 impl Report {
     /// With what the server said beside it: its hooks say there why they refuse.
-    pub(super) fn with(self, words: &[u8]) -> Self {
+    pub(crate) fn with(self, words: &[u8]) -> Self {
         match self {
             Self::Refused(reason) if !words.is_empty() => Self::Refused(format!("{reason}: {}", shown(words))),
             report => report,
@@ -26,34 +26,39 @@ impl Report {
     }
 }
 
-/// Reads a report up to its end, or to the connection's.
-pub(super) fn read(packets: &mut Packets<impl Read>, name: &str) -> Result<Report, SmartError> {
-    let unpacked = packets.line()?.ok_or(SmartError::Framing("a report without a line"))?;
-    let unpack = unpacked.strip_prefix(b"unpack ").ok_or(SmartError::Framing("a report that begins otherwise"))?;
+/// Reads a report up to its end, or to the connection's: of each of `names`.
+pub(crate) fn read(packets: &mut Packets<impl Read>, names: &[&str]) -> Result<Vec<Report>, Error> {
+    let unpacked = packets.line()?.ok_or(Error::Framing("a report without a line"))?;
+    let unpack = unpacked.strip_prefix(b"unpack ").ok_or(Error::Framing("a report that begins otherwise"))?;
     let unpacked = (unpack != b"ok").then(|| shown(unpack));
-    let (mut report, mut ours) = (None, false);
+    let mut reports: Vec<Option<Report>> = vec![None; names.len()];
+    // Of whom the last line was.
+    let mut ours = None;
     while let Some(line) = packets.line()? {
         let (word, rest) = split(line);
         match word {
             b"ok" | b"ng" => {
                 let (about, reason) = split(rest);
-                ours = about == name.as_bytes();
-                if ours {
-                    report = Some(if word == b"ok" { Report::Taken } else { Report::Refused(shown(reason)) });
+                ours = names.iter().position(|name| about == name.as_bytes());
+                if let Some(at) = ours {
+                    reports[at] = Some(if word == b"ok" { Report::Taken } else { Report::Refused(shown(reason)) });
                 }
             }
-            b"option" if ours && matches!(split(rest).0, b"new-oid" | b"refname") => {
-                report = report.map(|report| if report == Report::Taken { Report::Rewritten } else { report });
+            b"option" if matches!(split(rest).0, b"new-oid" | b"refname") => {
+                if let Some(report @ Report::Taken) = ours.and_then(|at| reports[at].as_mut()) {
+                    *report = Report::Rewritten;
+                }
             }
             _ => {}
         }
     }
-    match (unpacked, report) {
+    let report = |report| match (unpacked.clone(), report) {
         (Some(why), Some(Report::Refused(reason))) => Ok(Report::Refused(format!("{reason} ({why})"))),
         (Some(why), _) => Ok(Report::Refused(why)),
         (None, Some(report)) => Ok(report),
-        (None, None) => Err(SmartError::Framing("a report that does not name the branch")),
-    }
+        (None, None) => Err(Error::Framing("a report that does not name the branch")),
+    };
+    reports.into_iter().map(report).collect()
 }
 
 /// At the first space.
@@ -93,8 +98,9 @@ mod tests {
             let mut bytes: Vec<u8> =
                 lines.iter().flat_map(|line| format!("{:04x}{line}", line.len() + 4).into_bytes()).collect();
             bytes.extend(b"0000");
-            let read = read(&mut Packets::new(&bytes[..]), "refs/heads/main");
-            assert_eq!(read.map_err(|error| error.to_string()), expected, "{lines:?}");
+            let read = read(&mut Packets::new(&bytes[..]), &["refs/heads/main"]);
+            let read = read.map(|mut reports| reports.remove(0)).map_err(|error| error.to_string());
+            assert_eq!(read, expected, "{lines:?}");
         }
     }
 
@@ -102,7 +108,7 @@ mod tests {
     fn a_report_that_breaks_off_is_none() {
         let whole = b"000eunpack ok\n0017ok refs/heads/main\n0000";
         for length in 0..whole.len() {
-            let error = read(&mut Packets::new(&whole[..length]), "refs/heads/main").unwrap_err().to_string();
+            let error = read(&mut Packets::new(&whole[..length]), &["refs/heads/main"]).unwrap_err().to_string();
             assert_eq!(error, "the connection ended early", "{length}");
         }
     }

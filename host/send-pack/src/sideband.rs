@@ -1,15 +1,15 @@
-//! The pack out of its side-band: progress is dropped but for its first words, and an error
-//! of the server's is one.
+//! A pack, or a report, out of its side-band (gitprotocol-pack(5), `side-band-64k`): progress is dropped but for its first
+//! words, and an error of the server's is one.
 
 use std::io::{self, Read};
 
-use super::{
-    MAX_WORDS, SmartError,
+use crate::{
+    Error, MAX_WORDS,
     packet::{Packet, Packets},
 };
 
-/// The bytes of band 1.
-pub(crate) struct Sideband<R> {
+/// The bytes of band 1. An error that it reads is an [`Error`], of which [`Error::of`] makes it one again.
+pub struct Sideband<R> {
     packets: Packets<R>,
     /// What is left of the last packet.
     data: Vec<u8>,
@@ -20,8 +20,11 @@ pub(crate) struct Sideband<R> {
 }
 
 impl<R: Read> Sideband<R> {
-    /// `first` is a packet that was read already.
-    pub(super) fn new(packets: Packets<R>, first: Option<Vec<u8>>) -> Result<Self, SmartError> {
+    /// What `packets` carry. `first` is a packet that was read already.
+    ///
+    /// # Errors
+    /// What `first` is: an error of the server's, or no packet of a side-band.
+    pub fn new(packets: Packets<R>, first: Option<Vec<u8>>) -> Result<Self, Error> {
         let mut sideband = Self { packets, data: Vec::new(), given: 0, ended: false, words: Vec::new() };
         if let Some(first) = first {
             sideband.accept(&first)?;
@@ -30,16 +33,16 @@ impl<R: Read> Sideband<R> {
     }
 
     /// What the server said beside the pack so far, or the beginning of it.
-    pub(super) fn words(&self) -> &[u8] {
+    pub fn words(&self) -> &[u8] {
         &self.words
     }
 
     /// What it comes from.
-    pub(super) fn talk(&mut self) -> &mut R {
+    pub fn talk(&mut self) -> &mut R {
         self.packets.inner()
     }
 
-    fn accept(&mut self, packet: &[u8]) -> Result<(), SmartError> {
+    fn accept(&mut self, packet: &[u8]) -> Result<(), Error> {
         match packet.split_first() {
             Some((1, data)) => {
                 self.data.clear();
@@ -52,17 +55,17 @@ impl<R: Read> Sideband<R> {
                 self.words.extend_from_slice(&words[..words.len().min(room)]);
                 Ok(())
             }
-            Some((3, words)) => Err(SmartError::said(words)),
-            _ => Err(SmartError::Framing("a packet of no side-band")),
+            Some((3, words)) => Err(Error::said(words)),
+            _ => Err(Error::Framing("a packet of no side-band")),
         }
     }
 
-    fn refill(&mut self) -> Result<(), SmartError> {
+    fn refill(&mut self) -> Result<(), Error> {
         while self.given == self.data.len() && !self.ended {
             let packet = match self.packets.next()? {
                 Packet::Data(data) => Some(data.to_vec()),
                 Packet::Flush => None,
-                Packet::Delimiter => return Err(SmartError::Framing("a delimiter in a pack")),
+                Packet::Delimiter => return Err(Error::Framing("a delimiter in a pack")),
             };
             match packet {
                 Some(packet) => self.accept(&packet)?,
@@ -77,7 +80,7 @@ impl<R: Read> Read for Sideband<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if !out.is_empty() {
             self.refill().map_err(|error| match error {
-                SmartError::Io(error) => error,
+                Error::Io(error) => error,
                 error => io::Error::other(error),
             })?;
         }
@@ -97,7 +100,7 @@ mod tests {
         let mut sideband = Sideband::new(Packets::new(bytes), None).unwrap();
         match sideband.read_to_end(&mut out) {
             Ok(_) => Ok(out),
-            Err(error) => Err(SmartError::of(error).to_string()),
+            Err(error) => Err(Error::of(error).to_string()),
         }
     }
 

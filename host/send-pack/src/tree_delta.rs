@@ -1,4 +1,4 @@
-//! Making Git's delta from one tree to another: entries that both have are copied, the others inserted. So a commit of one
+//! Making Git's delta (gitformat-pack(5), "Deltified representation") from one tree to another: entries that both have are copied, the others inserted. So a commit of one
 //! file sends a few bytes of a directory of ten thousand. For trees alone, which are sorted: nothing is searched for.
 
 use gix::{
@@ -13,7 +13,7 @@ const COPY: usize = 0x1_0000;
 const INSERT: usize = 0x7f;
 
 /// What makes `new` of `base`; nothing where one of them is no tree, or the delta saves nothing.
-pub(super) fn between(base: &[u8], new: &[u8]) -> Option<Vec<u8>> {
+pub fn between(base: &[u8], new: &[u8]) -> Option<Vec<u8>> {
     let (from, to) = (entries(base)?, entries(new)?);
     let mut delta = Vec::new();
     size(&mut delta, base.len());
@@ -106,64 +106,5 @@ fn size(delta: &mut Vec<u8>, mut size: usize) {
             return;
         }
         delta.push(bits | 0x80);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{super::delta, *};
-
-    fn raw(entries: &[(&str, &str, u8)]) -> Vec<u8> {
-        let entry =
-            |(mode, name, id): &(&str, &str, u8)| [mode.as_bytes(), b" ", name.as_bytes(), b"\0", &[*id; 20]].concat();
-        entries.iter().flat_map(entry).collect()
-    }
-
-    /// Applies what was made, by the code that takes in strangers' deltas.
-    fn applied(base: &[u8], made: &[u8]) -> Vec<u8> {
-        let (from, to, start) = delta::sizes(made).unwrap();
-        assert_eq!(from, base.len() as u64);
-        delta::apply(base, &made[start..], usize::try_from(to).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_change_among_many_entries_is_a_small_delta() {
-        let names: Vec<String> = (0..10_000).map(|at| format!("file-{at:05}.txt")).collect();
-        let all: Vec<(&str, &str, u8)> = names.iter().map(|name| ("100644", &**name, 1)).collect();
-        let base = raw(&all);
-        let mut changed = all.clone();
-        changed[5_000].2 = 2;
-        let (mut more, mut fewer, mut many) = (all.clone(), all.clone(), all.clone());
-        more.insert(0, ("40000", "a", 3));
-        more.push(("100755", "z", 3));
-        fewer.drain(100..200);
-        many.iter_mut().step_by(100).for_each(|entry| entry.2 = 9);
-        for (new, most) in [(&changed, 150), (&more, 200), (&fewer, 100), (&many, 8_000)] {
-            let new = raw(new);
-            let made = between(&base, &new).unwrap();
-            assert_eq!(applied(&base, &made), new);
-            assert!(made.len() < most, "{} bytes", made.len());
-        }
-    }
-
-    #[test]
-    fn whatever_changes_the_delta_makes_it() {
-        let sets: [&[(&str, &str, u8)]; 6] = [
-            &[],
-            &[("100644", "a", 1)],
-            &[("100644", "a", 2), ("100644", "a.b", 1), ("40000", "a0", 1)],
-            &[("100644", "a.b", 1), ("40000", "a", 1), ("100644", "a0", 1)],
-            &[("100644", "a.b", 1), ("40000", "a", 2), ("100644", "a0", 1), ("100644", "b", 1)],
-            &[("120000", "b", 1)],
-        ];
-        for base in sets {
-            for new in sets {
-                let (base, new) = (raw(base), raw(new));
-                if let Some(made) = between(&base, &new) {
-                    assert_eq!(applied(&base, &made), new);
-                }
-            }
-        }
-        assert_eq!(between(b"no tree", b""), None);
     }
 }

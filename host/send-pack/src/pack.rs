@@ -1,4 +1,4 @@
-//! The pack that is sent: objects that the other side lacks, each said once. Blobs go whole; a tree goes as what changed of
+//! The pack that is sent (gitformat-pack(5)): objects that the other side lacks, each said once. Blobs go whole; a tree goes as what changed of
 //! one that the other side has, where it takes such packs. It lies in a file without a name: a kill leaves nothing of it.
 
 use std::{
@@ -14,15 +14,15 @@ use gix::{
     hash::{Hasher, Kind as HashKind, hasher},
     objs::Kind,
     odb::pack::data::{Version, entry::Header, header},
-    zlib::stream::deflate::FlushCompress,
+    zlib::{Compression, stream::deflate::FlushCompress},
 };
 
-use super::{Fault, IntakeError, Object, ObjectError, intake::Deflate, tree_delta};
+use crate::{Deflate, tree_delta};
 
 const CHUNK: usize = 64 * 1024;
 
 /// A pack that is being made.
-pub(crate) struct Packing {
+pub struct PackWriter {
     out: Out,
     /// Objects that the header says and that have not come yet.
     missing: usize,
@@ -37,27 +37,38 @@ struct Out {
 
 /// A whole pack, to be sent. Clones are the same one.
 #[derive(Clone)]
-pub(crate) struct Outgoing {
+pub struct Pack {
     file: Arc<File>,
     length: u64,
 }
 
-impl Packing {
-    /// Of exactly `count` objects, in a file in `directory`.
-    pub(crate) fn create(directory: &Path, count: usize) -> io::Result<Self> {
+impl PackWriter {
+    /// Of exactly `count` objects, in a file without a name in `directory`.
+    ///
+    /// # Errors
+    /// Those of the file; and more objects than a pack can have.
+    pub fn create(directory: &Path, count: usize) -> io::Result<Self> {
         let promised = u32::try_from(count).map_err(|_| io::Error::other("too many objects for one pack"))?;
         let file = BufWriter::with_capacity(CHUNK, tempfile::tempfile_in(directory)?);
         let mut out = Out { file, length: 0, hasher: hasher(HashKind::Sha1) };
         out.write_all(&header::encode(Version::V2, promised))?;
-        Ok(Self { out, missing: count, deflate: Deflate::new() })
+        Ok(Self { out, missing: count, deflate: Deflate::new(Compression::BEST_SPEED) })
     }
 
-    pub(crate) fn whole(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
+    /// An object as it is.
+    ///
+    /// # Errors
+    /// Those of the file; and one object more than the pack was to have.
+    pub fn whole(&mut self, kind: Kind, bytes: &[u8]) -> io::Result<()> {
         self.entry(&entry_header(kind), bytes)
     }
 
-    /// A tree, as what changed of `base`, whose id and bytes these are, if that is shorter.
-    pub(crate) fn tree(&mut self, bytes: &[u8], base: Option<(ObjectId, &[u8])>) -> io::Result<()> {
+    /// A tree, as what changed of `base`, whose id and bytes these are, if that is shorter. The base may be one that only the
+    /// server has, where it [takes thin packs](crate::Session::takes_thin_packs).
+    ///
+    /// # Errors
+    /// As [`Self::whole`].
+    pub fn tree(&mut self, bytes: &[u8], base: Option<(ObjectId, &[u8])>) -> io::Result<()> {
         let delta = base.and_then(|(id, base)| Some((id, tree_delta::between(base, bytes)?)));
         match delta {
             Some((base_id, delta)) => self.entry(&Header::RefDelta { base_id }, &delta),
@@ -65,16 +76,27 @@ impl Packing {
         }
     }
 
-    /// An object of ours, piece by piece.
-    pub(crate) fn object(&mut self, id: ObjectId, mut object: Object) -> Result<(), IntakeError> {
-        self.begin(&entry_header(object.kind), object.size)?;
-        let (mut buffer, mut left) = (vec![0; CHUNK], object.size);
+    /// An object of `size` bytes, piece by piece: `read` fills the buffer that it is given, or a part of it.
+    ///
+    /// # Errors
+    /// Those of `read`, and of the file; [`io::ErrorKind::UnexpectedEof`] where `read` yields nothing before the end, and
+    /// [`io::ErrorKind::InvalidData`] where it yields more. The pack is of no use after that.
+    pub fn stream<E: From<io::Error>>(
+        &mut self,
+        kind: Kind,
+        size: u64,
+        mut read: impl FnMut(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<(), E> {
+        self.begin(&entry_header(kind), size)?;
+        let (mut buffer, mut left) = (vec![0; CHUNK], size);
         while left > 0 {
-            let read = object.fill(&mut buffer).map_err(|fault| ObjectError { id, fault })?;
+            let read = read(&mut buffer)?;
             if read == 0 {
-                return Err(ObjectError { id, fault: Fault::damaged("it is shorter than its header says") }.into());
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the object is shorter than its size").into());
             }
-            left = left.saturating_sub(read as u64);
+            left = left
+                .checked_sub(read as u64)
+                .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the object is longer than its size"))?;
             self.deflate.part(&buffer[..read], FlushCompress::None, &mut self.out)?;
         }
         Ok(self.deflate.part(&[], FlushCompress::Finish, &mut self.out)?)
@@ -92,7 +114,11 @@ impl Packing {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> io::Result<Outgoing> {
+    /// Ends the pack.
+    ///
+    /// # Errors
+    /// Those of the file; and fewer objects than the pack was to have.
+    pub fn finish(mut self) -> io::Result<Pack> {
         if self.missing > 0 {
             return Err(miscounted());
         }
@@ -100,18 +126,21 @@ impl Packing {
         self.out.write_all(trailer.as_bytes())?;
         let length = self.out.length;
         let file = self.out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok(Outgoing { file: Arc::new(file), length })
+        Ok(Pack { file: Arc::new(file), length })
     }
 }
 
-impl Outgoing {
+impl Pack {
     /// In bytes.
-    pub(crate) fn length(&self) -> u64 {
+    pub fn length(&self) -> u64 {
         self.length
     }
 
     /// A piece of it from `offset` on; nothing at the end. Blocks.
-    pub(crate) fn piece(&self, offset: u64) -> io::Result<Vec<u8>> {
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn piece(&self, offset: u64) -> io::Result<Vec<u8>> {
         let length = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(CHUNK).min(CHUNK);
         let mut piece = vec![0; length];
         self.file.read_exact_at(&mut piece, offset)?;
@@ -130,6 +159,14 @@ impl Write for Out {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
+}
+
+/// The id of an object: the hash of its kind, its size and its bytes.
+///
+/// # Errors
+/// Bytes that are made to collide with others under SHA-1.
+pub fn id_of(kind: Kind, bytes: &[u8]) -> io::Result<ObjectId> {
+    gix::objs::compute_hash(HashKind::Sha1, kind, bytes).map_err(io::Error::other)
 }
 
 fn miscounted() -> io::Error {
