@@ -1,10 +1,7 @@
+//! Moves refs on a Git server, or deletes them. It opens no connection, runs no program and reads no repository: who calls it
+//! hands in a [`Connection`], and the objects that go into a [`Pack`]. Every byte of the server is taken for hostile: it is
+//! bounded, and its words are escaped before anybody sees them.
 #![doc = include_str!("../README.md")]
-//!
-//! # What it never does
-//!
-//! It opens no connection, runs no program and reads no repository: who calls it hands in a [`Connection`], and the objects
-//! that go into a [`Pack`]. Every byte of the server is taken for hostile: it is bounded, and its words are escaped before
-//! anybody sees them.
 
 mod connection;
 mod deflate;

@@ -26,8 +26,8 @@ impl Read for Pieces<'_> {
 
 /// A repository with deltas, an empty file and one that is large; all of it as a pack, and what it is made of.
 fn packed(room: &Room) -> (Vec<u8>, Vec<(String, String)>) {
-    let large: String = (0..200_000).map(|line| format!("{line} is a line\n")).collect();
-    let lines: String = (0..2_000).map(|line| format!("{} is a line\n", line * line)).collect();
+    let large = (0..200_000).map(|line| format!("{line} is a line\n")).collect::<Vec<_>>().concat();
+    let lines = (0..2_000).map(|line| format!("{} is a line\n", line * line)).collect::<Vec<_>>().concat();
     room.remote("site.git", &[("empty", ""), ("large", &large), ("lines", &lines)]);
     room.push("site.git", &[("empty", ""), ("large", &large), ("lines", &format!("{lines}and one more\n"))]);
     room.script("git -C site.git pack-objects -q --all --stdout --delta-base-offset </dev/null >pack");
@@ -89,8 +89,8 @@ fn entries_are_copied_as_they_came_or_not_at_all() {
 
     // The last bit of each entry's contents, after it was looked at.
     let path = room.script("ls -d $PWD/ours/tmp_incoming_*/pack/*.pack").trim().to_owned();
-    let offsets =
-        room.script("git index-pack -o x.idx pack >/dev/null; git show-index <x.idx | sort -n | cut -d' ' -f1");
+    let offsets = room
+        .script("git index-pack -o x.idx pack >/dev/null; git -C site.git show-index <x.idx | sort -n | cut -d' ' -f1");
     let mut damaged = pack.clone();
     for end in offsets.lines().skip(1).filter_map(|line| line.parse::<usize>().ok()).chain([pack.len() - 20]) {
         damaged[end - 1] ^= 1;
