@@ -1,10 +1,19 @@
 //! One commit on its way to where its branch comes from: over the network as a pack, on this machine into the repository
 //! there. Compare-and-swap on what the branch stood at: one that moved is never overwritten.
 
-use std::{path::Path, thread, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    path::Path,
+    thread,
+    time::Duration,
+};
 
-use atoll_send_pack::{Error, Pack, PackWriter, Report, Rest, Session, Update};
-use gix::{ObjectId, objs};
+use atoll_send_pack::{Error, Pack, PackWriter, Report, Rest, Session, Update, blob_delta};
+use gix::{
+    ObjectId,
+    hash::Kind as HashKind,
+    objs::{self, TreeRefIter},
+};
 
 use crate::{
     Location, Remote, Server, ServerError, SmartError,
@@ -211,25 +220,52 @@ impl Cargo<'_> {
     fn pack(&self, thin: bool) -> Result<Pack, IntakeError> {
         let mut pack = PackWriter::create(self.staged.directory(), self.count())?;
         pack.whole(objs::Kind::Commit, self.commit.1)?;
+        let mut former = HashMap::new();
         for tree in self.trees {
             // One that can't be read is only sent whole.
             let read = |id: ObjectId| Some((id, self.ours.whole(&id, DECODE_LIMIT).ok()?));
             let base = tree.base.filter(|_| thin).and_then(read);
             let base = base.as_ref().map(|(id, (_, raw))| (*id, &raw[..]));
+            if let Some((_, base)) = base {
+                self.former(&tree.raw, base, &mut former);
+            }
             pack.tree(&tree.raw, base)?;
         }
         for id in self.blobs {
-            let mut object = self.staged.object(id)?;
-            let (kind, size) = (object.kind, object.size);
-            pack.stream(kind, size, |out| {
-                match object.fill(out) {
-                    Ok(0) => Err(Fault::damaged("it is shorter than its header says")),
-                    read => read,
-                }
-                .map_err(|fault| IntakeError::from(ObjectError { id: *id, fault }))
-            })?;
+            self.blob(*id, former.get(id), &mut pack)?;
         }
         Ok(pack.finish()?)
+    }
+
+    /// Which file stood before where one of the blobs stands now, in one directory.
+    fn former(&self, tree: &[u8], base: &[u8], former: &mut HashMap<ObjectId, ObjectId>) {
+        let files = |raw| {
+            let entries = TreeRefIter::from_bytes(raw, HashKind::Sha1).map_while(Result::ok);
+            entries.filter(|entry| entry.mode.is_blob()).map(|entry| (entry.filename, entry.oid.to_owned()))
+        };
+        let blobs: HashSet<&ObjectId> = self.blobs.iter().collect();
+        let new: HashMap<_, _> = files(tree).filter(|(_, id)| blobs.contains(id)).collect();
+        if !new.is_empty() {
+            former.extend(files(base).filter_map(|(name, before)| Some((*new.get(name)?, before))));
+        }
+    }
+
+    /// A blob; where `base` is there as it should, as what changed of that.
+    fn blob(&self, id: ObjectId, base: Option<&ObjectId>, pack: &mut PackWriter) -> Result<(), IntakeError> {
+        let failed = |fault| IntakeError::from(ObjectError { id, fault });
+        let mut object = self.staged.object(&id)?;
+        let (kind, size) = (object.kind, object.size);
+        if let Some(base_id) = base
+            && size <= blob_delta::LIMIT as u64
+            && let Ok((objs::Kind::Blob, base)) = self.ours.whole(base_id, blob_delta::LIMIT as u64)
+        {
+            let (_, bytes) = self.staged.whole(&id, size)?;
+            return Ok(pack.blob(&bytes, Some((*base_id, &base)))?);
+        }
+        pack.stream(kind, size, |out| match object.fill(out) {
+            Ok(0) => Err(failed(Fault::damaged("it is shorter than its header says"))),
+            read => read.map_err(failed),
+        })
     }
 
     /// Children before what names them.

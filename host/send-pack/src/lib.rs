@@ -3,6 +3,7 @@
 //! bounded, and its words are escaped before anybody sees them.
 #![doc = include_str!("../README.md")]
 
+pub mod blob_delta;
 mod connection;
 mod deflate;
 mod error;

@@ -1,5 +1,6 @@
-//! The pack that is sent (gitformat-pack(5)): objects that the other side lacks, each said once. Blobs go whole; a tree goes as what changed of
-//! one that the other side has, where it takes such packs. It lies in a file without a name: a kill leaves nothing of it.
+//! The pack that is sent (gitformat-pack(5)): objects that the other side lacks, each said once. A tree or a blob goes as what
+//! changed of one that the other side has, where it takes such packs. It lies in a file without a name: a kill leaves nothing
+//! of it.
 
 use std::{
     fs::File,
@@ -17,7 +18,7 @@ use gix::{
     zlib::{Compression, stream::deflate::FlushCompress},
 };
 
-use crate::{Deflate, tree_delta};
+use crate::{Deflate, blob_delta, tree_delta};
 
 const CHUNK: usize = 64 * 1024;
 
@@ -70,9 +71,23 @@ impl PackWriter {
     /// As [`Self::whole`].
     pub fn tree(&mut self, bytes: &[u8], base: Option<(ObjectId, &[u8])>) -> io::Result<()> {
         let delta = base.and_then(|(id, base)| Some((id, tree_delta::between(base, bytes)?)));
+        self.made(Kind::Tree, bytes, delta)
+    }
+
+    /// A blob, as what changed of `base`, if both are at most [`blob_delta::LIMIT`] long and that takes half of it or less.
+    /// The base as of [`Self::tree`].
+    ///
+    /// # Errors
+    /// As [`Self::whole`].
+    pub fn blob(&mut self, bytes: &[u8], base: Option<(ObjectId, &[u8])>) -> io::Result<()> {
+        let delta = base.and_then(|(id, base)| Some((id, blob_delta::between(base, bytes)?)));
+        self.made(Kind::Blob, bytes, delta)
+    }
+
+    fn made(&mut self, kind: Kind, bytes: &[u8], delta: Option<(ObjectId, Vec<u8>)>) -> io::Result<()> {
         match delta {
             Some((base_id, delta)) => self.entry(&Header::RefDelta { base_id }, &delta),
-            None => self.whole(Kind::Tree, bytes),
+            None => self.whole(kind, bytes),
         }
     }
 

@@ -1,5 +1,6 @@
-//! Making Git's delta (gitformat-pack(5), "Deltified representation") from one tree to another: entries that both have are copied, the others inserted. So a commit of one
-//! file sends a few bytes of a directory of ten thousand. For trees alone, which are sorted: nothing is searched for.
+//! Making Git's delta (gitformat-pack(5), "Deltified representation") from one tree to another: entries that both have are
+//! copied, the others inserted. So a commit of one file sends a few bytes of a directory of ten thousand. For trees alone,
+//! which are sorted: nothing is searched for.
 
 use gix::{
     hash::Kind as HashKind,
@@ -70,14 +71,14 @@ fn entries(raw: &[u8]) -> Option<Vec<Lying<'_>>> {
         .collect()
 }
 
-fn insert(delta: &mut Vec<u8>, bytes: &[u8]) {
+pub(crate) fn insert(delta: &mut Vec<u8>, bytes: &[u8]) {
     for part in bytes.chunks(INSERT) {
         delta.push(u8::try_from(part.len()).expect("at most INSERT"));
         delta.extend_from_slice(part);
     }
 }
 
-fn copy(delta: &mut Vec<u8>, mut range: std::ops::Range<usize>) {
+pub(crate) fn copy(delta: &mut Vec<u8>, mut range: std::ops::Range<usize>) {
     while !range.is_empty() {
         let length = range.len().min(COPY);
         let at = delta.len();
@@ -97,7 +98,7 @@ fn copy(delta: &mut Vec<u8>, mut range: std::ops::Range<usize>) {
     }
 }
 
-fn size(delta: &mut Vec<u8>, mut size: usize) {
+pub(crate) fn size(delta: &mut Vec<u8>, mut size: usize) {
     loop {
         let bits = size.to_le_bytes()[0] & 0x7f;
         size >>= 7;

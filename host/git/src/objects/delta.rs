@@ -66,7 +66,7 @@ fn ends_early() -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use atoll_send_pack::tree_delta::between;
+    use atoll_send_pack::{blob_delta, tree_delta::between};
 
     use super::*;
 
@@ -150,5 +150,40 @@ mod tests {
             }
         }
         assert_eq!(between(b"no tree", b""), None);
+    }
+
+    #[test]
+    fn what_changed_of_a_file_is_a_small_delta() {
+        let lines: Vec<String> = (0..4_000_u64).map(|at| format!("line {} of it\n", at * at * 7_919)).collect();
+        let base = lines.concat().into_bytes();
+        let with = |change: &dyn Fn(&mut Vec<String>)| {
+            let mut lines = lines.clone();
+            change(&mut lines);
+            lines.concat().into_bytes()
+        };
+        let moved = with(&|lines| lines.rotate_left(1_000));
+        for (new, most) in [
+            (base.clone(), 20),
+            (with(&|lines| lines[2_000] = "another\n".into()), 60),
+            (with(&|lines| lines.insert(0, "one more\n".into())), 60),
+            (with(&|lines| drop(lines.drain(100..3_000))), 60),
+            (with(&|lines| lines.extend(lines.clone())), 60),
+            (with(&|lines| lines.iter_mut().step_by(100).for_each(|line| line.push('x'))), 1_200),
+            (moved, 60),
+        ] {
+            let made = blob_delta::between(&base, &new).unwrap();
+            assert_eq!(applied(&base, &made), new);
+            assert!(made.len() <= most, "{} bytes", made.len());
+        }
+        // Nothing in common, nothing at all, and the same sixteen bytes everywhere.
+        let (zeros, longer) = (vec![0; 50_000], vec![0; 70_000]);
+        assert_eq!(blob_delta::between(&base, &zeros), None);
+        assert_eq!(blob_delta::between(&base, b""), None);
+        assert_eq!(blob_delta::between(b"", &base), None);
+        let made = blob_delta::between(&zeros, &longer).unwrap();
+        assert_eq!(applied(&zeros, &made), longer);
+        let limit = vec![1; blob_delta::LIMIT];
+        assert_eq!(applied(&limit, &blob_delta::between(&limit, &limit).unwrap()), limit);
+        assert_eq!(blob_delta::between(&limit, &vec![1; blob_delta::LIMIT + 1]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What the fuzzers call: what must hold of objects, whatever a remote sends as such.
 
-use atoll_send_pack::tree_delta;
+use atoll_send_pack::{blob_delta, tree_delta};
 use gix::{
     ObjectId,
     hash::{Kind as HashKind, hasher},
@@ -23,18 +23,19 @@ pub fn delta(bytes: &[u8]) {
     }
 }
 
-/// Two bytes that say how long a tree is, the tree, and another.
+/// Two bytes that say how long a tree, or a file, is, the tree, and another.
 pub fn tree(bytes: &[u8]) {
     let Some((length, rest)) = bytes.split_first_chunk() else { return };
     let (base, new) = rest.split_at(rest.len().min(usize::from(u16::from_be_bytes(*length))));
     decoded(base);
     decoded(new);
     for (base, new) in [(base, new), (new, base)] {
-        let Some(made) = tree_delta::between(base, new) else { continue };
-        let (from, to, start) = delta::sizes(&made).expect("we made it");
-        assert_eq!((from, to), (base.len() as u64, new.len() as u64));
-        assert_eq!(delta::apply(base, &made[start..], new.len()).expect("we made it"), new);
-        assert!(made.len() < new.len());
+        for made in [tree_delta::between(base, new), blob_delta::between(base, new)].into_iter().flatten() {
+            let (from, to, start) = delta::sizes(&made).expect("we made it");
+            assert_eq!((from, to), (base.len() as u64, new.len() as u64));
+            assert_eq!(delta::apply(base, &made[start..], new.len()).expect("we made it"), new);
+            assert!(made.len() < new.len());
+        }
     }
 }
 

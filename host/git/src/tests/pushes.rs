@@ -234,6 +234,39 @@ fn one_file_among_many_sends_little() {
     assert_eq!(room.fsck(), "");
 }
 
+/// A line of a long page, as what changed of it; of what shrank to nothing alike, all.
+#[test]
+fn one_line_of_a_page_sends_little() {
+    let room = Room::new();
+    let lines: Vec<String> = (0..5_000_u64).map(|at| format!("<p>{} and {}</p>\n", at * at * 7_919, at * 31)).collect();
+    let (page, mut changed) = (lines.concat(), lines.clone());
+    changed[2_500] = "<p>another</p>\n".to_owned();
+    let (changed, other) =
+        (changed.concat(), lines.iter().map(|line| line.to_uppercase().replace('1', "7")).collect::<String>());
+    room.remote("site.git", &[("posts/page.html", &page), ("posts/other.html", &page)]);
+    room.script("git -C site.git config receive.fsckObjects true");
+    let (way, remote) = ways(&room, "site.git").swap_remove(1);
+    let Way::Git(_, wire) = &way else { panic!("it is the other") };
+    let pages = room.pages();
+    for (path, contents, least, most) in [
+        ("posts/page.html", &changed, 300, 700),
+        ("posts/page.html", &other, 30_000, 100_000),
+        ("new.html", &changed, 30_000, 100_000),
+    ] {
+        let mut staging = stage(&pages, &remote);
+        write(&mut staging, path, contents.as_bytes());
+        wire.sent.store(0, Ordering::SeqCst);
+        let id = commit(staging, "one").unwrap().unwrap();
+        let sent = wire.sent.load(Ordering::SeqCst);
+        assert!((least..most).contains(&sent), "{path}: {sent} bytes");
+        assert_eq!(room.script("git -C site.git rev-parse main"), format!("{id}\n"));
+        assert_eq!(room.script(&format!("git -C site.git cat-file blob main:{path}")), *contents);
+        assert_eq!(room.script("git -C site.git fsck --full --strict --no-dangling 2>&1"), "");
+        assert_eq!(room.fsck(), "");
+        room.script("git -C site.git gc -q");
+    }
+}
+
 /// Two hosts with states of their own, at once, each staging again where the other was first.
 #[test]
 fn commits_of_two_hosts_all_land() {
