@@ -173,6 +173,11 @@ fn servers_that_break_off_or_speak_otherwise() {
         ("no side-band", vec![Say(old("agent=x"))], "R: the server does not know side-band-64k, which is needed"),
         ("no pack", asked(vec![Say(b"0000".to_vec())]), "R: this is not the Git protocol: an answer without a pack"),
         (
+            "escape codes beside the pack",
+            asked(vec![Say(packets(&[b"packfile\n", b"\x02\x1b]0;x\x07\x1b[2J\r", b"\x01PACK", b"\x03\x1b[1mno\n"]))]),
+            "R: the server says \"\\u{1b}[1mno\"",
+        ),
+        (
             "an error in place of a pack",
             asked(vec![Say(packets(&[b"ERR upload-pack: not our ref\n"]))]),
             "R: the server says \"upload-pack: not our ref\"",
@@ -221,6 +226,23 @@ fn pack(count: u32, entries: &[(u8, u64, &[u8], &[u8])]) -> Vec<u8> {
     sealed(bytes)
 }
 
+/// A pack of so many blobs of four bytes.
+fn tiny(count: u32) -> Vec<u8> {
+    let mut bytes = [b"PACK\0\0\0\x02", &count.to_be_bytes()[..]].concat();
+    for at in 0..count {
+        // In zlib's frame as they are: the sum of Adler-32 over them is the end of it.
+        let contents = at.to_be_bytes();
+        let (one, two) = contents.iter().fold((1_u32, 0_u32), |(one, two), byte| {
+            let one = one + u32::from(*byte);
+            (one, two + one)
+        });
+        bytes.extend([0x34, 0x78, 0x01, 0x01, 4, 0, 0xfb, 0xff]);
+        bytes.extend(contents);
+        bytes.extend((two << 16 | one).to_be_bytes());
+    }
+    sealed(bytes)
+}
+
 fn deflated(contents: &[u8]) -> Vec<u8> {
     use gix::zlib::{Compression, stream::deflate};
     let mut compress = deflate::Compress::new(Compression::BEST_SPEED);
@@ -230,17 +252,43 @@ fn deflated(contents: &[u8]) -> Vec<u8> {
     out
 }
 
+/// What a server says it has at the branch.
+const ID: &str = "1234567890123456789012345678901234567890";
+
+/// A server that sends `pack` for it.
+fn sent(pack: &[u8]) -> Vec<Act> {
+    let head = lines(&[&format!("{ID} refs/heads/main\n")]);
+    let all = [packets(&[b"packfile\n"]), banded(pack)].concat();
+    vec![Say(v2()), Hear, Say(head), Hear, Say(all)]
+}
+
+fn refused(why: &str) -> String {
+    format!("the head {ID} of R is refused: {why}")
+}
+
+/// Each costs a hundred times what it is; they are looked at, and nothing of them stays.
+#[test]
+fn packs_of_many_tiny_objects() {
+    let many = tiny(100_000);
+    let counted = |count: u32| {
+        let mut pack = many[..many.len() - 20].to_vec();
+        pack[8..12].copy_from_slice(&count.to_be_bytes());
+        sealed(pack)
+    };
+    let missing = refused(&format!("object {ID} is missing"));
+    let fewer = refused("the pack says that it has 1048576 objects, and ends after 100000");
+    let more = refused("the pack is damaged: it has more in it than it says");
+    table(&[
+        ("none of which is wanted", sent(&many), &missing),
+        ("fewer than it says", sent(&counted(1 << 20)), &fewer),
+        ("more than it says", sent(&counted(99_999)), &more),
+    ]);
+}
+
 #[test]
 fn packs_that_are_not_right() {
     let (blob, offset, reference) = (3, 6, 7);
-    let id = "1234567890123456789012345678901234567890";
-    let raw = ObjectId::from_hex(id.as_bytes()).unwrap();
-    let head = lines(&[&format!("{id} refs/heads/main\n")]);
-    let sent = |pack: Vec<u8>| {
-        let all = [packets(&[b"packfile\n"]), banded(&pack)].concat();
-        vec![Say(v2()), Hear, Say(head.clone()), Hear, Say(all)]
-    };
-    let refused = |why: &str| format!("the head {id} of R is refused: {why}");
+    let raw = ObjectId::from_hex(ID.as_bytes()).unwrap();
     let good = pack(1, &[(blob, 1, b"", b"x")]);
     let mut torn = good.clone();
     torn[14] ^= 1;
@@ -321,9 +369,9 @@ fn packs_that_are_not_right() {
                 12 + first
             )),
         ),
-        ("nothing of what was asked for", good, refused(&format!("object {id} is missing"))),
+        ("nothing of what was asked for", good, refused(&format!("object {ID} is missing"))),
     ];
     let cases: Vec<(&str, Vec<Act>, &str)> =
-        cases.iter().map(|(name, pack, words)| (*name, sent(pack.clone()), words.as_str())).collect();
+        cases.iter().map(|(name, pack, words)| (*name, sent(pack), words.as_str())).collect();
     table(&cases);
 }

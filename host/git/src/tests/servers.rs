@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{
+    pushes::{commit, stage, write},
     server::{self, BRIEF, daemon, upload_pack},
     support::{InFull as _, Room, fetch, files, moved},
 };
@@ -117,6 +118,65 @@ fn one_change_among_many_files_is_a_small_pack() {
         assert_eq!(files(&pages)[2_500].1, "another");
         assert_eq!(room.fsck(), "", "{version}");
     }
+}
+
+/// Ten thousand refs: ours is found among them, to fetch and to push.
+#[test]
+fn a_branch_is_found_among_ten_thousand() {
+    for version in VERSIONS {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        room.script(
+            "cd site.git; id=$(git rev-parse main); git pack-refs --all; seq -f \"$id refs/heads/b%05.0f\" 0 9999 >more; \
+             (head -n 1 packed-refs; cat more; tail -n +2 packed-refs) >all; mv all packed-refs; rm more",
+        );
+        let runtime = server::runtime();
+        let (address, wire) = upload_pack(room.path.clone(), version);
+        let remote = daemon(&runtime, address, "/site.git", Patience::default());
+        let pages = room.pages();
+        let head = moved(&pages, &remote);
+        let said = fetch(&pages, &remote.clone().at("nowhere")).unwrap();
+        let known: Vec<String> = (0..10).map(|at| format!("b{at:05}")).collect();
+        let gone = format!("git://{address}/site.git: no branch nowhere; it has {}", known.join(", "));
+        assert_eq!(said, Fetched::Gone(gone), "{version}");
+        assert_eq!(pages.head(), Some(head), "{version}");
+        wire.took();
+        let mut staging = stage(&pages, &remote);
+        write(&mut staging, "a.txt", b"two");
+        let id = commit(staging, "ours").unwrap().unwrap();
+        assert_eq!(room.script("git -C site.git rev-parse main"), format!("{id}\n"), "{version}");
+        assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+/// What an SSH server may say before it says that it is one: it ends with the patience, and so does what is read.
+#[test]
+fn an_endless_banner_before_ssh() {
+    let room = Room::new();
+    let good = room.remote("good", &[("a.txt", "one")]);
+    let pages = room.pages();
+    let head = moved(&pages, &good);
+    let runtime = server::runtime();
+    for banner in [&b"hello\x1b[2J\r\n"[..], b"x", b"SSH-2.0-x"] {
+        let (sender, left) = std::sync::mpsc::channel();
+        let (address, _) = server::serve(move |mut stream| {
+            let many = banner.repeat(4_096);
+            while std::io::Write::write_all(&mut stream, &many).is_ok() {}
+            let _ = sender.send(());
+        });
+        let remote = {
+            let _within = runtime.enter();
+            let host = atoll_net::Host::Address(address.ip());
+            let trust = atoll_net::ssh::Trust::Pin("SHA256:x".to_owned());
+            let to = ("me", host, address.port());
+            crate::Remote::server(crate::Ssh::server(&atoll_net::Dialler::system(), to, "/x.git", None, trust, BRIEF))
+        };
+        let error = fetch(&pages, &remote).unwrap_err().in_full();
+        assert_eq!(error.replace(&format!("ssh://me@{address}/x.git"), "R"), "R: invalid SSH version string");
+        left.recv_timeout(std::time::Duration::from_secs(10)).expect("it is read no more");
+        assert_eq!(pages.head(), Some(head));
+    }
+    assert_eq!(room.fsck(), "");
 }
 
 #[test]
