@@ -145,7 +145,7 @@ impl Shared {
         let name = || remote.path().display().to_string();
         let commit = read_commit(&theirs, id);
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, Theirs::Repository(&theirs), &commit, (wanted.depth, &suspects))
+        self.take_in(fetching, &name, Theirs::Repository(&theirs), &commit, (wanted.depth, &suspects, None))
     }
 
     /// Whether the head is `id`, with as much of its history as is wanted and there is.
@@ -196,7 +196,7 @@ impl Shared {
             kept.ok_or(error)
         });
         let commit = commit.map_err(|error| FetchError::Refused { id, remote: name(), source: Box::new(error) })?;
-        self.take_in(fetching, &name, Theirs::Pack(&incoming), &commit, (depth, &suspects))
+        self.take_in(fetching, &name, Theirs::Pack(&incoming), &commit, (depth, &suspects, Some(held)))
     }
 
     /// The commits whose whole trees are here.
@@ -216,12 +216,12 @@ impl Shared {
         name: &dyn Fn() -> String,
         theirs: Theirs<'_>,
         commit: &Commit,
-        (depth, suspects): (Depth, &HashSet<ObjectId>),
+        (depth, suspects, held): (Depth, &HashSet<ObjectId>, Option<Held>),
     ) -> Result<Fetched, FetchError> {
         let reached = self
             .walk(fetching, Some(theirs.objects()), commit.revision.tree, suspects)
             .map_err(|error| FetchError::Refused { id: commit.revision.id, remote: name(), source: Box::new(error) })?;
-        self.take_reached(fetching, name, theirs, commit, reached, (depth, suspects))
+        self.take_reached(fetching, name, theirs, commit, reached, (depth, suspects, held))
     }
 
     /// The rest of [`Self::take_in`], with what `commit`'s tree reaches.
@@ -232,7 +232,7 @@ impl Shared {
         theirs: Theirs<'_>,
         commit: &Commit,
         mut reached: Reached,
-        (depth, suspects): (Depth, &HashSet<ObjectId>),
+        (depth, suspects, held): (Depth, &HashSet<ObjectId>, Option<Held>),
     ) -> Result<Fetched, FetchError> {
         let id = commit.revision.id;
         let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
@@ -240,8 +240,10 @@ impl Shared {
         if depth == Depth::HEAD {
             history.ends.extend(Some(id).filter(|_| !commit.parents.is_empty()));
         } else {
-            let have = self.commits(*self.head.borrow())?;
-            let held = Held::by(&have, &fetching.shallow, &self.objects).commits;
+            let held = match held {
+                Some(held) => held,
+                None => Held::by(&self.commits(*self.head.borrow())?, &fetching.shallow, &self.objects),
+            };
             let walk = self.walker(fetching, Some(theirs.objects()), suspects);
             history = History::before(commit, depth, &BTreeSet::new(), &walk, &held, &mut reached);
         }

@@ -52,14 +52,16 @@ pub(crate) struct History {
 
 impl History {
     /// Of `head`. It goes on at no commit of `ends`, and what trees it finds, other than those of `held`, goes to `reached`.
+    /// Where those are held with all that is before them, and all is wanted, they are not read again.
     pub(crate) fn before(
         head: &Commit,
         depth: Depth,
         ends: &BTreeSet<ObjectId>,
         walk: &Walk<'_>,
-        held: &HashSet<ObjectId>,
+        held: &Held,
         reached: &mut Reached,
     ) -> Self {
+        let stops = depth == Depth::ALL && held.ends.is_empty() && walk.suspects.is_empty();
         let mut history = Self::default();
         let mut known = HashSet::from([head.revision.id]);
         let mut row = vec![(head.revision.id, head.parents.clone())];
@@ -70,10 +72,10 @@ impl History {
             for (id, parents) in row {
                 let mut whole = !ends.contains(&id) || parents.is_empty();
                 for parent in parents {
-                    if !whole || known.contains(&parent) {
+                    if !whole || known.contains(&parent) || stops && held.commits.contains(&parent) {
                         continue;
                     }
-                    let read = if left > 0 { take(parent, walk, held, reached) } else { None };
+                    let read = if left > 0 { take(parent, walk, &held.commits, reached) } else { None };
                     whole = read.is_some();
                     if let Some(commit) = read {
                         known.insert(parent);

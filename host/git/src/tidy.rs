@@ -9,7 +9,7 @@ use crate::{
     Depth, Repository,
     disk::lock,
     fetch::Fetching,
-    history::History,
+    history::{Held, History},
     objects::{Intake, IntakeError},
     remote::directory::Seen,
     repository::{Shared, read_commit},
@@ -56,7 +56,8 @@ impl Shared {
 
         let (mut whole, none) = (Whole::new(), HashSet::new());
         let mut wanted: Vec<(ObjectId, objs::Kind)> = Vec::new();
-        let (mut named, mut ends) = (HashSet::new(), fetching.shallow.clone());
+        let mut ends = fetching.shallow.clone();
+        let mut named = Held { commits: HashSet::new(), ends: ends.iter().copied().collect() };
         for id in &revisions {
             let commit = read_commit(&self.objects, *id)?;
             let walk =
@@ -68,8 +69,9 @@ impl Shared {
             let commits = iter::once(*id).chain(history.commits);
             for commit in commits {
                 wanted.push((commit, objs::Kind::Commit));
-                named.insert(commit);
+                named.commits.insert(commit);
             }
+            named.ends.extend(&history.ends);
             ends.extend(history.ends);
             whole.extend(reached.whole);
         }
@@ -89,7 +91,7 @@ impl Shared {
         fetching.whole = whole;
         fetching.directory = Seen::default();
         self.objects.keep_only(kept.as_deref())?;
-        ends.retain(|id| named.contains(id));
+        ends.retain(|id| named.commits.contains(id));
         fetching.shallow = ends;
         self.refs.write_shallow(&fetching.shallow)?;
         Ok(())

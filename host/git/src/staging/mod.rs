@@ -195,7 +195,7 @@ impl Staging {
                 Theirs::Repository(staged),
                 &commit,
                 reached,
-                (depth, &none),
+                (depth, &none, None),
             ) {
                 Ok(_) => self.moved.notify_one(),
                 Err(error) => warnings.push(format!("{id} is published and not here yet: {}", in_full(&error))),

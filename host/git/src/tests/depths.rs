@@ -1,10 +1,23 @@
 //! How much of a branch's history is here: of local repositories and over the Smart protocol, in each of its versions.
 
+use std::{
+    collections::{BTreeSet, HashSet},
+    num::NonZeroUsize,
+};
+
 use super::{
     server::{self, daemon, upload_pack},
-    support::{InFull as _, Room, fetch, files, moved},
+    support::{InFull as _, Room, fetch, files, id, moved},
 };
-use crate::{Depth, Fetched, Patience, Remote, disk::lock};
+use crate::{
+    Depth, Fetched, Patience, Remote,
+    cache::Cache,
+    disk::lock,
+    history::{Held, History},
+    objects::Objects,
+    repository::parse_commit,
+    walk::{Reached, Walk, Whole},
+};
 
 /// The subjects of what git finds in our copy, newest first.
 fn log(room: &Room) -> String {
@@ -37,6 +50,33 @@ fn each(check: impl Fn(&Room, Remote, &str)) {
 
 fn deep(remote: &Remote, commits: u32) -> Remote {
     remote.clone().deep(Depth::new(commits).unwrap())
+}
+
+/// What is held to its first commit is not read: neither of these has it to be read. Where it ends before, or less is wanted,
+/// there is more to be found out.
+#[test]
+fn a_history_that_is_held_is_not_read_again() {
+    let room = Room::new();
+    let there = Objects::open(room.path.clone(), 0).unwrap();
+    let parent = id(&"1".repeat(40));
+    let commit = format!("tree {parent}\nparent {parent}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\nx\n");
+    let commit = parse_commit(id(&"2".repeat(40)), commit.into_bytes()).unwrap();
+    let (whole, none, one) = (Whole::new(), HashSet::new(), HashSet::from([parent]));
+    let cache = Cache::new(NonZeroUsize::MIN);
+    for (depth, commits, ends, suspects, held) in [
+        (Depth::ALL, &one, vec![], &none, true),
+        (Depth::ALL, &none, vec![], &none, false),
+        (Depth::ALL, &one, vec![parent], &none, false),
+        (Depth::ALL, &one, vec![], &one, false),
+        (Depth::new(9).unwrap(), &one, vec![], &none, false),
+    ] {
+        let walk = Walk { ours: Some(&there), theirs: None, cache: &cache, whole: &whole, suspects };
+        let held_by_us = Held { commits: commits.clone(), ends };
+        let history = History::before(&commit, depth, &BTreeSet::new(), &walk, &held_by_us, &mut Reached::default());
+        assert_eq!(history.ends.is_empty(), held);
+        assert_eq!(history.whole.contains(&commit.revision.id), held);
+        assert!(history.commits.is_empty());
+    }
 }
 
 #[test]
