@@ -197,6 +197,14 @@ fn a_command_is_what_the_protocol_says() {
     expected.extend(pack.piece(0).unwrap());
     assert_eq!(sent, expected);
 
+    // With deletions alone no pack goes along, though there is one.
+    let mut said = packets(&[&format!("{one} {OTHER}\0report-status delete-refs\n")]);
+    said.extend(packets(&["unpack ok\n", &format!("ok {OTHER}\n")]));
+    let mut sent = Vec::new();
+    let session = Session::open(Duplex::new(&said[..], &mut sent), &[OTHER]).unwrap();
+    assert_eq!(session.push(&updates[1..], Some(&pack), "x/1").unwrap().0, [Report::Taken]);
+    assert_eq!(sent, packets(&[&format!("{one} {zero} {OTHER}\0report-status")]));
+
     // What opens a conversation with a daemon; and what would be another line.
     let mut sent = Vec::new();
     Duplex::daemon(&b""[..], &mut sent, "/site.git", "localhost:9418").unwrap().greet().unwrap();
