@@ -65,10 +65,10 @@ impl<'t> RouteFile<'t> {
         })
     }
 
-    /// Where it redirects to, with the lines that say so.
-    pub(crate) fn redirects(&self, text: &str) -> impl Iterator<Item = (&'t str, u32)> {
+    /// Where it redirects to, with the bytes of the file at which that stands.
+    pub(crate) fn redirects(&self) -> impl Iterator<Item = (&'t str, usize)> {
         self.rules.iter().filter_map(|rule| match rule.target {
-            Target::Redirect { to, .. } => Some((to, reader::line(text, rule.at))),
+            Target::Redirect { to, .. } => Some((to, rule.at)),
             Target::Upstream { .. } | Target::Refuse(_) => None,
         })
     }

@@ -27,10 +27,10 @@ pub(crate) fn validate(tree: &impl Tree, upstreams: &[Upstream]) -> Vec<(Option<
         Err(fault) => return vec![(None, about_the_whole(unreadable(&fault)))],
     };
     let mut problems = Vec::new();
-    let mut files = 0;
+    let (mut files, mut left) = (0, following::READ);
     for (file, regular) in children.into_iter().filter(|(file, _)| name::is_route_file(file)) {
         files += 1;
-        let found = check_file(tree, &file, regular, upstreams);
+        let found = check_file(tree, &file, regular, upstreams, &mut left);
         problems.extend(found.into_iter().map(|problem| (Some(file.clone()), problem)));
         if problems.len() >= ENOUGH {
             problems.truncate(ENOUGH - 1);
@@ -45,7 +45,7 @@ pub(crate) fn validate(tree: &impl Tree, upstreams: &[Upstream]) -> Vec<(Option<
     problems
 }
 
-fn check_file(tree: &impl Tree, file: &str, regular: bool, upstreams: &[Upstream]) -> Vec<Problem> {
+fn check_file(tree: &impl Tree, file: &str, regular: bool, upstreams: &[Upstream], left: &mut u32) -> Vec<Problem> {
     let mut problems = Vec::new();
     if let Err(message) = name::check(file) {
         problems.push(about_the_whole(message));
@@ -55,13 +55,19 @@ fn check_file(tree: &impl Tree, file: &str, regular: bool, upstreams: &[Upstream
         return problems;
     }
     match tree.contents(file) {
-        Ok(contents) => problems.extend(check_contents(tree, file, &contents, upstreams)),
+        Ok(contents) => problems.extend(check_contents(tree, file, &contents, upstreams, left)),
         Err(fault) => problems.push(about_the_whole(unreadable(&fault))),
     }
     problems
 }
 
-fn check_contents(tree: &impl Tree, file: &str, contents: &[u8], upstreams: &[Upstream]) -> Vec<Problem> {
+fn check_contents(
+    tree: &impl Tree,
+    file: &str,
+    contents: &[u8],
+    upstreams: &[Upstream],
+    left: &mut u32,
+) -> Vec<Problem> {
     let text = match core::str::from_utf8(contents) {
         Ok(text) => text,
         Err(error) => {
@@ -82,9 +88,9 @@ fn check_contents(tree: &impl Tree, file: &str, contents: &[u8], upstreams: &[Up
         .filter(|(name, _)| upstreams.iter().all(|upstream| upstream.name != *name))
         .map(|(name, line)| Problem { line: Some(line), message: unknown_upstream(name, upstreams) })
         .collect();
-    let endless = routes.redirects(text).filter(|(to, _)| following::is_endless(tree, file, &routes, to));
-    problems.extend(endless.map(|(to, line)| Problem {
-        line: Some(line),
+    let endless = routes.redirects().filter(|(to, _)| following::is_endless(tree, file, &routes, to, left));
+    problems.extend(endless.map(|(to, at)| Problem {
+        line: Some(reader::line(text, at)),
         message: route_file::quoted("to", to, "from there a client is redirected again, without end"),
     }));
     problems.sort_by_key(|problem| problem.line);

@@ -203,6 +203,18 @@ impl Server {
     }
 }
 
+/// Which file stood before where one of `blobs` stands now, in one directory.
+fn former_of(blobs: &HashSet<&ObjectId>, tree: &[u8], base: &[u8], former: &mut HashMap<ObjectId, ObjectId>) {
+    let files = |raw| {
+        let entries = TreeRefIter::from_bytes(raw, HashKind::Sha1).map_while(Result::ok);
+        entries.filter(|entry| entry.mode.is_blob()).map(|entry| (entry.filename, entry.oid.to_owned()))
+    };
+    let new: HashMap<_, _> = files(tree).filter(|(_, id)| blobs.contains(id)).collect();
+    if !new.is_empty() {
+        former.extend(files(base).filter_map(|(name, before)| Some((*new.get(name)?, before))));
+    }
+}
+
 /// A push names its ref; where the binding names none it is the one that HEAD is.
 fn full_name(server: &Server, branch: Option<&str>) -> Result<String, SmartError> {
     match branch {
@@ -220,14 +232,14 @@ impl Cargo<'_> {
     fn pack(&self, thin: bool) -> Result<Pack, IntakeError> {
         let mut pack = PackWriter::create(self.staged.directory(), self.count())?;
         pack.whole(objs::Kind::Commit, self.commit.1)?;
-        let mut former = HashMap::new();
+        let (mut former, blobs) = (HashMap::new(), self.blobs.iter().collect());
         for tree in self.trees {
             // One that can't be read is only sent whole.
             let read = |id: ObjectId| Some((id, self.ours.whole(&id, DECODE_LIMIT).ok()?));
             let base = tree.base.filter(|_| thin).and_then(read);
             let base = base.as_ref().map(|(id, (_, raw))| (*id, &raw[..]));
             if let Some((_, base)) = base {
-                self.former(&tree.raw, base, &mut former);
+                former_of(&blobs, &tree.raw, base, &mut former);
             }
             pack.tree(&tree.raw, base)?;
         }
@@ -235,19 +247,6 @@ impl Cargo<'_> {
             self.blob(*id, former.get(id), &mut pack)?;
         }
         Ok(pack.finish()?)
-    }
-
-    /// Which file stood before where one of the blobs stands now, in one directory.
-    fn former(&self, tree: &[u8], base: &[u8], former: &mut HashMap<ObjectId, ObjectId>) {
-        let files = |raw| {
-            let entries = TreeRefIter::from_bytes(raw, HashKind::Sha1).map_while(Result::ok);
-            entries.filter(|entry| entry.mode.is_blob()).map(|entry| (entry.filename, entry.oid.to_owned()))
-        };
-        let blobs: HashSet<&ObjectId> = self.blobs.iter().collect();
-        let new: HashMap<_, _> = files(tree).filter(|(_, id)| blobs.contains(id)).collect();
-        if !new.is_empty() {
-            former.extend(files(base).filter_map(|(name, before)| Some((*new.get(name)?, before))));
-        }
     }
 
     /// A blob; where `base` is there as it should, as what changed of that.

@@ -240,7 +240,11 @@ impl Client {
         };
         let connected = match lease {
             Err(error) => Connected::Failed(error),
-            Ok(Lease::Http2(_)) => Connected::Http2,
+            // Before those who wait look: its first stream is theirs.
+            Ok(Lease::Http2(stream)) => {
+                drop(stream);
+                Connected::Http2
+            }
             Ok(Lease::Http1(connection)) => {
                 slot.park(connection);
                 Connected::Http1

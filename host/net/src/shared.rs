@@ -1,5 +1,6 @@
 //! Connections of HTTP/2 to one origin, each of which carries many requests: as many as its peer allows. Where all are full
-//! another is opened, up to a number; then requests wait, first come, first served. It opens none itself.
+//! another is opened, up to a number; then requests wait, each until one of the streams that end is its own. It opens none
+//! itself.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},

@@ -108,9 +108,14 @@ impl Generation {
         self.since
     }
 
-    /// Requests that may keep its instances busy at once.
-    pub fn room(&self) -> usize {
-        self.given.limits.instances.saturating_mul(self.given.limits.concurrency)
+    /// Requests of a kind that may keep its instances busy at once.
+    pub fn room(&self, isolation: Isolation) -> usize {
+        let limits = &self.given.limits;
+        let crowds = matches!(&self.kind, Kind::Service(service) if service.pool().crowds());
+        match isolation {
+            Isolation::Shared if crowds => limits.instances.saturating_mul(limits.concurrency),
+            Isolation::Shared | Isolation::Alone => limits.instances,
+        }
     }
 
     pub fn usage(&self) -> Usage {

@@ -203,6 +203,7 @@ impl Keeper {
             if self.serves() && self.base.complete().is_some_and(|base| base.same(&candidate)) {
                 self.waiting.clear();
                 self.failures = 0;
+                self.told = None;
                 self.shared.clear();
                 self.answer(|_| Some(Ok(())));
                 return;
@@ -298,6 +299,7 @@ impl Keeper {
             self.told = None;
         }
         self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", title(&generation)));
+        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);

@@ -269,6 +269,5 @@ impl Shared {
 
     pub(crate) fn clear(&self) {
         *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

@@ -30,10 +30,16 @@ pub enum Error {
     /// A deletion, where the server does not offer `delete-refs`.
     #[error("the server deletes no refs: delete-refs is not among what it can do")]
     Keeps,
-    /// What gitformat's git-check-ref-format(1) refuses; or a ref that was not asked for when the session was opened.
+    /// A ref that is to go does not stand where it should.
+    #[error("{0} stands elsewhere: look again")]
+    Moved(String),
+    /// Two updates of one ref.
+    #[error("{0} is to be updated twice")]
+    Twice(String),
+    /// What git-check-ref-format(1) refuses; or a ref that was not asked for when the session was opened.
     #[error("{0:?} cannot be a branch's name")]
     Name(String),
-    /// Nothing is to be updated, or an update has neither an old id nor a new one.
+    /// Nothing is to be updated, or an update has neither an old id nor a new one, or one of zeros.
     #[error("there is nothing to update")]
     Nothing,
     /// A ref is to stand at an object, and there is no pack: an empty one goes along where the server has everything.

@@ -80,8 +80,8 @@ impl<C: Connection> Session<C> {
     /// heard.
     ///
     /// # Errors
-    /// Before anything is sent: [`Error::Nothing`], [`Error::Packless`], [`Error::Name`], [`Error::Keeps`],
-    /// [`Error::Lacks`] (for several updates `atomic`, and always `report-status`). After that it is not known what the
+    /// Before anything is sent: [`Error::Nothing`], [`Error::Twice`], [`Error::Packless`], [`Error::Name`],
+    /// [`Error::Keeps`], [`Error::Moved`], [`Error::Lacks`] (for several updates `atomic`, and always `report-status`). After that it is not known what the
     /// server did, unless it [said](Error::Said) why it did not: look again.
     pub fn push(
         self,
@@ -120,11 +120,24 @@ impl<C: Connection> Session<C> {
         if updates.is_empty() || updates.iter().any(|update| update.old.is_none() && update.new.is_none()) {
             return Err(Error::Nothing);
         }
+        if updates.iter().flat_map(|update| [update.old, update.new]).flatten().any(|id| id.is_null()) {
+            return Err(Error::Nothing);
+        }
+        let again =
+            |(at, update): &(usize, &Update<'_>)| updates[..*at].iter().any(|before| before.name == update.name);
+        if let Some((_, update)) = updates.iter().enumerate().find(again) {
+            return Err(Error::Twice(update.name.to_owned()));
+        }
         if let Some(update) = updates.iter().find(|update| !self.refs.iter().any(|(name, _)| name == update.name)) {
             return Err(Error::Name(update.name.to_owned()));
         }
         if updates.iter().any(|update| update.new.is_none()) && !capabilities.has("delete-refs") {
             return Err(Error::Keeps);
+        }
+        // git's receive-pack compares nothing where it does not have the object that the ref should stand at.
+        let gone = updates.iter().find(|update| update.new.is_none() && self.at(update.name) != update.old);
+        if let Some(update) = gone {
+            return Err(Error::Moved(update.name.to_owned()));
         }
         if updates.iter().any(|update| update.new.is_some()) && !packed {
             return Err(Error::Packless);

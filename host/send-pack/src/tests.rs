@@ -100,8 +100,14 @@ fn commits_are_pushed_and_refs_are_deleted() {
     assert!(pack.length() < 2_000, "{} bytes", pack.length());
     let moved = Update { name: MAIN, old: Some(first_id), new: Some(second_id) };
     let gone = |old| Update { name: OTHER, old: Some(old), new: None };
-    // All of it or nothing: the other one never stood there.
-    let refused = room.push(&[moved, gone(second_id)], Some(&pack));
+    // All of it or nothing: this one never stood there, which the server would not mind where it knows no such object.
+    let (mut server, session) = room.server();
+    let error = session.push(&[moved, gone(second_id)], Some(&pack), "test/1").err().unwrap();
+    assert_eq!(error.to_string(), "refs/heads/other stands elsewhere: look again");
+    server.wait().unwrap();
+    assert_eq!(room.refs(), format!("main={first_id} other={first_id} "));
+    let elsewhere = Update { name: MAIN, old: Some(second_id), new: Some(second_id) };
+    let refused = room.push(&[elsewhere, gone(first_id)], Some(&pack));
     assert!(refused.iter().all(|report| matches!(report, Report::Refused(_))), "{refused:?}");
     assert_eq!(room.refs(), format!("main={first_id} other={first_id} "));
     assert_eq!(room.push(&[moved, gone(first_id)], Some(&pack)), [Report::Taken, Report::Taken]);
@@ -149,6 +155,13 @@ fn what_cannot_be_asked_for_is_not_sent() {
     for (capabilities, updates, packed, expected) in [
         (all, &[][..], true, "there is nothing to update"),
         (all, &[Update { old: None, ..gone }], true, "there is nothing to update"),
+        (
+            all,
+            &[Update { new: Some(ObjectId::null(gix::hash::Kind::Sha1)), ..moved }],
+            true,
+            "there is nothing to update",
+        ),
+        (all, &[moved, moved], true, "refs/heads/main is to be updated twice"),
         (all, &[moved], false, "a ref is to be moved, and no pack goes along"),
         (
             all,

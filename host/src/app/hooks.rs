@@ -51,10 +51,10 @@ impl Pushes {
     }
 
     async fn proved(&self, binding: &Arc<Binding>) -> Told {
-        let proofs = match pass_on(binding, &self.components.load_full()).await {
-            Ok(proofs) => proofs,
-            Err(words) => return Told::Failed(json!({ "error": words }).to_string()),
-        };
+        if let Err(words) = fetch(binding).await {
+            return Told::Failed(json!({ "error": words }).to_string());
+        }
+        let proofs = pass_on(binding, &self.components.load_full()).await;
         let all = proofs.iter().all(|(_, disproof)| disproof.is_none());
         let component = |(name, disproof): (Name, Option<Disproof>)| match disproof {
             None => json!({ "name": *name, "serves": true }),
@@ -66,19 +66,20 @@ impl Pushes {
     }
 }
 
-/// Fetches, and waits until every component that reads the binding has proved what came, or has said why it can't be.
+/// Fetches.
 ///
 /// # Errors
 /// Why nothing came, in words.
-pub(super) async fn pass_on(
-    binding: &Binding,
-    components: &Components,
-) -> Result<Vec<(Name, Option<Disproof>)>, String> {
+pub(super) async fn fetch(binding: &Binding) -> Result<(), String> {
     match binding.fetch().await {
-        Ok(Fetched::Gone(words)) => return Err(words),
-        Ok(Fetched::Moved { .. } | Fetched::Unchanged | Fetched::Unborn) => {}
-        Err(error) => return Err(chain(&*error)),
+        Ok(Fetched::Gone(words)) => Err(words),
+        Ok(Fetched::Moved { .. } | Fetched::Unchanged | Fetched::Unborn) => Ok(()),
+        Err(error) => Err(chain(&*error)),
     }
+}
+
+/// Waits until every component that reads the binding has proved what was fetched, or has said why it can't be.
+pub(super) async fn pass_on(binding: &Binding, components: &Components) -> Vec<(Name, Option<Disproof>)> {
     binding.passed_on().await;
     let mut proofs = Vec::new();
     for (name, running) in components {
@@ -86,7 +87,7 @@ pub(super) async fn pass_on(
             proofs.push((name.clone(), running.slot.change(Vec::new()).await.err()));
         }
     }
-    Ok(proofs)
+    proofs
 }
 
 impl Hooks for Pushes {

@@ -214,19 +214,17 @@ impl Host {
                 Err(error) => return Err(error),
             }
         }
-        let roles = manifest
-            .components
-            .values()
-            .map(|said| (said, loaded.get(&said.name).and_then(|code| code.surface().role)));
-        if let Some(problem) = components::second_router(roles) {
-            anyhow::bail!(problem.to_string());
-        }
         let upstreams = self.upstreams(manifest, &loaded);
         let mut components = Components::new();
         for said in manifest.components.values() {
             let code = loaded.get(&said.name).cloned();
             let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await?;
             components.insert(said.name.clone(), Arc::new(running));
+        }
+        // With what serves in place of a file that is broken.
+        let roles = components.values().map(|running| (&running.said, running.role));
+        if let Some(problem) = components::second_router(roles) {
+            anyhow::bail!(problem.to_string());
         }
         Ok(components)
     }

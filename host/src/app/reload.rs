@@ -11,7 +11,7 @@ use tokio::task::block_in_place;
 use super::{
     components,
     front::Front,
-    hooks::pass_on,
+    hooks,
     host::{Components, Host, Running},
 };
 use crate::{
@@ -75,7 +75,7 @@ async fn switch(
     }
     let upstreams = host.upstreams(manifest, &codes);
     let mut fronted = block_in_place(|| front.prepare(manifest))?;
-    let warnings = std::mem::take(&mut fronted.warnings);
+    let mut warnings = std::mem::take(&mut fronted.warnings);
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());
@@ -102,7 +102,9 @@ async fn switch(
     let others = new.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
-        host.say(Level::Error, chain(error.as_ref()));
+        let words = chain(error.as_ref());
+        warnings.push(Problem::new(words.clone()));
+        host.say(Level::Error, words);
     }
     Ok(Switched { components: changed, others, warnings })
 }
@@ -116,17 +118,22 @@ struct Switched {
     warnings: Vec<Problem>,
 }
 
-/// Why these bindings do not stand at what their remotes have. The log has heard of it already.
+/// Why these bindings do not stand at what their remotes have.
 async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<Problem> {
     let fetched = others.into_iter().map(|said| async move {
         let Some(binding) = host.bindings.load().get(&said.name).cloned() else { return Vec::new() };
         let meanwhile = if binding.revision().is_some() { "; what was fetched before is served" } else { "" };
-        let components = host.components.load_full();
-        let words = match tokio::time::timeout(FIRST, pass_on(&binding, &components)).await {
-            Err(_) => vec![format!("has not been fetched in {FIRST:?}{meanwhile}")],
+        let words = match tokio::time::timeout(FIRST, hooks::fetch(&binding)).await {
+            Err(_) => {
+                let words = format!("has not been fetched in {FIRST:?}{meanwhile}");
+                // Of all else the log has heard already.
+                host.say(Level::Warning, format!("binding {}: {words}", said.name));
+                vec![words]
+            }
             Ok(Err(words)) => vec![format!("can't be fetched{meanwhile}: {words}")],
-            Ok(Ok(proofs)) => {
-                let failed = proofs.into_iter().filter_map(|(name, disproof)| Some((name, disproof?)));
+            Ok(Ok(())) => {
+                let proofs = hooks::pass_on(&binding, &host.components.load_full()).await.into_iter();
+                let failed = proofs.filter_map(|(name, disproof)| Some((name, disproof?)));
                 failed.map(|(name, disproof)| format!("{name} goes on serving what it did: {disproof}")).collect()
             }
         };

@@ -19,8 +19,8 @@ pub trait Live: Send + Sync + 'static {
     fn id(&self) -> u64;
     /// The revisions that it reads, for the log: one by itself, several by their bindings' names.
     fn revision(&self) -> Arc<str>;
-    /// Requests that may keep its instances busy at once.
-    fn room(&self) -> usize;
+    /// Requests of a kind that may keep its instances busy at once.
+    fn room(&self, isolation: Isolation) -> usize;
     /// What was decided about the same questions before. Answers at once.
     fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>>;
     fn decide<'a>(&'a self, head: &'a Head<'a>) -> BoxFuture<'a, Result<Arc<Decision>, Failure>>;
@@ -68,8 +68,8 @@ impl Live for Generation {
         revisions.into()
     }
 
-    fn room(&self) -> usize {
-        self.room()
+    fn room(&self, isolation: Isolation) -> usize {
+        self.room(isolation)
     }
 
     fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>> {

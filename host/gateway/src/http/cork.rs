@@ -58,6 +58,8 @@ struct Cork<I> {
     torn: bool,
     /// Whether the client leaves bytes waiting.
     blocked: bool,
+    /// Whether what was written last was not taken, or not whole: then HTTP holds the rest.
+    owed: bool,
     /// What came while nobody read.
     early: Vec<u8>,
 }
@@ -75,6 +77,7 @@ pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> Opener<I> {
         ear,
         torn: false,
         blocked: false,
+        owed: false,
         early: Vec::new(),
     };
     Opener(Arc::new(Mutex::new(cork)))
@@ -90,7 +93,12 @@ impl<I> Opener<I> {
     pub(super) fn is_quiet(&self) -> bool {
         let cork = lock(&self.0);
         let between = matches!(&cork.ear, Ear::Http1(heads) if heads.between());
-        between && !cork.dirty && cork.gathered.is_empty() && cork.early.is_empty() && cork.failure.is_none()
+        between
+            && !cork.dirty
+            && !cork.owed
+            && cork.gathered.is_empty()
+            && cork.early.is_empty()
+            && cork.failure.is_none()
     }
 }
 
@@ -103,7 +111,9 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
             return;
         }
         let flushed = cork.flush(cx);
-        cork.block(flushed.is_pending());
+        // A socket has nothing to flush, and may have taken nothing all the same.
+        let owed = cork.owed;
+        cork.block(flushed.is_pending() || owed);
         match flushed {
             Poll::Ready(Ok(())) | Poll::Pending => {}
             Poll::Ready(Err(error)) => {
@@ -224,6 +234,7 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         self.unheard = self.unheard.saturating_add(length);
         self.dirty |= length > 0;
+        self.owed = length > 0;
         if self.gathered.len() + length > CORK {
             let sent = self.send(cx);
             self.block(sent.is_pending());
@@ -237,9 +248,10 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             self.accepted(slices, written);
             self.moved(written);
             self.torn = written < length;
+            self.owed = self.torn;
             return Poll::Ready(Ok(written));
         }
-        self.torn = false;
+        (self.torn, self.owed) = (false, false);
         self.accepted(slices, length);
         if self.gathered.capacity() == 0 && length > 0 {
             self.gathered.reserve_exact(CORK);

@@ -68,7 +68,7 @@ impl Gateway {
     pub fn new(capabilities: Capabilities, roster: Roster, answers: u64) -> Arc<Self> {
         let Capabilities { challenges, hooks, journal, sink, clock } = capabilities;
         let memory = Memory::new(answers);
-        let table = ArcSwap::from_pointee(Table::new(roster, &memory, &sink, &clock));
+        let table = ArcSwap::from_pointee(Table::new(roster, None, &memory, &sink, &clock));
         let (flights, hooking, connections) = (Flights::default(), Semaphore::new(AT_ONCE), Arc::default());
         let encoders = Encoders::default();
         Arc::new(Self {
@@ -89,7 +89,9 @@ impl Gateway {
 
     /// From now on, new requests go by this roster, and as many bytes are remembered.
     pub fn install(&self, roster: Roster, answers: u64) {
-        self.table.store(Arc::new(Table::new(roster, &self.memory, &self.sink, &self.clock)));
+        let before = self.table.load();
+        let table = Table::new(roster, Some(&before), &self.memory, &self.sink, &self.clock);
+        self.table.store(Arc::new(table));
         self.memory.resize(answers);
     }
 

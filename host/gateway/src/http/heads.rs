@@ -16,6 +16,8 @@ pub(super) struct Heads {
     length: Length,
     /// Whether it named a transfer coding: its body comes in chunks, or it is refused.
     coded: bool,
+    /// Whether the last message had a body.
+    bodied: bool,
 }
 
 /// What came with some bytes.
@@ -83,7 +85,10 @@ impl Heads {
                     }
                     b'\n' => bytes = rest,
                     _ if self.begun => (self.state, self.filled) = (State::Name, 0),
-                    _ => (self.state, self.begun, news.begun) = (State::Line, true, true),
+                    _ => {
+                        (self.state, self.begun, news.begun) = (State::Line, true, true);
+                        self.bodied = false;
+                    }
                 },
                 State::Name => {
                     bytes = rest;
@@ -155,9 +160,9 @@ impl Heads {
         news
     }
 
-    /// Whether nothing has come since the end of a message.
+    /// Whether nothing has come since the end of a message, and that had no body: HTTP may hold one that nobody has read.
     pub(super) fn between(&self) -> bool {
-        self.state == State::Start && !self.begun
+        self.state == State::Start && !self.begun && !self.bodied
     }
 
     /// Behind a field's name.
@@ -210,7 +215,8 @@ impl Heads {
 
     /// Behind a message.
     fn next(&mut self) -> State {
-        *self = Self::default();
+        let bodied = self.coded || matches!(self.length, Length::Said(1.., _));
+        *self = Self { bodied, ..Self::default() };
         self.state
     }
 }

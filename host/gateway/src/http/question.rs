@@ -66,14 +66,6 @@ enum Place {
 
 impl Question {
     pub(super) async fn answer(mut self, body: Arriving, mut visit: Visit) -> Response<Payload> {
-        // First of all: those who follow wait for no more than the guest.
-        match self.seat().await {
-            Ok(held) => self.held = held,
-            Err(fault) => {
-                visit.answered_by(|| self.upstream());
-                return self.conclude(Outcome::Fault(fault), visit);
-            }
-        }
         let mut lead = None;
         match if self.askable { self.place().await } else { Place::Alone } {
             Place::Answered(remembered) => {
@@ -88,6 +80,10 @@ impl Question {
             self.service.tally.miss();
         }
         visit.answered_by(|| self.upstream());
+        match self.seat(&mut lead).await {
+            Ok(held) => self.held = held,
+            Err(fault) => return self.conclude(Outcome::Fault(fault), visit),
+        }
         let outcome = self.ask(body, &mut lead).await;
         if let Some(lead) = lead {
             // It failed: those who wait try for themselves.
@@ -97,14 +93,35 @@ impl Question {
     }
 
     /// None for those who speak for many.
-    async fn seat(&self) -> Result<Option<Held>, Fault> {
+    async fn seat(&self, lead: &mut Option<Lead>) -> Result<Option<Held>, Fault> {
         let client = self.inbound.origin.client;
         if self.house.gateway.trusts(client) {
             return Ok(None);
         }
-        match self.service.shares.seat(client, self.live.room(), true).await {
+        let isolation = self.isolation();
+        let shares = match isolation {
+            Isolation::Shared => &self.service.shares.shared,
+            Isolation::Alone => &self.service.shares.alone,
+        };
+        let room = self.live.room(isolation);
+        if let Some(seat) = shares.seat(client, room, false).await {
+            return Ok(Some(Held::new(seat)));
+        }
+        // Those who follow wait for the guest, and not for what else this client has under way.
+        if let Some(lead) = lead.take() {
+            lead.land(Landing::Alone);
+        }
+        match shares.seat(client, room, true).await {
             Some(seat) => Ok(Some(Held::new(seat))),
             None => Err(Fault::Service(Failure::Overloaded)),
+        }
+    }
+
+    fn isolation(&self) -> Isolation {
+        if self.parts.method.is_safe() && !self.parts.headers.contains_key(AUTHORIZATION) {
+            Isolation::Shared
+        } else {
+            Isolation::Alone
         }
     }
 
@@ -169,12 +186,7 @@ impl Question {
     async fn call(&self, body: Arriving) -> Result<Reply, Fault> {
         let (upload, fate) = Upload::new(body, &self.house.line);
         let request = self.request()?.map(|()| upload.boxed());
-        let isolation = if self.parts.method.is_safe() && !self.parts.headers.contains_key(AUTHORIZATION) {
-            Isolation::Shared
-        } else {
-            Isolation::Alone
-        };
-        let reply = self.live.clone().handle(request, isolation).await;
+        let reply = self.live.clone().handle(request, self.isolation()).await;
         reply.map_err(|failure| if fate.stalled() { Fault::ClientStalled } else { Fault::Service(failure) })
     }
 

@@ -93,8 +93,14 @@ pub(super) enum Member {
 pub(super) struct Service {
     pub(super) component: Arc<dyn Component>,
     pub(super) tally: Arc<Tally>,
-    /// Of its instances.
-    pub(super) shares: Arc<Shares>,
+    pub(super) shares: Arc<Seats>,
+}
+
+/// Of a component's instances: for requests that share one, and for those that have one of their own.
+#[derive(Default)]
+pub(super) struct Seats {
+    pub(super) shared: Arc<Shares>,
+    pub(super) alone: Arc<Shares>,
 }
 
 pub(super) struct Named {
@@ -104,14 +110,25 @@ pub(super) struct Named {
 }
 
 impl Table {
-    pub(super) fn new(roster: Roster, memory: &Memory, sink: &Arc<dyn Sink>, clock: &Arc<dyn Clock>) -> Self {
+    /// Who has a seat in `before` has it in this one too.
+    pub(super) fn new(
+        roster: Roster,
+        before: Option<&Self>,
+        memory: &Memory,
+        sink: &Arc<dyn Sink>,
+        clock: &Arc<dyn Clock>,
+    ) -> Self {
         let log = |format| Arc::new(Log { format, sink: sink.clone(), clock: clock.clone() });
         let fallback = Arc::new(fallback(&roster.upstreams));
         let member = |(name, upstream): (Arc<str>, Upstream)| {
             let member = match upstream {
                 Upstream::Component(component) => {
                     let tally = memory.tally(component.name());
-                    Member::Component(Arc::new(Service { component, tally, shares: Arc::default() }))
+                    let shares = match before.and_then(|before| before.upstreams.get(&name)) {
+                        Some(Member::Component(service)) => service.shares.clone(),
+                        _ => Arc::default(),
+                    };
+                    Member::Component(Arc::new(Service { component, tally, shares }))
                 }
                 Upstream::Url(upstream) => {
                     Member::Url(Arc::new(Named { name: name.clone(), upstream, complaints: Complaints::default() }))

@@ -19,7 +19,7 @@ use crate::http::connections::neighbourhood;
 const PART: usize = 4;
 
 /// Requests of one client that wait for a share of its own, and for how long.
-const WAITING: usize = 256;
+const WAITING: usize = 1024;
 const WAIT: Duration = Duration::from_secs(5);
 
 /// The clients that have something now.
@@ -43,7 +43,7 @@ impl Shares {
     /// One of the `room` that there are for all; none where the client has its share. `wait` for one of its own.
     pub(super) async fn seat(self: &Arc<Self>, client: IpAddr, room: usize, wait: bool) -> Option<Seat> {
         let client = neighbourhood(client);
-        let share = (room / PART).max(1);
+        let share = part(room);
         let free = {
             let mut clients = self.clients();
             let has =
@@ -66,6 +66,11 @@ impl Shares {
     fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Share>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A quarter; of few two, so that one which lasts is not all that a client may have, as long as one is left for others.
+fn part(room: usize) -> usize {
+    (room / PART).max(2).min(room.saturating_sub(1)).max(1)
 }
 
 impl Drop for Seat {
@@ -116,7 +121,7 @@ mod tests {
     #[tokio::test]
     async fn of_little_everybody_has_one() {
         let shares = Arc::<Shares>::default();
-        for room in [0, 1, 7] {
+        for room in [0, 1, 2] {
             let seat = shares.seat(client("2001:db8::1"), room, false).await;
             assert!(seat.is_some());
             assert!(shares.seat(client("2001:db8::2"), room, false).await.is_none(), "{room}");

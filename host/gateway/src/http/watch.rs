@@ -221,7 +221,7 @@ impl Watch {
 
     /// Lets it rest, if it has had nothing to do for a while.
     pub(super) fn settle_down(&self, now: u32) {
-        let quiet = self.idle().is_some_and(|since| now.wrapping_sub(since) >= QUIET);
+        let quiet = self.is_quiet(now);
         let between = self.asked.load(Ordering::Relaxed) && self.begun.load(Ordering::Relaxed) == 0;
         if quiet && between && !self.resting.swap(true, Ordering::Relaxed) {
             self.waker.wake();
@@ -230,7 +230,11 @@ impl Watch {
 
     /// Whether it may rest. Asked by its own task.
     pub(super) fn rests(&self) -> bool {
-        self.resting.load(Ordering::Relaxed) && !self.is_busy()
+        self.resting.load(Ordering::Relaxed) && self.is_quiet(self.now())
+    }
+
+    fn is_quiet(&self, now: u32) -> bool {
+        self.idle().is_some_and(|since| now.wrapping_sub(since) >= QUIET)
     }
 
     pub(super) fn tell(&self, order: Order) {

@@ -26,7 +26,8 @@ use super::{
 
 /// Of the pack in `file`, whose entries end at `end`: what was scanned, and the bases that it needs of `ours`.
 pub(super) fn resolve(scan: Scan, file: Arc<File>, ours: &Objects, end: u64) -> Result<Vec<Indexed>, PackError> {
-    let mut resolving = Resolving { scan, file, ours, end, append: end, held: 0 };
+    let handed = vec![false; scan.by_id.len()];
+    let mut resolving = Resolving { scan, file, ours, end, append: end, held: 0, handed, made: 0, ways: 0 };
     resolving.run()?;
     let entries = resolving.scan.entries.into_iter();
     let known = |Found { offset, length, crc, id }| Some(Indexed { id: id?, offset, length, crc });
@@ -42,12 +43,30 @@ struct Resolving<'a> {
     /// Where a base of ours would go.
     append: u64,
     held: usize,
+    /// By the first place of each base's deltas in the list by id: that they were given to a copy of it. Another copy has no
+    /// more to make of them.
+    handed: Vec<bool>,
+    /// What all deltas together have made, and what it takes to make each alone, from where its chain begins.
+    made: u64,
+    ways: u64,
 }
+
+/// What an object takes beside its bytes.
+const LINK: u64 = 4096;
+
+/// How much more may be made on the way to all objects, each read alone, than they are. Git's chains are of 50 at most, once
+/// of 250.
+const MOST_WAYS: u64 = 128;
+
+/// Whatever that comes to, so much may be.
+const FEW_WAYS: u64 = 1 << 30;
 
 /// An object that others are made from.
 struct Base {
     kind: Kind,
     bytes: Vec<u8>,
+    /// What it takes to make it from where its chain begins.
+    way: u64,
     /// Positions of the deltas that are applied to it.
     deltas: Vec<u32>,
 }
@@ -64,28 +83,32 @@ impl Resolving<'_> {
             let deltas = self.deltas_of(offset, id);
             if !deltas.is_empty() {
                 let bytes = self.contents(offset).map_err(|fault| PackError::Entry { at: offset, fault })?;
-                self.apply_all(Base { kind, bytes, deltas })?;
+                self.apply_all(Base { kind, way: bytes.len() as u64, bytes, deltas })?;
             }
         }
-        let mut missing: Vec<ObjectId> = self.unresolved().map(|(id, _)| id).collect();
+        let unresolved = |(_, delta): &&(ObjectId, u32)| self.scan.entries[*delta as usize].id.is_none();
+        let mut missing: Vec<ObjectId> = self.scan.by_id.iter().filter(unresolved).map(|(id, _)| *id).collect();
         missing.dedup();
+        // Once for all: there may be a million that are nowhere.
+        if !missing.is_empty() {
+            self.ours.refresh().map_err(PackError::Write)?;
+        }
         for id in missing {
+            if !matches!(self.ours.header(&id), Ok(Some(_))) {
+                continue;
+            }
             // It may have turned up meanwhile, made from another of ours.
-            let deltas: Vec<u32> = self.unresolved_of(id).collect();
+            let deltas = self.named(id);
             if let (false, Ok((kind, bytes))) = (deltas.is_empty(), self.ours.whole(&id, DECODE_LIMIT)) {
                 self.scan.count(bytes.len() as u64)?;
                 self.append(id, kind, &bytes).map_err(PackError::Write)?;
-                self.apply_all(Base { kind, bytes, deltas })?;
+                self.apply_all(Base { kind, way: bytes.len() as u64, bytes, deltas })?;
             }
         }
         match self.scan.entries.iter().filter(|found| found.id.is_none()).count() {
             0 => Ok(()),
             baseless => Err(PackError::Baseless(baseless)),
         }
-    }
-
-    fn unresolved(&self) -> impl Iterator<Item = (ObjectId, u32)> {
-        self.scan.by_id.iter().copied().filter(|(_, delta)| self.scan.entries[*delta as usize].id.is_none())
     }
 
     /// Everything that is made from `root`, whatever is between, depth first. A base goes when its last delta was applied, so
@@ -100,7 +123,7 @@ impl Resolving<'_> {
                 continue;
             };
             let offset = self.scan.entries[position as usize].offset;
-            let kind = base.kind;
+            let (kind, way) = (base.kind, base.way);
             let made = delta_of(&self.file, self.end, offset, &base.bytes);
             let bytes = made.map_err(|fault| PackError::Entry { at: offset, fault })?;
             if base.deltas.is_empty() {
@@ -108,6 +131,7 @@ impl Resolving<'_> {
                 bases.pop();
             }
             self.scan.count(bytes.len() as u64)?;
+            let way = self.lead(way, bytes.len() as u64)?;
             let id = id_of(kind, &bytes).map_err(|fault| PackError::Entry { at: offset, fault })?;
             self.scan.entries[position as usize].id = Some(id);
             let deltas = self.deltas_of(offset, id);
@@ -116,26 +140,39 @@ impl Resolving<'_> {
                 if self.held > MAX_HELD {
                     return Err(PackError::Deep);
                 }
-                bases.push(Base { kind, bytes, deltas });
+                bases.push(Base { kind, bytes, way, deltas });
             }
         }
         Ok(())
     }
 
-    /// The deltas that are applied to the object `id` at `offset`, and not resolved already from another copy of it.
-    fn deltas_of(&self, offset: u64, id: ObjectId) -> Vec<u32> {
-        let from = self.scan.by_offset.partition_point(|(base, _)| *base < offset);
-        let by_offset =
-            self.scan.by_offset[from..].iter().take_while(|(base, _)| *base == offset).map(|(_, delta)| *delta);
-        let by_offset = by_offset.filter(|delta| self.scan.entries[*delta as usize].id.is_none());
-        by_offset.chain(self.unresolved_of(id)).collect()
+    /// The way to what is made of an object that has a way of so much itself.
+    fn lead(&mut self, way: u64, size: u64) -> Result<u64, PackError> {
+        let way = way + size + LINK;
+        self.made += size + LINK;
+        self.ways = self.ways.saturating_add(way);
+        let most = self.made.saturating_mul(MOST_WAYS).saturating_add(FEW_WAYS);
+        if self.ways > most { Err(PackError::Winding) } else { Ok(way) }
     }
 
-    /// Of those that name their base by its id. Found by bisection: there may be a million, each with another base.
-    fn unresolved_of(&self, id: ObjectId) -> impl Iterator<Item = u32> {
+    /// The deltas that are applied to the object `id` at `offset`, and were not given to another copy of it.
+    fn deltas_of(&mut self, offset: u64, id: ObjectId) -> Vec<u32> {
+        let from = self.scan.by_offset.partition_point(|(base, _)| *base < offset);
+        let here = self.scan.by_offset[from..].iter().take_while(|(base, _)| *base == offset);
+        let mut deltas: Vec<u32> = here.map(|(_, delta)| *delta).collect();
+        deltas.extend(self.named(id));
+        deltas
+    }
+
+    /// Those that name their base by its id, once. Found by bisection: there may be a million, each with another base.
+    fn named(&mut self, id: ObjectId) -> Vec<u32> {
         let from = self.scan.by_id.partition_point(|(base, _)| *base < id);
-        let named = self.scan.by_id[from..].iter().take_while(move |(base, _)| *base == id).map(|(_, delta)| *delta);
-        named.filter(|delta| self.scan.entries[*delta as usize].id.is_none())
+        // Of a million copies, the second one has nothing to look through.
+        if self.handed.get_mut(from).is_none_or(|handed| std::mem::replace(handed, self.scan.by_id[from].0 == id)) {
+            return Vec::new();
+        }
+        let of_it = self.scan.by_id[from..].iter().take_while(|(base, _)| *base == id);
+        of_it.map(|(_, delta)| *delta).collect()
     }
 
     /// Puts an object of ours behind those of the pack, so that it has all that it is made from.

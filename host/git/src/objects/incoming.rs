@@ -62,6 +62,9 @@ pub enum PackError {
     Bomb,
     #[error("the pack's deltas take more than {MAX_HELD} bytes at once")]
     Deep,
+    /// To read each of them alone would take for ever.
+    #[error("the pack's deltas are made from one another in chains that are too long")]
+    Winding,
     #[error("the pack has {0} deltas whose bases are nowhere")]
     Baseless(usize),
     /// Ours: a full disk.

@@ -285,6 +285,33 @@ fn packs_of_many_tiny_objects() {
     ]);
 }
 
+/// What a few bytes say of each other, that would take hours to follow as it is said.
+#[test]
+fn packs_whose_deltas_lead_nowhere() {
+    let (blob, offset, reference) = (3, 6, 7);
+    let nothing = gix::ObjectId::empty_blob(HashKind::Sha1);
+    // Each makes its own base once more, which all of them name.
+    let mut same: Vec<(u8, u64, &[u8], &[u8])> = vec![(blob, 0, b"", b"")];
+    same.resize(20_001, (reference, 2, nothing.as_bytes(), &[0, 0]));
+    // Each is the whole of the one before.
+    let (zeros, copy) = (vec![0; 65_536], [0x80, 0x80, 0x04, 0x80, 0x80, 0x04, 0x80]);
+    let first = 3 + deflated(&zeros).len();
+    let first = [0x80 | u8::try_from((first - 128) >> 7).unwrap(), u8::try_from((first - 128) & 0x7f).unwrap()];
+    let (second, next) =
+        ([u8::try_from(3 + deflated(&copy).len()).unwrap()], [u8::try_from(2 + deflated(&copy).len()).unwrap()]);
+    let mut chain: Vec<(u8, u64, &[u8], &[u8])> = vec![(blob, 65_536, b"", &zeros), (offset, 7, &first, &copy)];
+    chain.push((offset, 7, &second, &copy));
+    chain.resize(600, (offset, 7, &next, &copy));
+    table(&[
+        ("all from one", sent(&pack(20_001, &same)), &refused(&format!("object {ID} is missing"))),
+        (
+            "each from the one before",
+            sent(&pack(600, &chain)),
+            &refused("the pack's deltas are made from one another in chains that are too long"),
+        ),
+    ]);
+}
+
 #[test]
 fn packs_that_are_not_right() {
     let (blob, offset, reference) = (3, 6, 7);

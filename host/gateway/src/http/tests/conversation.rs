@@ -128,6 +128,53 @@ async fn a_connection_that_rests_goes_on_where_it_was() {
     world.open(0).await;
 }
 
+/// What a slow client has not taken, and what nobody has read of a request, is no reason to rest.
+#[tokio::test]
+async fn nothing_is_lost_to_a_rest() {
+    const LARGE: usize = 300 << 10;
+    let (gate, read) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+    let guest = Guest::service(1, {
+        let (gate, read) = (gate.clone(), read.clone());
+        move |request| {
+            if request.method() == "POST" {
+                let (gate, read) = (gate.clone(), read.clone());
+                tokio::spawn(async move {
+                    gate.acquire().await.unwrap().forget();
+                    read.store(request.into_body().collect().await.unwrap().to_bytes().len(), Ordering::Relaxed);
+                });
+                return reply(202, &[], "accepted");
+            }
+            reply(200, &[("cache-control", "public")], "x".repeat(LARGE))
+        }
+    });
+    let world = Setup::only(&guest);
+    let look_around = async || {
+        for _ in 0..5 {
+            world.gateway.look_around();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    let mut far = world.connect(secure(Protocol::Http1));
+    for _ in 0..2 {
+        far.write_all(b"GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await.unwrap();
+        look_around().await;
+        let (mut text, mut bytes) = (String::new(), [0; 4096]);
+        while text.matches('x').count() < LARGE {
+            let count = far.read(&mut bytes).await.unwrap();
+            assert!(count > 0, "{} bytes came", text.len());
+            text.push_str(str::from_utf8(&bytes[..count]).unwrap());
+        }
+        look_around().await;
+    }
+    far.write_all(b"POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 5\r\n\r\nhello").await.unwrap();
+    let mut answer = [0; 1024];
+    let count = far.read(&mut answer).await.unwrap();
+    assert!(answer[..count].starts_with(b"HTTP/1.1 202 Accepted\r\n"));
+    look_around().await;
+    gate.add_permits(1);
+    until(|| read.load(Ordering::Relaxed) == 5).await;
+}
+
 #[tokio::test]
 async fn http_1_0_is_answered_and_closed() {
     let world = Setup::only(&path());

@@ -84,7 +84,7 @@ impl Live for Guest {
         format!("revision {}", self.id).into()
     }
 
-    fn room(&self) -> usize {
+    fn room(&self, _: Isolation) -> usize {
         32
     }
 
