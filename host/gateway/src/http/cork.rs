@@ -40,6 +40,15 @@ pub(super) enum Ear {
     Flooded,
 }
 
+/// How much of some bytes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Taken {
+    All,
+    /// Then nothing else may follow but the rest.
+    Part,
+    Nothing,
+}
+
 struct Cork<I> {
     io: I,
     watch: Arc<Watch>,
@@ -54,12 +63,10 @@ struct Cork<I> {
     /// Bytes written since the client was last heard; over HTTP/1.1, since its last request began.
     unheard: usize,
     ear: Ear,
-    /// Whether what was written last was taken in part: then nothing else may follow but its rest.
-    torn: bool,
+    /// How much was taken of what HTTP wrote last: it holds the rest.
+    taken: Taken,
     /// Whether the client leaves bytes waiting.
     blocked: bool,
-    /// Whether what was written last was not taken, or not whole: then HTTP holds the rest.
-    owed: bool,
     /// What came while nobody read.
     early: Vec<u8>,
 }
@@ -75,9 +82,8 @@ pub(super) fn cork<I>(io: I, watch: Arc<Watch>, ear: Ear) -> Opener<I> {
         failure: None,
         unheard: 0,
         ear,
-        torn: false,
+        taken: Taken::All,
         blocked: false,
-        owed: false,
         early: Vec::new(),
     };
     Opener(Arc::new(Mutex::new(cork)))
@@ -95,7 +101,7 @@ impl<I> Opener<I> {
         let between = matches!(&cork.ear, Ear::Http1(heads) if heads.between());
         between
             && !cork.dirty
-            && !cork.owed
+            && cork.taken == Taken::All
             && cork.gathered.is_empty()
             && cork.early.is_empty()
             && cork.failure.is_none()
@@ -112,8 +118,8 @@ impl<I: AsyncWrite + Unpin> Opener<I> {
         }
         let flushed = cork.flush(cx);
         // A socket has nothing to flush, and may have taken nothing all the same.
-        let owed = cork.owed;
-        cork.block(flushed.is_pending() || owed);
+        let owes = cork.taken != Taken::All;
+        cork.block(flushed.is_pending() || owes);
         match flushed {
             Poll::Ready(Ok(())) | Poll::Pending => {}
             Poll::Ready(Err(error)) => {
@@ -148,7 +154,7 @@ impl<I: AsyncRead + AsyncWrite + Unpin> Opener<I> {
     pub(super) async fn tell(&self, words: &[u8]) {
         {
             let mut cork = lock(&self.0);
-            if cork.torn || cork.failure.is_some() {
+            if cork.taken == Taken::Part || cork.failure.is_some() {
                 return;
             }
             cork.gathered.extend_from_slice(words);
@@ -234,7 +240,9 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
         let length: usize = slices.iter().map(|slice| slice.len()).sum();
         self.unheard = self.unheard.saturating_add(length);
         self.dirty |= length > 0;
-        self.owed = length > 0;
+        if self.taken == Taken::All && length > 0 {
+            self.taken = Taken::Nothing;
+        }
         if self.gathered.len() + length > CORK {
             let sent = self.send(cx);
             self.block(sent.is_pending());
@@ -247,11 +255,10 @@ impl<I: AsyncWrite + Unpin> Cork<I> {
             let written = ready!(written)?;
             self.accepted(slices, written);
             self.moved(written);
-            self.torn = written < length;
-            self.owed = self.torn;
+            self.taken = if written < length { Taken::Part } else { Taken::All };
             return Poll::Ready(Ok(written));
         }
-        (self.torn, self.owed) = (false, false);
+        self.taken = Taken::All;
         self.accepted(slices, length);
         if self.gathered.capacity() == 0 && length > 0 {
             self.gathered.reserve_exact(CORK);
