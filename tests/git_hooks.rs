@@ -47,7 +47,7 @@ async fn a_push_that_is_told_of_is_live() {
         shows(&host, page).await;
     }
     // Waited for, with what its proof found.
-    let waited = format!("{HOOK}?wait");
+    let waited = format!("{HOOK}?x&wait=1");
     let tell = async || host.client().send(with_body("POST", &waited, &[("authorization", &bearer)], "")).await;
     let good = site.commit("main", &[("index.html", "good")]);
     let reply = tell().await;

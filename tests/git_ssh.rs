@@ -90,6 +90,30 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
     }
 }
 
+/// The processes that serve connections stand still; the one that takes new ones does not.
+#[tokio::test]
+async fn a_server_that_has_gone_without_a_word_is_asked_anew() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).unwrap();
+    keygen(&folder, "key", &["-t", "ed25519"]);
+    let sshd = Sshd::start(&folder, &["key"]).await;
+    let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
+    let pin = fingerprint(&folder, "host");
+    setup.manifest(&site(&remote, &format!("key = \"ssh/key\"\npin = \"{pin}\"\n")));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let still = sshd.stop_sessions();
+    repository.commit("main", &[("index.html", "two")]);
+    shows(&host, "two").await;
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+    drop(still);
+}
+
 /// What is said of servers that are not let in on, or do not let in; `R` is the remote.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table")]

@@ -140,6 +140,10 @@ async fn check_tells_what_could_not_be_fetched() {
         ("remote = \"none\"\n".to_owned(), "none: there is nothing here; create it, or name another remote"),
         (ssh("open"), "open can be read by others (mode 0644); run chmod 600 open"),
         (ssh("text"), "text holds no private key in OpenSSH's form"),
+        (
+            "remote = \"a@h.test:b.git\"\n".to_owned(),
+            "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan HOST > known_hosts",
+        ),
         ("remote = \"https://u.test/b.git\"\ntoken = \"blank\"\n".to_owned(), "the token in blank is empty"),
     ] {
         setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"read\" }}\n"));

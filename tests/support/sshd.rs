@@ -7,6 +7,7 @@ use std::{
     process::Stdio,
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     net::TcpStream,
     process::{Child, Command},
@@ -21,7 +22,7 @@ use super::{
 pub(crate) struct Sshd {
     address: SocketAddr,
     folder: PathBuf,
-    _process: Child,
+    process: Child,
 }
 
 impl Sshd {
@@ -66,7 +67,7 @@ impl Sshd {
             TcpStream::connect(address).await.ok()
         })
         .await;
-        Self { address, folder: folder.to_owned(), _process: process }
+        Self { address, folder: folder.to_owned(), process }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -80,6 +81,40 @@ impl Sshd {
 
     pub(crate) fn log(&self) -> String {
         log(&self.folder)
+    }
+
+    /// Stops all that serve a connection now, until what is returned is dropped: then they end.
+    pub(crate) fn stop_sessions(&self) -> Stopped {
+        let all = |parent: i32| -> Vec<i32> {
+            let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+            children.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+        };
+        let mut sessions = all(self.process.id().expect("it runs").try_into().expect("a process id"));
+        let mut at = 0;
+        while at < sessions.len() {
+            sessions.extend(all(sessions[at]));
+            at += 1;
+        }
+        assert!(!sessions.is_empty(), "no session");
+        signal(&sessions, Signal::STOP);
+        Stopped(sessions)
+    }
+}
+
+/// Processes that stand still.
+pub(crate) struct Stopped(Vec<i32>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        signal(&self.0, Signal::KILL);
+    }
+}
+
+fn signal(processes: &[i32], signal: Signal) {
+    for pid in processes {
+        let pid = Pid::from_raw(*pid).expect("a process id");
+        // It may have ended by itself.
+        let _ = kill_process(pid, signal);
     }
 }
 

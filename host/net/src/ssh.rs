@@ -38,6 +38,9 @@ const REST: Duration = Duration::from_mins(15);
 /// A server that says nothing is asked whether it is still there, so often, and given up after three times.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
+/// How long a connection that is kept may take to open a channel, before another is made.
+const PROMPT: Duration = Duration::from_secs(5);
+
 /// What a command says on its standard error that is kept, in bytes.
 const MAX_SAID: usize = 1024;
 
@@ -101,7 +104,9 @@ impl Ssh {
         let mut kept = self.session.lock().await;
         let open = match &*kept {
             Some(session) if !session.is_closed() => {
-                session.channel_open_session().await.ok().zip(Some(session.clone()))
+                // One whose server has gone without a word would be asked until it is given up.
+                let opened = tokio::time::timeout(connect.min(PROMPT), session.channel_open_session()).await;
+                opened.ok().and_then(Result::ok).zip(Some(session.clone()))
             }
             _ => None,
         };

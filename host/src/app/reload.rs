@@ -98,7 +98,9 @@ async fn switch(
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
     host.adopt(components).await;
-    let new = bindings.values().filter(|binding| binding.revision().is_none()).map(|binding| binding.said().clone());
+    let unfetched =
+        |binding: &&Arc<super::bindings::Binding>| binding.revision().is_none() || binding.error().is_some();
+    let new = bindings.values().filter(unfetched).map(|binding| binding.said().clone());
     let others = new.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
@@ -113,7 +115,7 @@ async fn switch(
 struct Switched {
     /// Those that have a new generation.
     components: Vec<String>,
-    /// Bindings of which nothing is here yet, or whose remote is another one now.
+    /// Bindings of which nothing is here yet, which could not be fetched, or whose remote is another one now.
     others: Vec<manifest::Binding>,
     warnings: Vec<Problem>,
 }

@@ -47,9 +47,19 @@ pub(super) fn look(said: &Binding) -> Vec<anyhow::Error> {
         manifest::Remote::Ssh { key, host_key, .. } => vec![
             key.as_ref().map_or(Ok(()), Key::check).map_err(Into::into),
             trust(host_key.as_ref()).check().map_err(anyhow::Error::msg),
+            known(host_key.as_ref()),
         ],
     };
     looked.into_iter().filter_map(Result::err).collect()
+}
+
+/// Whether anybody could be let in on.
+fn known(host_key: Option<&manifest::HostKey>) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        host_key.is_some(),
+        "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan HOST > known_hosts"
+    );
+    Ok(())
 }
 
 fn trust(host_key: Option<&manifest::HostKey>) -> Trust {

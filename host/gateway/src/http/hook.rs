@@ -85,7 +85,8 @@ pub(super) fn answer(
         };
         let Ok(_permit) = gateway.hooking.try_acquire() else { return visit.finish(response(Told::Busy)) };
         let (parts, body) = request.into_parts();
-        let wait = parts.uri.query().is_some_and(|query| query.split('&').any(|part| part == "wait"));
+        let wait =
+            parts.uri.query().is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("wait")));
         let body = match tokio::time::timeout(PATIENCE, Limited::new(body, MAX_BODY).collect()).await {
             Err(_) => return visit.finish(plain(StatusCode::REQUEST_TIMEOUT)),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
