@@ -32,7 +32,8 @@ pub fn rules(bytes: &[u8]) {
 
 fn headers(rules: &str, host: &str, path: &str) {
     let (headers, problems) = Headers::parse(rules);
-    assert!(problems.iter().all(|problem| problem.line.is_some()));
+    // The hundredth says that there are more.
+    assert!(problems.len() <= 100 && problems.iter().take(99).all(|problem| problem.line.is_some()));
     let mut fields = Fields::default();
     fields.set("content-type", "text/html");
     fields.set("vary", "accept");
