@@ -96,12 +96,8 @@ async fn agents_that_do_not_help() {
     }
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    keygen(&folder, "key", &["-t", "ed25519"]);
-    let sshd = Sshd::start(&folder, &["key"]).await;
-    let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-    let pin = fingerprint(&folder, "host");
+    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
+    let (folder, pin) = (setup.path("ssh"), sshd.pin());
     setup.manifest(&site(&remote, &format!("key = \"agent\"\npin = \"{pin}\"\n")));
     let said = setup.shown(&setup.command(&["check"]).await.failed());
     assert!(said.contains("`key`: there is no variable `SSH_AUTH_SOCK` in the environment"), "{said}");

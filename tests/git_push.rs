@@ -14,7 +14,7 @@ use crate::{
         git_servers::{Daemon, Web},
         host::{Host, Setup},
         skip,
-        sshd::{Sshd, fingerprint, keygen, user},
+        sshd::Sshd,
         tables,
         wait::{SOON, until},
     },
@@ -178,12 +178,8 @@ async fn by_ssh() {
     }
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    keygen(&folder, "key", &["-t", "ed25519"]);
-    let sshd = Sshd::start(&folder, &["key"]).await;
-    let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-    setup.manifest(&manifest(&remote, &format!("key = \"ssh/key\"\npin = \"{}\"\n", fingerprint(&folder, "host"))));
+    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
+    setup.manifest(&manifest(&remote, &format!("key = \"ssh/key\"\npin = \"{}\"\n", sshd.pin())));
     let _host = publishes(setup, &repository).await;
     // All of that on one connection.
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());

@@ -98,12 +98,8 @@ async fn a_server_that_has_gone_without_a_word_is_asked_anew() {
     }
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    keygen(&folder, "key", &["-t", "ed25519"]);
-    let sshd = Sshd::start(&folder, &["key"]).await;
-    let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-    let pin = fingerprint(&folder, "host");
+    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
+    let pin = sshd.pin();
     setup.manifest(&site(&remote, &format!("key = \"ssh/key\"\npin = \"{pin}\"\n")));
     let host = setup.start().await;
     shows(&host, "one").await;

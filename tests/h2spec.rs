@@ -4,31 +4,22 @@
 //! Two faults it does not see, and nobody behind it can: a connection without settings, and a pseudo field in trailers, which
 //! it drops.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::support::{
-    client::{BOTH, Client, ask},
-    frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
-        WINDOW_UPDATE, field, frame, get, head,
+use crate::{
+    http2::{NAME, each, neighbour},
+    support::{
+        frames::{
+            CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, PRIORITY, RST_STREAM, SETTINGS,
+            WINDOW_UPDATE, field, frame, get, head,
+        },
+        host::{Host, Setup},
+        tables,
     },
-    host::{Host, Setup},
-    tables,
 };
-
-const NAME: &str = "localhost";
 
 async fn host() -> Host {
     Setup::new(&tables::mischief("mischief", "")).start().await
-}
-
-async fn neighbour(client: &Client) {
-    let begun = Instant::now();
-    for protocol in BOTH {
-        let reply = client.send_over(protocol, ask("GET", &format!("https://{NAME}/"))).await;
-        assert_eq!(reply.brief(), (200, "mischief\n"));
-    }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
 
 const PRIORITIZED: u8 = 0x20;
@@ -221,17 +212,7 @@ fn messages() -> Vec<Case> {
 async fn each_case_has_its_outcome() {
     let host = host().await;
     let client = host.client();
-    let mut wrong = Vec::new();
-    for (what, bytes, expected) in [frames(), streams(), kinds(), messages()].concat() {
-        let mut frames = Frames::open(&client, NAME, &[]).await;
-        frames.send(&bytes).await;
-        neighbour(&client).await;
-        let outcome = frames.outcome().await;
-        if outcome != expected {
-            wrong.push(format!("{what}: {outcome}, not {expected}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    each(&client, &[frames(), streams(), kinds(), messages()].concat()).await;
 }
 
 /// Section 3.4: nothing stands in place of the preface. Settings that are not there are those that nobody changed.

@@ -15,7 +15,7 @@ use crate::support::{
     wait::{SOON, within},
 };
 
-const NAME: &str = "localhost";
+pub(crate) const NAME: &str = "localhost";
 
 async fn host(limits: &str) -> Host {
     let manifest = format!("[limits]\n{limits}\n{}", tables::mischief("mischief", ""));
@@ -23,13 +23,28 @@ async fn host(limits: &str) -> Host {
 }
 
 /// What a neighbour gets meanwhile, and how soon.
-async fn neighbour(client: &Client) {
+pub(crate) async fn neighbour(client: &Client) {
     let begun = Instant::now();
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let reply = client.send_over(protocol, ask("GET", &format!("https://{NAME}/"))).await;
         assert_eq!(reply.brief(), (200, "mischief\n"));
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// Each on a connection of its own: what it is, its bytes, and what must come of them.
+pub(crate) async fn each(client: &Client, table: &[(&str, Vec<u8>, &str)]) {
+    let mut wrong = Vec::new();
+    for (what, bytes, expected) in table {
+        let mut frames = Frames::open(client, NAME, &[]).await;
+        frames.send(bytes).await;
+        neighbour(client).await;
+        let outcome = frames.outcome().await;
+        if outcome != *expected {
+            wrong.push(format!("{what}: {outcome}, not {expected}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// A request whose body is to follow.
@@ -140,17 +155,7 @@ async fn what_breaks_the_protocol() {
             "RST_STREAM 1 1",
         ),
     ];
-    let mut wrong = Vec::new();
-    for (what, bytes, expected) in table {
-        let mut frames = Frames::open(&client, NAME, &[]).await;
-        frames.send(&bytes).await;
-        neighbour(&client).await;
-        let outcome = frames.outcome().await;
-        if outcome != expected {
-            wrong.push(format!("{what}: {outcome}, not {expected}"));
-        }
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    each(&client, &table).await;
     let mut frames = Frames::silent(&client, NAME).await;
     frames.send(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!(frames.outcome().await, "closed", "no preface");

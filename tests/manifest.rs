@@ -148,7 +148,7 @@ async fn check_tells_what_could_not_be_fetched() {
     ] {
         setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"read\" }}\n"));
         let outcome = setup.command(&["check"]).await;
-        assert_eq!(setup.shown(&outcome.stderr), format!("host.toml:1: [git.b] can't be fetched: {expected}\n"));
+        assert_eq!(setup.shown(&outcome.stderr), format!("host.toml:1: [git.b]: can't be fetched: {expected}\n"));
         assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
     }
     // As `run` takes them.

@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::{
+    host::Setup,
     upstream::dead,
     wait::{SOON, until},
 };
@@ -70,6 +71,16 @@ impl Sshd {
         Self { address, folder: folder.to_owned(), process }
     }
 
+    /// With one key, `ssh/key` beside the manifest; and the URL of what lies at `path` by it.
+    pub(crate) async fn beside(setup: &Setup, path: &Path) -> (Self, String) {
+        let folder = setup.path("ssh");
+        fs::create_dir(&folder).expect("the folder is new");
+        keygen(&folder, "key", &["-t", "ed25519"]);
+        let sshd = Self::start(&folder, &["key"]).await;
+        let url = format!("ssh://{}@{}{}", user(), sshd.address(), path.display());
+        (sshd, url)
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -77,6 +88,11 @@ impl Sshd {
     /// As `known_hosts` names it.
     pub(crate) fn name(&self) -> String {
         format!("[{}]:{}", self.address.ip(), self.address.port())
+    }
+
+    /// Of its host key, for `pin`.
+    pub(crate) fn pin(&self) -> String {
+        fingerprint(&self.folder, "host")
     }
 
     pub(crate) fn log(&self) -> String {

@@ -63,7 +63,7 @@ impl Capabilities {
 ///
 /// # Errors
 /// A line without one of them.
-pub fn named(line: &[u8]) -> Result<(ObjectId, &[u8]), Error> {
+pub(crate) fn named(line: &[u8]) -> Result<(ObjectId, &[u8]), Error> {
     let mut words = line.splitn(2, |byte| *byte == b' ');
     let (Some(id), Some(name)) = (words.next(), words.next()) else {
         return Err(Error::Framing("a ref without an id or a name"));

@@ -65,11 +65,6 @@ impl<C: Connection> Session<C> {
         self.refs.iter().find(|(known, _)| known == name).and_then(|(_, at)| *at)
     }
 
-    /// What the server says that it can do.
-    pub fn capabilities(&self) -> &Capabilities {
-        &self.capabilities
-    }
-
     /// Whether a pack may name bases that are only in the server's repository.
     pub fn takes_thin_packs(&self) -> bool {
         !self.capabilities.has("no-thin")

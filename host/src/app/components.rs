@@ -1,6 +1,6 @@
 //! The manifest's components: their files read and compiled, their tables turned into what the runtime grants.
 
-use std::{borrow::Borrow, collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -98,12 +98,11 @@ pub(super) fn upstreams(manifest: &Manifest, services: impl Fn(&manifest::Name) 
 }
 
 /// The second of several routers, if there are: which of them would decide, nobody could tell.
-pub(super) fn second_router(
-    components: impl Iterator<Item = (impl Borrow<manifest::Component>, Option<Role>)>,
+pub(super) fn second_router<'a>(
+    components: impl Iterator<Item = (&'a manifest::Component, Option<Role>)>,
 ) -> Option<Problem> {
     let mut routers = components.filter(|(_, role)| *role == Some(Role::Router)).map(|(said, _)| said);
     let (first, second) = (routers.next()?, routers.next()?);
-    let (first, second) = (first.borrow(), second.borrow());
     Some(second.place.problem(format!(
         "[component.{}]: is a second router, beside `{}`: a host has one; give the other to a host of its own",
         second.name, first.name

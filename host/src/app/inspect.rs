@@ -74,7 +74,7 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     let decided = if all { nobody_decides(roles) } else { None };
     let unfetched = manifest.bindings.values().flat_map(|said| {
         let reasons = remotes::look(said).into_iter();
-        reasons.map(|why| said.place.problem(format!("[git.{}] can't be fetched: {}", said.name, chain(why.as_ref()))))
+        reasons.map(|why| said.place.problem(format!("[git.{}]: can't be fetched: {}", said.name, chain(why.as_ref()))))
     });
     let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(unfetched).collect();
     Ok(Checked { problems, warnings })

@@ -98,10 +98,9 @@ async fn switch(
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
     host.adopt(components).await;
-    let unfetched =
-        |binding: &&Arc<super::bindings::Binding>| binding.revision().is_none() || binding.error().is_some();
-    let new = bindings.values().filter(unfetched).map(|binding| binding.said().clone());
-    let others = new.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
+    let lacking = bindings.values().filter(|binding| binding.revision().is_none() || binding.error().is_some());
+    let others = lacking.map(|binding| binding.said().clone());
+    let others = others.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
         let words = chain(error.as_ref());

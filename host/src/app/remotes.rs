@@ -28,9 +28,6 @@ pub(super) fn proxied(remote: &manifest::Remote) -> anyhow::Result<()> {
 }
 
 /// Why nothing could be fetched of it, as far as that shows before anybody is asked.
-///
-/// # Errors
-/// One reason after the other, in words.
 pub(super) fn look(said: &Binding) -> Vec<anyhow::Error> {
     let looked = match &said.remote {
         // What people push to is made at the start.

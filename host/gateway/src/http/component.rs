@@ -25,7 +25,7 @@ pub trait Live: Send + Sync + 'static {
     fn recall(&self, head: &Head<'_>) -> Option<Arc<Decision>>;
     fn decide<'a>(&'a self, head: &'a Head<'a>) -> BoxFuture<'a, Result<Arc<Decision>, Failure>>;
     /// The request's URI is absolute, and its path in its one form. What is `Held` by it is let go when no instance is
-    /// busy with it any more.
+    /// busy with it any more; of many that share one, when nobody waits for this one any more.
     fn handle(
         self: Arc<Self>,
         request: http::Request<Body>,

@@ -58,6 +58,8 @@ impl Shares {
         let mut seat = Seat { shares: self.clone(), client, permit: None };
         seat.permit = match free.clone().try_acquire_owned() {
             Ok(permit) => Some(permit),
+            // Of a share that has grown meanwhile.
+            Err(_) if !wait => return None,
             Err(_) => Some(timeout(WAIT, free.acquire_owned()).await.ok()?.ok()?),
         };
         Some(seat)
