@@ -25,6 +25,7 @@ mod moving;
 mod proxies;
 mod push;
 mod reload;
+mod renewal;
 mod repositories;
 mod routing;
 mod scripts;

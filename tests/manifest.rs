@@ -3,7 +3,6 @@
 use rustix::process::Signal;
 
 use crate::support::{
-    ca::Ca,
     guests::{HELLO, component, fixture},
     host::Setup,
     tables,
@@ -175,23 +174,6 @@ async fn a_second_router_is_refused_by_all() {
     let said = host.reload().await.failed();
     assert!(said.contains(expected), "{said}");
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
-}
-
-/// Whoever renews certificates hears of one that is of no use any more.
-#[tokio::test]
-async fn an_expired_certificate_is_told_by_check_and_reload() {
-    let manifest =
-        format!("[[certificate]]\nchain = \"old.pem\"\nkey = \"old.key\"\n{}", tables::guest("hello", "hello", ""));
-    let setup = Setup::new(&manifest);
-    Ca::new("test").issue_expired(&["a.test"]).write(&setup.path(""), "old");
-    let expected = "host.toml:1: old.pem: expired on Wed, 01 Jan 2020 00:00:00 GMT\n";
-    let outcome = setup.command(&["check"]).await;
-    assert_eq!(setup.shown(&outcome.stderr), expected);
-    assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
-    let host = setup.start().await;
-    let outcome = host.reload().await;
-    assert_eq!(host.setup().shown(&outcome.stderr), expected);
-    outcome.done();
 }
 
 #[tokio::test]

@@ -51,7 +51,7 @@ async fn a_reload_is_all_or_nothing() {
     for (lines, expected) in [
         (
             format!("[listen]\nhttps = [\"127.0.0.1:0\", \"{address}\"]\n{changed}"),
-            format!("can't listen on {address}: Address already in use"),
+            format!("host.toml:1: can't listen on {address}: Address already in use (os error 98)"),
         ),
         (format!("{changed}{}", tables::guest("bad", "invalid", "")), "index.html:3: the first problem".to_owned()),
         (format!("{changed}{}", tables::guest("bad", "trap_at_start", "")), "trapped at its start: ".to_owned()),

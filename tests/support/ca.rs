@@ -43,6 +43,11 @@ impl Ca {
         self.issue_with(names, |params| params.not_after = rcgen::date_time_ymd(2020, 1, 1))
     }
 
+    /// One that ends that far from now.
+    pub(crate) fn issue_until(&self, names: &[&str], rest: std::time::Duration) -> Pair {
+        self.issue_with(names, |params| params.not_after = (std::time::SystemTime::now() + rest).into())
+    }
+
     fn issue_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Pair {
         let key = KeyPair::generate().expect("aws-lc makes P-256 keys");
         let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();

@@ -205,8 +205,9 @@ impl Slot {
     }
 
     /// Its file is what serves again: what was refused meanwhile is nobody's concern any more.
-    pub fn pardon(&self) {
-        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Whether anything was.
+    pub fn pardon(&self) -> bool {
+        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 
     /// What it has done since the host started, whatever generation did it, and what it holds now.

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use atoll_gateway::{
     Complaints,
     http::{self, Capabilities, Gateway, Limits, Network, Roster, Spool, SystemClock, Upstream, UrlUpstream},
-    tls::{self, Acceptor, Challenges, LocalCa, Resolver, Tickets},
+    tls::{self, Acceptor, Admits as _, Challenges, LocalCa, Resolver, Tickets},
 };
 use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, SystemRoots, Tls};
 use atoll_runtime::{Journal, Level, Role};
@@ -27,19 +27,26 @@ use super::{
     host::{Components, Host},
 };
 use crate::{
+    control::messages::CertificateStatus,
     journal::Log,
     manifest::{AccessLog, Address, Manifest},
-    problem::Problem,
+    problem::{Problem, Problems},
+    text::chain,
 };
 
 /// How long an upstream may pause within a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+const DAY: Duration = Duration::from_hours(24);
+
 pub(super) struct Front {
     gateway: Arc<Gateway>,
     certificates: Arc<Resolver>,
+    /// The manifest's, which the resolver serves.
+    said: ArcSwap<Vec<certificates::Said>>,
     /// For names that no certificate of the manifest covers, on loopback listeners.
     local: Arc<LocalCa>,
+    admits: Arc<Decides>,
     challenges: Arc<Challenges>,
     tickets: Tickets,
     client: Client,
@@ -75,9 +82,9 @@ impl Listening {
 /// What a reload has bound and read, and has not switched to yet.
 pub(super) struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
-    certificates: Vec<Arc<tls::Certificate>>,
+    certificates: Vec<certificates::Said>,
     upstreams: Vec<(Arc<str>, Upstream)>,
-    /// Of certificates, that they have expired. The log has heard of it.
+    /// Of certificates.
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -108,12 +115,15 @@ impl Front {
         });
         let admits = Arc::new(Decides(host.components.clone()));
         let (folder, now) = (host.state.local_ca(), SystemTime::now());
-        let local = tokio::task::spawn_blocking(move || LocalCa::open(&folder, admits, now)).await??;
+        let made_for = admits.clone();
+        let local = tokio::task::spawn_blocking(move || LocalCa::open(&folder, made_for, now)).await??;
         let roots = SystemRoots::default();
         let front = Arc::new(Self {
             gateway,
             certificates: Arc::default(),
+            said: ArcSwap::default(),
             local: Arc::new(local),
+            admits,
             challenges,
             tickets: Tickets::new()?,
             client: host.loader.client.clone(),
@@ -143,13 +153,13 @@ impl Front {
     }
 
     fn bind(&self, manifest: &Manifest, inherited: &mut Inherited) -> anyhow::Result<Prepared> {
-        let (certificates, warnings) = certificates::load(manifest, SystemTime::now())?;
-        for warning in &warnings {
-            self.say(Level::Warning, warning.to_string());
+        let (certificates, now) = (certificates::load(manifest)?, SystemTime::now());
+        certificates::no_worse(&certificates, &self.said.load(), now)?;
+        for said in &certificates {
+            said.certificate.check_trust(&self.roots.load(), now);
         }
-        for certificate in &certificates {
-            certificate.check_trust(&self.roots.load(), SystemTime::now());
-        }
+        let mut warnings = certificates::warnings(&certificates, now);
+        warnings.extend(certificates::lost(&certificates, &self.said.load()).into_iter().map(Problem::new));
         let upstreams = self.upstreams(manifest)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {
@@ -159,7 +169,10 @@ impl Front {
             match atoll_net::bind(&[address.at], inherited) {
                 Ok(bound) => sockets.extend(bound.into_iter().map(|listener| (address.at, secure, listener))),
                 Err(error) if address.optional => drop(error),
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    let problem = manifest.listen.place.problem(chain(&error));
+                    return Err(Problems(vec![problem]).into());
+                }
             }
         }
         Ok(Prepared { sockets, certificates, upstreams, warnings })
@@ -167,8 +180,13 @@ impl Front {
 
     /// Serves by what was prepared.
     pub(super) fn switch(self: &Arc<Self>, components: &Components, prepared: Prepared, manifest: &Manifest) {
-        let Prepared { sockets, certificates, upstreams, .. } = prepared;
-        self.certificates.replace(&certificates);
+        let Prepared { sockets, certificates, upstreams, warnings } = prepared;
+        for warning in warnings {
+            self.say(Level::Warning, warning.to_string());
+        }
+        let served: Vec<_> = certificates.iter().map(|said| said.certificate.clone()).collect();
+        self.certificates.replace(&served);
+        self.said.store(Arc::new(certificates));
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
             let stays = wanted.contains(&(listening.asked, listening.secure));
@@ -313,6 +331,20 @@ impl Front {
         Listening { asked, bound, secure, stop, task }
     }
 
+    /// Says once a day what is to be said of the certificates that are served.
+    pub(super) async fn remind(&self) {
+        loop {
+            tokio::time::sleep(DAY).await;
+            for warning in certificates::warnings(&self.said.load(), SystemTime::now()) {
+                self.say(Level::Warning, warning.to_string());
+            }
+        }
+    }
+
+    pub(super) fn certificates(&self) -> Vec<CertificateStatus> {
+        certificates::status(&self.said.load(), SystemTime::now())
+    }
+
     /// Stops accepting, and waits until what was accepted has ended, or for so long.
     pub(super) async fn drain(&self, grace: Duration) {
         let listening: Vec<Listening> = self.listening().drain(..).collect();
@@ -334,10 +366,14 @@ impl Front {
     }
 
     /// What to open in a browser, where that can be told.
-    pub(super) fn to_open(&self) -> Option<String> {
-        let listening = self.listening();
-        let first = listening.iter().find(|listening| listening.secure && listening.bound.ip().is_loopback())?;
-        Some(format!("https://localhost:{}/", first.bound.port()))
+    pub(super) async fn to_open(&self) -> Option<String> {
+        let port = {
+            let listening = self.listening();
+            let first = listening.iter().find(|listening| listening.secure && listening.bound.ip().is_loopback())?;
+            first.bound.port()
+        };
+        // Not what a router sends nowhere.
+        self.admits.admits("localhost").await.then(|| format!("https://localhost:{port}/"))
     }
 
     /// Requests of a component that were answered out of memory, and those that might have been.

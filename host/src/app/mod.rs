@@ -100,7 +100,10 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
         }
     };
     drop(progress);
-    announce(&host, &front);
+    announce(&host, &front).await;
+
+    let reminded = front.clone();
+    tokio::spawn(async move { reminded.remind().await });
 
     let stop = CancellationToken::new();
     let running = Arc::new(App { host: host.clone(), front: front.clone() });
@@ -164,7 +167,7 @@ fn seed(manifest: &Manifest) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn announce(host: &Host, front: &Front) {
+async fn announce(host: &Host, front: &Front) {
     let bindings = host.bindings.load();
     for binding in bindings.values().filter(|binding| binding.said().ours) {
         if let Some(path) = binding.said().local() {
@@ -175,7 +178,7 @@ fn announce(host: &Host, front: &Front) {
     let idle = components.iter().filter(|(_, running)| running.slot.serving().is_none());
     let idle: Vec<&str> = idle.map(|(name, _)| &**name).collect();
     let without = if idle.is_empty() { String::new() } else { format!(", without {}", idle.join(", ")) };
-    let open = front.to_open().map(|url| format!(": open {url}")).unwrap_or_default();
+    let open = front.to_open().await.map(|url| format!(": open {url}")).unwrap_or_default();
     host.say(Level::Info, format!("ready{without}{open}"));
 }
 

@@ -46,7 +46,7 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     }
     let switched = switch(host, front, &current, &loaded.manifest).await.map_err(|error| match error.downcast() {
         Ok(problems) => mistakes(problems),
-        Err(error) => Refusal::new(chain(error.as_ref())),
+        Err(error) => mistakes(Problems(vec![Problem::new(chain(error.as_ref()))])),
     })?;
     *current = loaded.manifest;
     host.say(Level::Info, "reloaded".to_owned());
@@ -74,8 +74,8 @@ async fn switch(
         return Err(anyhow::Error::new(Problems(vec![problem])));
     }
     let upstreams = host.upstreams(manifest, &codes);
-    let mut fronted = block_in_place(|| front.prepare(manifest))?;
-    let mut warnings = std::mem::take(&mut fronted.warnings);
+    let fronted = block_in_place(|| front.prepare(manifest))?;
+    let mut warnings = fronted.warnings.clone();
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());

@@ -38,5 +38,6 @@ pub(super) fn status(host: &Host, front: &Front) -> Status {
         error: binding.error(),
     });
     let error = host.not_reloaded.load().as_deref().cloned();
-    Status { components: components.collect(), bindings: bindings.collect(), error }
+    let certificates = front.certificates();
+    Status { components: components.collect(), bindings: bindings.collect(), certificates, error }
 }

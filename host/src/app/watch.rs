@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::Digest;
+use atoll_runtime::{Digest, Level};
 use tokio_util::sync::CancellationToken;
 
 use super::host::Host;
@@ -41,7 +41,9 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             seen.insert(file, stamp);
             let Ok(bytes) = tokio::fs::read(path).await else { continue };
             if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
-                running.slot.pardon();
+                if running.slot.pardon() {
+                    host.say(Level::Info, format!("{name}: its file is what serves again"));
+                }
                 continue;
             }
             // Why it fails, if it does, is in the log and in `ps` then.

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use clap::Args;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
     report::refused,
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     control::{
         client::Client,
-        messages::{BindingStatus, ComponentStatus, Status},
+        messages::{BindingStatus, CertificateStatus, ComponentStatus, Status},
     },
     text::printable,
 };
@@ -40,14 +41,14 @@ impl Ps {
         if self.json {
             writeln!(output, "{}", serde_json::to_string(&status)?)?;
         } else {
-            write!(output, "{}", render(&status))?;
+            write!(output, "{}", render(&status, &TimeZone::system()))?;
         }
         Ok(())
     }
 }
 
 /// What is wrong stands below the table that it is about.
-fn render(status: &Status) -> String {
+fn render(status: &Status, zone: &TimeZone) -> String {
     let heads = [
         "NAME",
         "ROLE",
@@ -70,6 +71,14 @@ fn render(status: &Status) -> String {
         let rows = std::iter::once(heads).chain(status.bindings.iter().map(binding));
         let errors = status.bindings.iter().map(|binding| (&binding.name, &binding.error));
         text = text + "\n" + &table(&rows.collect::<Vec<_>>()) + &explained(errors);
+    }
+    if !status.certificates.is_empty() {
+        let heads = ["CERTIFICATE", "EXPIRES", "NAMES"].map(str::to_owned);
+        let rows = std::iter::once(heads).chain(status.certificates.iter().map(|one| certificate(one, zone)));
+        text = text + "\n" + &table(&rows.collect::<Vec<_>>());
+        for warning in status.certificates.iter().filter_map(|certificate| certificate.warning.as_ref()) {
+            text = text + &printable(warning) + "\n";
+        }
     }
     let reload = explained([(&"reload".to_owned(), &status.error)].into_iter());
     if reload.is_empty() { text } else { text + "\n" + &reload }
@@ -104,6 +113,18 @@ fn component(component: &ComponentStatus) -> [String; 12] {
 
 fn binding(binding: &BindingStatus) -> [String; 2] {
     [printable(&binding.name).into_owned(), binding.revision.as_deref().map_or("-".into(), short)]
+}
+
+fn certificate(certificate: &CertificateStatus, zone: &TimeZone) -> [String; 3] {
+    const SHOWN: usize = 3;
+    let shown = certificate.names.iter().take(SHOWN).map(|name| printable(name)).collect::<Vec<_>>().join(" ");
+    let more = certificate.names.len().saturating_sub(SHOWN);
+    let expires = certificate.expires.parse::<Timestamp>().map_or_else(
+        |_| printable(&certificate.expires).into_owned(),
+        |time| time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z").to_string(),
+    );
+    let names = if more == 0 { shown } else { format!("{shown} and {more} more") };
+    [printable(&certificate.chain).into_owned(), expires, names]
 }
 
 fn explained<'a>(errors: impl Iterator<Item = (&'a String, &'a Option<String>)>) -> String {
@@ -151,10 +172,16 @@ mod tests {
                 revision: Some("fedcba98765432100000".into()),
                 error: Some("there is nothing".into()),
             }],
+            certificates: vec![CertificateStatus {
+                chain: "chain.pem".into(),
+                names: ["a.test", "b.test", "c.test", "d.test", "e.test"].map(str::to_owned).into(),
+                expires: "2026-11-30T23:00:00Z".into(),
+                warning: Some("host.toml:3: chain.pem expires soon".into()),
+            }],
             error: Some("nothing was changed\nhost.toml:3: bad".into()),
         };
         assert_eq!(
-            render(&status),
+            render(&status, &TimeZone::fixed(jiff::tz::offset(2))),
             "\
 NAME    ROLE    DIGEST        REVISIONS  INSTANCES  MEMORY  REQUESTS  HITS  MISSES  TRAPS  UPTIME
 router  router  0123456789ab  routes@-   0          0B      12        0     0       0      1h2m    not what its file holds, 2 draining
@@ -165,6 +192,10 @@ site: _headers:9: worse
 BINDING  REVISION
 pages    fedcba987654
 pages: there is nothing
+
+CERTIFICATE  EXPIRES                    NAMES
+chain.pem    2026-12-01T01:00:00+02:00  a.test b.test c.test and 2 more
+host.toml:3: chain.pem expires soon
 
 reload: nothing was changed
 reload: host.toml:3: bad

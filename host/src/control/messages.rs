@@ -56,6 +56,8 @@ pub struct Reloaded {
 pub struct Status {
     pub components: Vec<ComponentStatus>,
     pub bindings: Vec<BindingStatus>,
+    /// The manifest's.
+    pub certificates: Vec<CertificateStatus>,
     /// Why the manifest as it stands now was not taken, where the last reload changed nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -101,6 +103,19 @@ pub struct BindingStatus {
     pub error: Option<String>,
 }
 
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CertificateStatus {
+    /// The file that it was read from.
+    pub chain: String,
+    /// And addresses.
+    pub names: Vec<String>,
+    /// RFC 3339.
+    pub expires: String,
+    /// Why clients do not take it, or soon will not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -144,13 +159,13 @@ mod tests {
             ..ComponentStatus::default()
         };
         let binding = BindingStatus { name: "pages".into(), error: Some("gone".into()), ..BindingStatus::default() };
-        let status = Status { components: vec![component], bindings: vec![binding], error: None };
+        let status = Status { components: vec![component], bindings: vec![binding], ..Status::default() };
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             concat!(
                 r#"{"components":[{"name":"site","role":"service","digest":"ab","revisions":{"pages":"cd"},"instances":0,"#,
                 r#""memory":0,"requests":7,"hits":0,"misses":0,"traps":0,"uptime":0,"draining":0,"swapped":false}],"#,
-                r#""bindings":[{"name":"pages","revision":null,"error":"gone"}]}"#
+                r#""bindings":[{"name":"pages","revision":null,"error":"gone"}],"certificates":[]}"#
             )
         );
     }

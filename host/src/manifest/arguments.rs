@@ -47,6 +47,11 @@ impl Bind {
             None => (remote, None),
         };
         let remote = Remote::parse(remote, Path::new(""))?;
+        if let Remote::Ssh { .. } = remote {
+            return Err(
+                "an SSH remote needs a key, and its server's: say them in a manifest, in a table [git.NAME]".into()
+            );
+        }
         Ok(Self { name: Name::parse(name)?, remote, branch })
     }
 
@@ -109,6 +114,10 @@ mod tests {
         for (text, message) in [
             ("pages", "write NAME=REMOTE or NAME=REMOTE#BRANCH"),
             ("pages=", "is empty: name a repository or a directory"),
+            (
+                "pages=me@git.test:x.git",
+                "an SSH remote needs a key, and its server's: say them in a manifest, in a table [git.NAME]",
+            ),
             ("pages=x#", "`` cannot be a branch's name"),
             (
                 "a/b=x",

@@ -7,13 +7,23 @@ use std::{
 };
 
 use super::{Binding, Component, Grant, Limits, Listen, Manifest, Mode, Name, Remote, TableHash};
-use crate::problem::Place;
+use crate::problem::{Place, Problem};
 
 /// What a component of this name reads by itself.
 const READS: [(&str, &str); 2] = [("site", "pages"), ("router", "routes")];
 
 /// The branch of the repositories that are made for it.
 const BRANCH: &str = "main";
+
+/// That of `binds` are read by none of the components, of each of which we know what it reads.
+pub(super) fn warnings(manifest: &Manifest, binds: &[Binding]) -> Vec<Problem> {
+    let reads = |component: &Name| READS.iter().find(|(known, _)| *known == &**component);
+    let Some(reads) = manifest.components.keys().map(reads).collect::<Option<Vec<_>>>() else { return Vec::new() };
+    let said = reads.iter().map(|(component, binding)| format!("{component} reads `{binding}`")).collect::<Vec<_>>();
+    let unread = binds.iter().filter(|bind| !reads.iter().any(|(_, binding)| *binding == &*bind.name));
+    let words = |bind: &Binding| format!("--bind {}: nobody reads it; {}", bind.name, said.join(", and "));
+    unread.map(|bind| Problem::new(words(bind))).collect()
+}
 
 /// `binds` are read by every component, but for what another of those that we know reads by itself; they stand in for a
 /// binding of ours of the same name.

@@ -5,10 +5,12 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::reader::Table;
-use crate::text::quoted;
+use crate::{problem::Place, text::quoted};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
+    /// Nowhere for addresses that were arguments.
+    pub place: Place,
     pub http: Vec<Address>,
     pub https: Vec<Address>,
     /// Proxies whose `X-Forwarded-*` are believed.
@@ -53,13 +55,14 @@ impl Default for Listen {
                 Address { at: (Ipv6Addr::LOCALHOST, port).into(), optional: true },
             ]
         };
-        Self { http: loopback(8080), https: loopback(8443), trusted: Vec::new(), proxied: Vec::new(), redirect: true }
+        let (http, https) = (loopback(8080), loopback(8443));
+        Self { place: Place::default(), http, https, trusted: Vec::new(), proxied: Vec::new(), redirect: true }
     }
 }
 
 /// A manifest that names no address listens where the built-in one does; one that names one kind has not the other.
 pub(super) fn read(mut table: Table<'_>) -> Listen {
-    let default = Listen::default();
+    let (place, default) = (table.place(), Listen::default());
     let http = table.texts("http", Address::parse);
     let https = table.texts("https", Address::parse);
     let trusted = table.texts("trusted", network).unwrap_or_default();
@@ -81,7 +84,7 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
         }
     }
     table.finish();
-    Listen { http, https, trusted, proxied, redirect }
+    Listen { place, http, https, trusted, proxied, redirect }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -102,14 +102,17 @@ pub fn load(options: &Options) -> Result<Loaded, Problems> {
     let mut loaded = match &options.manifest {
         Some(path) => load_file(path, &files, binds, problems)?,
         None if problems.is_empty() => {
-            Loaded { manifest: builtin::manifest(&options.state, &files, binds), warnings: Vec::new() }
+            let manifest = builtin::manifest(&options.state, &files, binds.clone());
+            let warnings = builtin::warnings(&manifest, &binds);
+            Loaded { manifest, warnings }
         }
         None => return Err(Problems(problems)),
     };
-    let Listen { http, https, .. } = &mut loaded.manifest.listen;
+    let Listen { place, http, https, .. } = &mut loaded.manifest.listen;
     for (given, listeners) in [(&options.http, http), (&options.https, https)] {
         if !given.is_empty() {
             listeners.clone_from(given);
+            *place = Place::default();
         }
     }
     Ok(loaded)

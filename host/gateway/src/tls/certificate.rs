@@ -85,6 +85,11 @@ impl Certificate {
         self.ends
     }
 
+    /// Whether this is the time that it is for.
+    pub fn is_valid_at(&self, now: SystemTime) -> bool {
+        (self.begins..=self.ends).contains(&now)
+    }
+
     pub fn chain(&self) -> &[CertificateDer<'static>] {
         &self.key.cert
     }

@@ -1,6 +1,4 @@
-//! PEM files to a certificate that can be served. Errors and warnings name the file, and hold nothing of what is in it.
-
-use std::time::SystemTime;
+//! PEM files to a certificate that can be served. Errors name the file, and hold nothing of what is in it.
 
 use rustls::{
     crypto::aws_lc_rs,
@@ -37,17 +35,8 @@ pub enum KeyError {
     Pair { chain: String, key: String, source: CertificateError },
 }
 
-/// What does not stop a certificate from being served, and stops clients from trusting it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Warning {
-    #[error("{file}: expired on {}", httpdate::fmt_http_date(*.since))]
-    Expired { file: String, since: SystemTime },
-    #[error("{file}: not valid before {}", httpdate::fmt_http_date(*.until))]
-    NotYetValid { file: String, until: SystemTime },
-}
-
 /// A chain and the key of its first certificate.
-pub fn pair(chain: Source<'_>, key: Source<'_>, now: SystemTime) -> Result<(Certificate, Option<Warning>), KeyError> {
+pub fn pair(chain: Source<'_>, key: Source<'_>) -> Result<Certificate, KeyError> {
     let damaged = |source: Source<'_>| KeyError::Pem { file: source.file.into() };
     let certificates = CertificateDer::pem_slice_iter(chain.bytes).collect::<Result<Vec<_>, _>>();
     let certificates = certificates.map_err(|_| damaged(chain))?;
@@ -63,20 +52,11 @@ pub fn pair(chain: Source<'_>, key: Source<'_>, now: SystemTime) -> Result<(Cert
     })?;
     let private =
         aws_lc_rs::sign::any_supported_type(&private).map_err(|_| KeyError::Unsupported { file: key.file.into() })?;
-    let certificate = Certificate::new(certificates, private).map_err(|source| KeyError::Pair {
+    Certificate::new(certificates, private).map_err(|source| KeyError::Pair {
         chain: chain.file.into(),
         key: key.file.into(),
         source,
-    })?;
-    let warning = warning(chain.file, &certificate, now);
-    Ok((certificate, warning))
-}
-
-fn warning(file: &str, certificate: &Certificate, now: SystemTime) -> Option<Warning> {
-    if certificate.ends() < now {
-        return Some(Warning::Expired { file: file.into(), since: certificate.ends() });
-    }
-    (now < certificate.begins()).then(|| Warning::NotYetValid { file: file.into(), until: certificate.begins() })
+    })
 }
 
 /// PKCS #8 says so in the label, OpenSSL's older form in a header.

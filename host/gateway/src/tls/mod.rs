@@ -16,7 +16,7 @@ mod tickets;
 pub use accept::{AcceptError, Acceptor, Options, Protocol, Secured};
 pub use certificate::{Certificate, CertificateError};
 pub use challenges::{ChallengeError, Challenges};
-pub use keys::{KeyError, Source, Warning, pair};
+pub use keys::{KeyError, Source, pair};
 pub use local_ca::{Admits, LocalCa, LocalCaError};
 pub use resolver::Resolver;
 pub use tickets::Tickets;

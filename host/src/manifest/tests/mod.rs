@@ -9,6 +9,7 @@ use http::uri::PathAndQuery;
 use tempfile::TempDir;
 
 use super::*;
+use crate::problem::Place;
 
 /// A directory with the files that the manifests here name.
 struct Fixture(TempDir);
@@ -120,6 +121,7 @@ fn a_whole_manifest() {
     assert_eq!(
         manifest.listen,
         Listen {
+            place: Place { file: Some(fixture.at("host.toml").to_string_lossy().into()), line: Some(2) },
             http: vec![address("127.0.0.1:8080")],
             https: vec![address("0.0.0.0:8443"), address("[::]:8443")],
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
@@ -184,9 +186,10 @@ fn a_whole_manifest() {
 #[test]
 fn a_manifest_without_listeners_has_the_built_in_ones() {
     let fixture = Fixture::new();
-    assert_eq!(fixture.manifest(SITE).listen, Listen::default());
-    let trusted = fixture.manifest(&format!("[listen]\nredirect = false\n{SITE}")).listen;
-    assert_eq!(trusted, Listen { redirect: false, ..Listen::default() });
+    let silent = fixture.manifest(SITE).listen;
+    assert_eq!(silent, Listen { place: silent.place.clone(), ..Listen::default() });
+    let served = fixture.manifest(&format!("[listen]\nredirect = false\n{SITE}")).listen;
+    assert_eq!(served, Listen { place: served.place.clone(), redirect: false, ..Listen::default() });
     let plain = fixture.manifest(&format!("[listen]\nhttp = '127.0.0.1:0'\n{SITE}")).listen;
     assert_eq!((plain.http.len(), plain.https.len()), (1, 0));
 }
@@ -216,6 +219,21 @@ fn arguments_go_before_the_manifest() {
         "there is no file `gone.wasm`\n\
          host.toml:2: `memory`: `1` has no unit: write \"1MiB\" (or another of KiB, MiB, GiB)"
     );
+}
+
+#[test]
+fn a_binding_that_nobody_reads_is_said() {
+    let fixture = Fixture::new();
+    let bind = |text: &str| Bind::parse(text).unwrap();
+    let said = |components: &[&str], bind: &Bind| {
+        let components = components.iter().map(|file| fixture.at(file)).collect();
+        let options = Options { components, bind: vec![bind.clone()], ..Options::default() };
+        load(&options).unwrap().warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(said(&["site.wasm"], &bind("pages=x")), none);
+    assert_eq!(said(&["site.wasm"], &bind("page=x")), ["--bind page: nobody reads it; site reads `pages`"]);
+    assert_eq!(said(&["site.wasm", "blog.wasm"], &bind("page=x")), none, "blog may read anything");
 }
 
 #[test]
