@@ -42,6 +42,7 @@ const UNSAFE: &[&str] = &[
     "components/site/src/guest.rs",
     "host/net/src/listen.rs",
     "host/runtime/src/code.rs",
+    "host/runtime/src/compiling.rs",
     "host/src/allocator.rs",
 ];
 

@@ -1,10 +1,11 @@
 //! The commands beside `run`: what a user, or a component's author, reads and relies on.
 
-use std::fs;
+use std::{fs, process::Stdio};
 
 use sha2::{Digest, Sha256};
 
 use crate::support::{
+    broken::nested_types,
     guests::{HELLO, component, root, stranger},
     host::Setup,
     tables,
@@ -28,7 +29,7 @@ async fn ps_shows_what_runs() {
     assert!(site["uptime"].is_number() && site["memory"].is_number() && site["instances"].is_number(), "{site}");
     let decides = host.component("router").await;
     assert_eq!((&decides["role"], &decides["revisions"]["routes"]), (&"router".into(), &routes.into()), "{decides}");
-    assert_eq!((&decides["requests"], &decides["instances"]), (&1.into(), &0.into()), "the second was remembered");
+    assert_eq!((&decides["requests"], &decides["instances"]), (&2.into(), &0.into()), "at the start, and once");
     let table = host.command("ps", &[]).await.done();
     for word in ["site", "service", "router", &revision[..7]] {
         assert!(table.contains(word), "{word} in {table}");
@@ -116,6 +117,13 @@ async fn test_runs_the_cases_of_any_author() {
     for name in ["the index", "nothing there"] {
         assert!(said.lines().any(|line| line.contains(name) && line.contains("ms")), "{name} and its time: {said}");
     }
+    // A file that is made to hurt the compiler costs no more than a line.
+    let nested = setup.write("nested.wasm", nested_types(50_000));
+    let said = setup.command(&["test", nested.to_str().unwrap(), cases.to_str().unwrap()]).await.failed();
+    assert_eq!(
+        said,
+        "host: nested can't be compiled: it is nested too deep, and overflows the compiler's stack of 16 MiB\n"
+    );
     let cases = setup.write(
         "router.toml",
         "[repository.routes]\n\"a.test.toml\" = \"upstream = \\\"app\\\"\\n\"\n\
@@ -127,4 +135,23 @@ async fn test_runs_the_cases_of_any_author() {
     assert_eq!(outcome.code, Some(1));
     let said = outcome.stdout + &outcome.stderr;
     assert!(said.contains("to the application") && said.contains("strip"), "{said}");
+}
+
+/// Whatever whoever started the host had left open: the child that reads a component has its three pipes.
+#[tokio::test]
+async fn the_child_that_compiles_has_nothing_open() {
+    let setup = Setup::without_manifest();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_host"));
+    let mut shell = tokio::process::Command::new("bash");
+    shell.args(["-c", "exec 9>\"$1\" 33>&9; exec \"$0\" compile"]).arg(program).arg(setup.path("left-open"));
+    let child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let folder = format!("/proc/{}/fd", child.id().unwrap());
+    until(SOON, "nothing but three descriptors", async || {
+        let is_ours = fs::read_link(format!("/proc/{}/exe", child.id()?)).ok()? == program;
+        let mut open: Vec<u32> =
+            fs::read_dir(&folder).unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
+        open.sort_unstable();
+        (is_ours && open == [0, 1, 2]).then_some(())
+    })
+    .await;
 }

@@ -3,6 +3,7 @@
 use rustix::process::Signal;
 
 use crate::support::{
+    broken::nested_types,
     guests::{HELLO, component, fixture},
     host::Setup,
     tables,
@@ -40,6 +41,32 @@ async fn run_and_check_say_the_same_and_start_nothing() {
     let setup = Setup::new(&tables::guest("hello", "hello", ""));
     assert_eq!(setup.command(&["check"]).await.done(), "1 component: nothing is wrong\n");
     assert!(!setup.state().exists());
+}
+
+/// What is wrong with what the manifest names is said in the same words, with its line, by the three that read it.
+#[tokio::test]
+async fn run_check_and_reload_say_the_same_of_a_component() {
+    let hello = tables::guest("hello", "hello", "");
+    let bad = "[component.bad]\npath = \"bad.wasm\"\n";
+    let running = Setup::new(&hello).start().await;
+    for (bytes, words) in [
+        (&b"text"[..], "bad.wasm: is not a WebAssembly component: it does not begin with \\0asm"),
+        (b"\0asm\x01\0\0\0", "bad.wasm: is a core module, not a component; build it for the target wasm32-wasip2"),
+        (
+            &nested_types(50_000),
+            "bad.wasm: can't be compiled: it is nested too deep, and overflows the compiler's stack of 16 MiB",
+        ),
+    ] {
+        let setup = Setup::new(&format!("{bad}{hello}"));
+        setup.write("bad.wasm", bytes);
+        running.setup().write("bad.wasm", bytes);
+        running.setup().manifest(&format!("{bad}{hello}"));
+        let line = format!("host.toml:1: [component.bad]: {words}\nhost: ");
+        let (run, check, reload) = (setup.refuses().await, setup.command(&["check"]).await, running.reload().await);
+        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; nothing was started\n"));
+        assert_eq!(setup.shown(&run.failed()), format!("{line}nothing was started\n"));
+        assert_eq!(running.setup().shown(&reload.failed()), format!("{line}nothing was changed\n"));
+    }
 }
 
 /// Two services, none of them `site`, and nobody who tells them apart.

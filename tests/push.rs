@@ -4,13 +4,19 @@
 use std::{
     fs,
     path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use tokio::task::JoinHandle;
 
 use crate::support::{
     client::{BOTH, Client, Protocol, ask},
     git::{Item, Repository},
-    guests::{HELLO, changed},
+    guests::{HELLO, changed, fixture},
     host::{Host, Setup},
     tables,
     wait::{SOON, until},
@@ -62,28 +68,38 @@ async fn a_push_is_live_on_every_connection_that_is_open() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_thousand_pushes() {
     let (host, site) = site("0").await;
-    let mut connections = Vec::new();
+    let (newest, stop) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut readers = Vec::new();
     for protocol in [Protocol::Http1, Protocol::Http1, Protocol::Http2, Protocol::Http2] {
-        connections.push(host.client().connect("localhost", protocol).await);
+        let mut connection = host.client().connect("localhost", protocol).await;
+        let (newest, stop) = (newest.clone(), stop.clone());
+        readers.push(tokio::spawn(async move {
+            let mut asked = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let before = newest.load(Ordering::SeqCst);
+                let reply = connection.send(ask("GET", "https://localhost/")).await;
+                let seen: usize = reply.text().parse().unwrap_or_else(|_| panic!("{reply:?}"));
+                assert!(seen >= before, "after {before} there came {seen}");
+                newest.fetch_max(seen, Ordering::SeqCst);
+                asked += 1;
+                tokio::task::yield_now().await;
+            }
+            asked
+        }));
     }
-    let mut newest = 0;
     for push in 1..=PUSHES {
         site.commit("main", &[("index.html", &push.to_string())]);
         let pushed = Instant::now();
-        let turn = connections.len();
-        for asked in 0.. {
-            let reply = connections[asked % turn].send(ask("GET", "https://localhost/")).await;
-            let seen: usize = reply.text().parse().unwrap_or_else(|_| panic!("{reply:?}"));
-            assert!(seen >= newest, "after {newest} there came {seen}");
-            newest = seen;
-            if newest == push {
-                break;
-            }
+        while newest.load(Ordering::SeqCst) < push {
             assert!(pushed.elapsed() < Duration::from_secs(2), "push {push} was not seen");
+            assert!(!readers.iter().any(JoinHandle::is_finished), "somebody got an older one");
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        for connection in &mut connections {
-            assert_eq!(connection.send(ask("GET", "https://localhost/")).await.text(), push.to_string());
-        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    for reader in readers {
+        let asked = reader.await.expect("none got an older one");
+        assert!(asked > PUSHES, "{asked} requests while so much was pushed");
     }
     let objects = fs::read_dir(host.setup().state().join("git/site-pages.git/objects/pack")).unwrap().count();
     assert!(objects < 100, "{objects} files of packs");
@@ -218,23 +234,22 @@ async fn a_push_to_one_site_leaves_another_asleep() {
 /// Whatever happens to the host and to the remote in between.
 #[tokio::test]
 async fn what_was_proved_serves_after_a_restart() {
-    type Deed = (&'static str, Option<bool>, fn(&Setup, &Repository));
+    type Deed = (&'static str, bool, fn(&Setup, &Repository));
     let deeds: &[Deed] = &[
-        ("nothing", Some(false), |_, _| ()),
-        ("the remote is gone", Some(false), |_, site| fs::remove_dir_all(site.path()).unwrap()),
-        ("the remote is empty", Some(false), |_, site| {
+        ("nothing", false, |_, _| ()),
+        ("the remote is gone", false, |_, site| fs::remove_dir_all(site.path()).unwrap()),
+        ("the remote is empty", false, |_, site| {
             fs::remove_dir_all(site.path()).unwrap();
             Repository::bare(site.path());
         }),
-        // The old one may be proved once more, beside the new one.
-        ("a bad head was forced and the old one pruned", None, |_, site| {
+        ("a bad head was forced and the old one pruned", false, |_, site| {
             site.replace("main", &[("index.html", "two"), ("_headers", BROKEN)]);
             site.prune();
         }),
-        ("the kept code was changed", Some(false), |setup, _| damage(&setup.state().join("compiled"))),
-        ("the kept bytes were changed", Some(false), |setup, _| damage(&setup.state().join("components"))),
-        ("an object of the page was changed", Some(false), |setup, _| damage_objects(setup)),
-        ("the record is no record", Some(true), |setup, _| fs::write(setup.state().join("proved"), "x").unwrap()),
+        ("the kept code was changed", false, |setup, _| damage(&setup.state().join("compiled"))),
+        ("the kept bytes were changed", false, |setup, _| damage(&setup.state().join("components"))),
+        ("an object of the page was changed", false, |setup, _| damage_objects(setup)),
+        ("the record is no record", true, |setup, _| fs::write(setup.state().join("proved"), "x").unwrap()),
     ];
     for (deed, again, done) in deeds {
         let (host, site) = site("one").await;
@@ -252,13 +267,44 @@ async fn what_was_proved_serves_after_a_restart() {
         // What is whole, or fetched again and the same, is not proved again; the kept bytes are not asked for while the
         // file holds the same.
         let log = host.setup().log();
-        assert!(again.is_none_or(|again| again == (proofs(&log) > before)), "{deed}: {log}");
-        if *again == Some(false) {
+        assert_eq!(*again, proofs(&log) > before, "{deed}: {log}");
+        if !again {
             let words = format!("serves pages {}, component ", revisions["pages"].as_str().unwrap());
             let told = log.lines().any(|line| line.contains(&words) && line.ends_with(", as proved before"));
             assert!(told, "{deed}: {log}");
         }
     }
+}
+
+/// Its file is no component any more; what serves is kept, though it was swapped away from in between.
+#[tokio::test]
+async fn a_broken_file_costs_nothing_but_its_mention() {
+    let setup = Setup::new("[component.app]\npath = \"app.wasm\"\n");
+    let whole = fs::read(fixture("hello")).unwrap();
+    let file = setup.write("app.wasm", &whole);
+    let host = setup.start().await;
+    host.swap("app", &fixture("mischief")).await.done();
+    host.swap("app", &file).await.done();
+    let setup = host.kill().await;
+    fs::write(&file, "no component").unwrap();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    let app = host.component("app").await;
+    let words = "is not a WebAssembly component: it does not begin with \\0asm";
+    assert!(app["error"].as_str().is_some_and(|error| error.ends_with(words)), "{app}");
+    assert_eq!(app["swapped"], true);
+
+    // What the disk does to the kept bytes is put right while they are not needed.
+    let setup = host.kill().await;
+    fs::write(&file, &whole).unwrap();
+    let kept = fs::read_dir(setup.state().join("components")).unwrap().map(|file| file.unwrap().path());
+    let kept = kept.collect::<Vec<_>>();
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    fs::write(&kept[0], "damaged").unwrap();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    until(SOON, "the kept bytes", async || (fs::read(&kept[0]).unwrap() == whole).then_some(())).await;
+    assert!(host.component("app").await["error"].is_null());
 }
 
 /// The head that fails was forced while it ran, and its predecessor is nowhere but with us.

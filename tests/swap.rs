@@ -82,20 +82,38 @@ async fn another_client_counts_no_failure_either() {
     }
 }
 
+/// Bodies that came whole, by the letter of the generation that they are of.
+#[derive(Default)]
+struct Seen([AtomicUsize; 2]);
+
+impl Seen {
+    fn count(&self, letter: u8) {
+        self.0[usize::from(letter == b'b')].fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[track_caller]
+    fn of_both(&self, what: &str) {
+        let seen = self.0.each_ref().map(|count| count.load(Ordering::Relaxed));
+        assert!(seen[0] > 0 && seen[1] > 0 && seen[0] + seen[1] > SWAPS, "{what}: {seen:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_is_wholly_of_one_generation() {
     let host = app().await;
     let hashes = [b'a', b'b'].map(|letter| Sha256::digest(vec![letter; LARGE]));
     let upload = Bytes::from(vec![b'x'; LARGE]);
     let stop = Arc::new(AtomicBool::new(false));
+    let [downloads, uploads] = [(); 2].map(|()| Arc::new(Seen::default()));
     let mut workers = Vec::new();
     for protocol in BOTH {
-        let (client, stopped) = (host.client(), Arc::clone(&stop));
+        let (client, stopped, seen) = (host.client(), Arc::clone(&stop), downloads.clone());
         workers.push(tokio::spawn(async move {
             let mut connection = client.connect("localhost", protocol).await;
             let whole = async |connection: &mut Connection| {
                 let reply = connection.send(ask("GET", "https://localhost/large")).await;
                 assert!(hashes.contains(&Sha256::digest(&reply.body)), "{} bytes of both", reply.body.len());
+                seen.count(reply.body[0]);
             };
             while !stopped.load(Ordering::Relaxed) {
                 if protocol == Protocol::Http1 {
@@ -107,12 +125,13 @@ async fn a_body_is_wholly_of_one_generation() {
                 tokio::join!(whole(&mut connection), whole(one), whole(two), whole(three));
             }
         }));
-        let (client, stopped, upload) = (host.client(), Arc::clone(&stop), upload.clone());
+        let (client, stopped, seen, upload) = (host.client(), Arc::clone(&stop), uploads.clone(), upload.clone());
         workers.push(tokio::spawn(async move {
             let mut connection = client.connect("localhost", protocol).await;
             while !stopped.load(Ordering::Relaxed) {
                 let reply = connection.send(with_body("POST", "https://localhost/copy", &[], upload.clone())).await;
                 assert!(reply.body == upload, "{} bytes came back", reply.body.len());
+                seen.count(reply.field("letter").expect("who answered")[..].as_bytes()[0]);
             }
         }));
     }
@@ -121,6 +140,8 @@ async fn a_body_is_wholly_of_one_generation() {
     for worker in workers {
         within(BUILT, "the load's end", worker).await.expect("each body was whole");
     }
+    downloads.of_both("downloads");
+    uploads.of_both("uploads");
 }
 
 /// What is swapped in, and what is said about it; the neighbour is served meanwhile, and so is what was there.
@@ -148,7 +169,10 @@ async fn what_should_not_serve_does_not() {
         (written("truncated.wasm", &whole[..whole.len() / 2]), "can't be compiled: "),
         (written("components.wasm", &nested_components(20_000)), "can't be compiled within 2048 MiB of memory"),
         (written("types.wasm", &nested_types(2_000)), "exports nothing that this host calls"),
-        (written("deeper.wasm", &nested_types(1_000_000)), "can't be compiled: it is nested too deep"),
+        (
+            written("deeper.wasm", &nested_types(1_000_000)),
+            "can't be compiled: it is nested too deep, and overflows the compiler's stack of 16 MiB",
+        ),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
         (
             changed("hello", "wasi:http/types@0.3.0", "wasi:http/typos@0.3.0"),

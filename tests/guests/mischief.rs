@@ -195,7 +195,8 @@ fn copy(request: Request) -> Result<Response, ErrorCode> {
             buffer.reserve(64 * 1024);
         }
     });
-    let (response, _) = Response::new(Fields::new(), Some(reader), trailers);
+    let fields = Fields::from_list(&[("letter".to_owned(), vec![letter()])]).expect("a name and a letter");
+    let (response, _) = Response::new(fields, Some(reader), trailers);
     Ok(response)
 }
 
@@ -258,10 +259,15 @@ fn slow_body(ms: u64, n: u64) -> Result<Response, ErrorCode> {
     respond(200, &[], Some(reader))
 }
 
-/// So many mebibytes of one letter. Tests make a second version by changing the letter in the built file.
-fn large(mb: u64) -> Result<Response, ErrorCode> {
+/// Tests make a second version by changing it in the built file.
+fn letter() -> u8 {
     const LETTER: &str = "the letter is a";
-    let letter = *std::hint::black_box(LETTER).as_bytes().last().expect("it ends with a letter");
+    *std::hint::black_box(LETTER).as_bytes().last().expect("it ends with a letter")
+}
+
+/// So many mebibytes of one letter.
+fn large(mb: u64) -> Result<Response, ErrorCode> {
+    let letter = letter();
     let (mut writer, reader) = wit_stream::new();
     wit_bindgen::spawn_local(async move {
         for _ in 0..mb * 16 {

@@ -24,6 +24,8 @@ use crate::{Engine, role::Surface, turns::Turns};
 pub(crate) const LARGEST: u64 = 64 << 20;
 /// What the child may take: the largest components known compile within a quarter of it.
 pub(crate) const COMPILE_MEMORY: u64 = 2 << 30;
+/// Deep enough for what compilers write; what is nested deeper overflows it and ends the child.
+pub(crate) const STACK: usize = 16 << 20;
 pub(crate) const COMPILE_TIME: Duration = Duration::from_mins(1);
 /// Compiled code is larger than its source; more than this is no answer of our compiler's.
 const LARGEST_CODE: u64 = 16 * LARGEST;
@@ -101,7 +103,7 @@ pub enum LoadError {
     CoreModule,
     #[error("can't be compiled: {0}")]
     Invalid(String),
-    #[error("can't be compiled: it is nested too deep, and overflows the compiler's stack")]
+    #[error("can't be compiled: it is nested too deep, and overflows the compiler's stack of {} MiB", STACK >> 20)]
     TooDeep,
     #[error("can't be compiled within {} MiB of memory", COMPILE_MEMORY >> 20)]
     TooMuchMemory,

@@ -1,14 +1,14 @@
 //! The child that compiles: it reads a component from standard input and writes code to standard output, within bounds, so
 //! that whatever a file does to the parser or the compiler costs this process alone.
 
-use std::io::{self, Read, Write};
+use std::{
+    fs,
+    io::{self, Read, Write},
+};
 
 use rustix::process::{Resource, Rlimit, setrlimit};
 
-use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, compile};
-
-/// Deep enough for what compilers write; what is nested deeper overflows it and ends the child.
-const STACK: usize = 16 << 20;
+use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, STACK, compile};
 
 /// What the program must do when it is run as `Compiler::in_child` says.
 ///
@@ -16,6 +16,7 @@ const STACK: usize = 16 << 20;
 /// One line, to be written to standard error before exiting with 1.
 pub fn compile_as_child() -> Result<(), String> {
     let words = |error: io::Error| error.to_string();
+    let_go().map_err(words)?;
     let limits = [
         (Resource::As, COMPILE_MEMORY),
         (Resource::Cpu, COMPILE_TIME.as_secs()),
@@ -32,4 +33,17 @@ pub fn compile_as_child() -> Result<(), String> {
     let compiling = std::thread::Builder::new().stack_size(STACK).spawn(move || compile(&bytes)).map_err(words)?;
     let code = compiling.join().map_err(|_| "the compiler panicked".to_owned())??;
     io::stdout().write_all(&code).and_then(|()| io::stdout().flush()).map_err(words)
+}
+
+/// Closes what whoever started the host had left open: a child has it too.
+#[expect(unsafe_code, reason = "nobody here owns what was inherited")]
+fn let_go() -> io::Result<()> {
+    let entries = fs::read_dir("/proc/self/fd")?;
+    let open = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    for descriptor in open.filter(|descriptor: &i32| *descriptor > 2).collect::<Vec<_>>() {
+        // SAFETY: this process has begun just now, and has opened nothing itself but the directory that was read above,
+        // which is closed: of that number there is nothing then.
+        unsafe { rustix::io::close(descriptor) };
+    }
+    Ok(())
 }

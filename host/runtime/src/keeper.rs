@@ -200,7 +200,7 @@ impl Keeper {
                 return self.nothing_passes(None, &Disproof::of("there is no component file yet", false));
             };
             let tried = candidate.clone();
-            if self.serves() && self.base.complete().is_some_and(|base| base.same(&candidate)) {
+            if self.serves_already(&candidate) {
                 self.waiting.clear();
                 self.failures = 0;
                 self.told = None;
@@ -219,6 +219,9 @@ impl Keeper {
             if everything.len() > 1 {
                 for (at, number) in everything.iter().rev().enumerate() {
                     let Some(candidate) = self.candidate(&[*number]) else { continue };
+                    if self.serves_already(&candidate) {
+                        continue;
+                    }
                     match self.attempt(candidate).await {
                         None => continue 'candidates,
                         Some(Ok(generation)) => {
@@ -243,6 +246,10 @@ impl Keeper {
             self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
         }
         self.answer(|_| Some(Err(disproof.clone())));
+    }
+
+    fn serves_already(&self, candidate: &Inputs) -> bool {
+        self.serves() && self.base.complete().is_some_and(|base| base.same(candidate))
     }
 
     /// The base with these of the waiting changes.

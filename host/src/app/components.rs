@@ -14,6 +14,7 @@ use super::{bindings::Bindings, ledger::Proved, outbound::Origins, publishing::G
 use crate::{
     manifest::{self, Manifest, Name},
     problem::Problem,
+    text::chain,
 };
 
 /// What loads components.
@@ -124,6 +125,11 @@ pub(super) fn nobody_decides<'a>(roles: impl Iterator<Item = (&'a str, Option<Ro
         "there are several services and no router, so every name is answered with 404: add a router, or call the service \
          for all names `site`",
     )
+}
+
+/// What is wrong with a component, with the line of its table.
+pub(super) fn problem(said: &manifest::Component, error: &anyhow::Error) -> Problem {
+    said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref())))
 }
 
 /// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.

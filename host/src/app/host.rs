@@ -18,7 +18,7 @@ use tokio::task::{AbortHandle, block_in_place};
 use super::{
     agents,
     bindings::{Binding, Bindings, Moved},
-    components::{self, Loader},
+    components::{self, Loader, problem},
     inspect,
     ledger::Proved,
     remotes,
@@ -27,6 +27,7 @@ use super::{
 use crate::{
     journal::Log,
     manifest::{self, Manifest, Name, Options},
+    problem::Problems,
     text::chain,
 };
 
@@ -121,6 +122,8 @@ impl Host {
         let settled = future::join_all(components.values().map(|running| running.slot.change(Vec::new())));
         let _ = tokio::time::timeout(SETTLE, settled).await;
         host.adopt(components).await;
+        let kept = (host.ledger.clone(), host.components.load_full());
+        tokio::task::spawn_blocking(move || kept.1.values().for_each(|running| keep_whole(&kept.0, running)));
         tokio::spawn(settling(host.ledger.clone(), host.log.clone()));
         Ok(Arc::new(host))
     }
@@ -203,28 +206,36 @@ impl Host {
         manifest: &Manifest,
         codes: BTreeMap<Name, anyhow::Result<Arc<Code>>>,
     ) -> anyhow::Result<Components> {
-        let mut loaded = BTreeMap::new();
+        let (mut loaded, mut broken, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
         for (name, code) in codes {
             match code {
                 Ok(code) => drop(loaded.insert(name, code)),
                 // What was proved serves, though its file is broken now.
                 Err(error) if self.ledger.entry(&name).is_some() => {
-                    self.about(&name, Level::Error, chain(error.as_ref()));
+                    let words = chain(error.as_ref());
+                    self.about(&name, Level::Error, words.clone());
+                    broken.insert(name, words);
                 }
-                Err(error) => return Err(error),
+                Err(error) => problems.extend(manifest.components.get(&name).map(|said| problem(said, &error))),
             }
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems).into());
         }
         let upstreams = self.upstreams(manifest, &loaded);
         let mut components = Components::new();
         for said in manifest.components.values() {
             let code = loaded.get(&said.name).cloned();
             let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await?;
+            if let Some(words) = broken.remove(&said.name) {
+                running.slot.refuse(words);
+            }
             components.insert(said.name.clone(), Arc::new(running));
         }
         // With what serves in place of a file that is broken.
         let roles = components.values().map(|running| (&running.said, running.role));
         if let Some(problem) = components::second_router(roles) {
-            anyhow::bail!(problem.to_string());
+            return Err(Problems(vec![problem]).into());
         }
         Ok(components)
     }
@@ -247,7 +258,7 @@ impl Host {
             && let Err(disproof) = self.runtime.check(&name, &inputs)
             && !known
         {
-            anyhow::bail!("{}", said.place.problem(format!("[component.{name}]: {disproof}")));
+            return Err(Problems(vec![problem(said, &disproof.into())]).into());
         }
         let (loader, ledger, bindings) = (self.loader.clone(), self.ledger.clone(), bindings.clone());
         let begins = name.clone();
@@ -336,6 +347,14 @@ impl Running {
     /// Whether what serves is not what a restart would serve.
     pub(super) fn swapped(&self) -> bool {
         self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file())
+    }
+}
+
+/// Puts right what the disk made of the bytes that serve, before they are needed again. Blocks.
+fn keep_whole(ledger: &Proved, running: &Running) {
+    if let Some(serving) = running.slot.serving() {
+        // What can't be written now is when it is proved next, and that is told.
+        let _ = ledger.keep_bytes(&serving.inputs().code);
     }
 }
 

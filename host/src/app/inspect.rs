@@ -9,7 +9,7 @@ use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_gran
 
 use super::{
     client,
-    components::{Loader, nobody_decides, second_router},
+    components::{self, Loader, nobody_decides, second_router},
     hooks, remotes,
 };
 use crate::{
@@ -61,7 +61,7 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
             Ok(())
         });
         if let Err(error) = checked {
-            problems.push(said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref()))));
+            problems.push(components::problem(said, &error));
         }
     }
     problems.extend(second_router(roles.iter().copied()));
@@ -112,7 +112,8 @@ pub fn test(
     report: &mut dyn FnMut(&CaseOutcome) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(cases).with_context(|| format!("{} can't be read", cases.display()))?;
-    let component = atoll_testkit::Component::load(component)?;
+    let compiler = loader(None)?.compiler;
+    let component = atoll_testkit::Component::load_with(&compiler, component)?;
     for outcome in atoll_testkit::cases::run(&component, &text, cases)?.outcomes {
         let line = |difference: &atoll_testkit::cases::Difference| {
             format!(

@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use atoll_git::ObjectId;
-use atoll_runtime::{Digest, Generation, Ledger};
+use atoll_runtime::{Code, Digest, Generation, Ledger};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -73,8 +73,9 @@ impl Proved {
         let Ok(files) = fs::read_dir(&self.components) else { return };
         for file in files.flatten() {
             let path = file.path();
-            let kept = path.file_stem().and_then(|stem| stem.to_str());
-            if !kept.is_some_and(|kept| entries.values().any(|entry| entry.digest == kept)) {
+            let kept = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+            if !entries.values().any(|entry| entry.digest == kept) {
+                self.whole().remove(kept);
                 let _ = fs::remove_file(path);
             }
         }
@@ -96,14 +97,9 @@ impl Proved {
             revisions.insert(grant.binding.clone(), revision.clone());
         }
         let digest = generation.digest().to_string();
-        // One at a time: two components may be the same bytes.
+        // Held, so that nobody lets go of the bytes before an entry names them.
         let mut entries = self.entries();
-        if !self.whole().contains(&digest) {
-            if self.bytes(&digest).is_none() {
-                state::replace(&self.path(&digest), inputs.code.bytes(), true).map_err(|error| error.to_string())?;
-            }
-            self.whole().insert(digest.clone());
-        }
+        self.keep_bytes(&inputs.code).map_err(|error| error.to_string())?;
         let entry = Entry { digest, table: inputs.table.hash.to_string(), revisions };
         let before = entries.insert(component.to_owned(), entry.clone()).unwrap_or_default();
         self.write(&entries).map_err(|error| error.to_string())?;
@@ -112,6 +108,20 @@ impl Proved {
         }
         if before.revisions.keys().ne(entry.revisions.keys()) {
             self.release(component, |binding| entry.revisions.contains_key(binding));
+        }
+        Ok(())
+    }
+
+    /// Writes a component's bytes down, where they are not here whole.
+    pub(super) fn keep_bytes(&self, code: &Code) -> io::Result<()> {
+        let digest = code.digest().to_string();
+        // One at a time: two components may be the same bytes.
+        let mut whole = self.whole();
+        if !whole.contains(&digest) {
+            if self.bytes(&digest).is_none() {
+                state::replace(&self.path(&digest), code.bytes(), true)?;
+            }
+            whole.insert(digest);
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use futures_util::future;
 use tokio::task::block_in_place;
 
 use super::{
-    components,
+    components::{self, problem},
     front::Front,
     hooks,
     host::{Components, Host, Running},
@@ -64,9 +64,15 @@ async fn switch(
     let (bindings, elsewhere) = block_in_place(|| host.follow(manifest, &host.bindings.load()))?;
     let bindings = Arc::new(bindings);
     future::join_all(bindings.values().map(|binding| binding.first())).await;
-    let mut codes = BTreeMap::new();
+    let (mut codes, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, code) in host.load(manifest.components.values()).await {
-        codes.insert(name, code?);
+        match code {
+            Ok(code) => drop(codes.insert(name, code)),
+            Err(error) => problems.extend(manifest.components.get(&name).map(|said| problem(said, &error))),
+        }
+    }
+    if !problems.is_empty() {
+        return Err(anyhow::Error::new(Problems(problems)));
     }
     let roles =
         manifest.components.values().map(|said| (said, codes.get(&said.name).and_then(|code| code.surface().role)));
@@ -192,10 +198,6 @@ async fn prove(
         components.insert(name.clone(), Arc::new(again));
     }
     Ok((components, prepared, changed))
-}
-
-fn problem(said: &manifest::Component, error: &anyhow::Error) -> Problem {
-    said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref())))
 }
 
 fn mistakes(problems: Problems) -> Refusal {

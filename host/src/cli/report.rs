@@ -77,6 +77,14 @@ pub(super) fn mistakes(problems: Problems) -> anyhow::Error {
     anyhow::Error::new(problems).context(format!("{count}; nothing was started"))
 }
 
+/// Why a host could not start, where that has a line of the manifest.
+pub(super) fn not_started(error: anyhow::Error) -> anyhow::Error {
+    match error.downcast::<Problems>() {
+        Ok(problems) => anyhow::Error::new(problems).context("nothing was started"),
+        Err(error) => error,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;

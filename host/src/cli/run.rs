@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, error::ErrorKind};
 
-use super::{Cli, report::mistakes, state::State};
+use super::{
+    Cli,
+    report::{mistakes, not_started},
+    state::State,
+};
 use crate::{
     app,
     manifest::{self, Address, Bind, Options},
@@ -78,6 +82,6 @@ impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let options = self.sources.options("run", self.state.directory()?)?;
         let loaded = manifest::load(&options).map_err(mistakes)?;
-        app::run(options, loaded, self.watch)
+        app::run(options, loaded, self.watch).map_err(not_started)
     }
 }

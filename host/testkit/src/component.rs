@@ -25,10 +25,18 @@ impl Component {
     /// # Errors
     /// There is no such file, or it is no component that can be compiled.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, Error> {
+        Self::load_with(&Compiler::in_process(), path)
+    }
+
+    /// The same by a compiler of one's own: in a child, for instance, which a file that is made to hurt costs alone.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(compiler: &Compiler, path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        Self::from_bytes(&name, bytes)
+        Self::compiled(compiler, &name, bytes.into())
     }
 
     /// The same from memory; `name` is what it is called in the manifest.
@@ -36,8 +44,12 @@ impl Component {
     /// # Errors
     /// The bytes are no component that can be compiled.
     pub fn from_bytes(name: &str, bytes: impl Into<Bytes>) -> Result<Self, Error> {
+        Self::compiled(&Compiler::in_process(), name, bytes.into())
+    }
+
+    fn compiled(compiler: &Compiler, name: &str, bytes: Bytes) -> Result<Self, Error> {
         let load = |source| Error::Load { name: name.into(), source };
-        Ok(Self { name: name.into(), code: Shared::of_this_process()?.code(bytes.into()).map_err(load)? })
+        Ok(Self { name: name.into(), code: Shared::of_this_process()?.code(compiler, bytes).map_err(load)? })
     }
 
     pub fn name(&self) -> &str {
@@ -79,7 +91,7 @@ impl Shared {
         Ok(Self { engine, threads: threads.map_err(|error| error.to_string())?, compiled: Mutex::default() })
     }
 
-    fn code(&self, bytes: Bytes) -> Result<Arc<Code>, atoll_runtime::LoadError> {
+    fn code(&self, compiler: &Compiler, bytes: Bytes) -> Result<Arc<Code>, atoll_runtime::LoadError> {
         let compiled =
             self.compiled.lock().unwrap_or_else(PoisonError::into_inner).entry(Digest::of(&bytes)).or_default().clone();
         // Held while it compiles: a second test that wants the same component waits for it.
@@ -87,7 +99,7 @@ impl Shared {
         if let Some(code) = &*compiled {
             return Ok(code.clone());
         }
-        let code = Arc::new(Compiler::in_process().load(&self.engine, bytes)?);
+        let code = Arc::new(compiler.load(&self.engine, bytes)?);
         Ok(compiled.insert(code).clone())
     }
 }

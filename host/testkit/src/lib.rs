@@ -48,8 +48,8 @@ mod tree;
 mod world;
 
 pub use atoll_runtime::{
-    Author, Decision, Disproof, Failure, FieldChange, Forwarding, Limits, Problem, PublishError, Role, Surface,
-    TreeError,
+    Author, Compiler, Decision, Disproof, Failure, FieldChange, Forwarding, Limits, Problem, PublishError, Role,
+    Surface, TreeError,
 };
 
 pub use component::Component;
