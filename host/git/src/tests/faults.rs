@@ -60,15 +60,16 @@ fn a_repository_that_cannot_be_read() {
             "R is a SHA-256 repository, which cannot be read here; make it one of SHA-1 (git init --object-format=sha1)",
         ),
         (
-            "rm -rf bad; git init -q --bare --ref-format=reftable bad",
+            "rm -rf bad; git init -q --bare bad; git config -f bad/config core.repositoryFormatVersion 1; \
+             git config -f bad/config extensions.refStorage reftable",
             "R keeps its refs in a reftable, which cannot be read here; run git refs migrate --ref-format=files in it",
         ),
         (
-            "git -C bad config extensions.objectFormat sha3",
+            "git config -f bad/config extensions.objectFormat sha3",
             "R: its configuration asks for extensions.objectFormat = sha3, which is not known here",
         ),
         (
-            "git -C bad config extensions.refStorage stone",
+            "git config -f bad/config extensions.refStorage stone",
             "R: its configuration asks for extensions.refStorage = stone, which is not known here",
         ),
         (
