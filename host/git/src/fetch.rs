@@ -260,7 +260,7 @@ impl Shared {
             if let Some(raw) = raw {
                 return intake.bytes(id, kind, raw).map_err(failed);
             }
-            let object = theirs.objects().object(&id).map_err(|error| refused(error.into()))?;
+            let object = theirs.object(id, kind, &self.objects).map_err(|error| refused(error.into()))?;
             if object.kind != kind {
                 return Err(refused(WalkError::Kind(id, object.kind, kind)));
             }

@@ -9,35 +9,80 @@ pub(super) fn sizes(delta: &[u8]) -> Result<(u64, u64, usize), Fault> {
     Ok((base, result, first + second))
 }
 
+/// What an instruction says.
+#[derive(Clone, Copy)]
+pub(super) enum Step<'a> {
+    /// Of the base.
+    Copy {
+        offset: u64,
+        length: u64,
+    },
+    Insert(&'a [u8]),
+}
+
+impl<'a> Step<'a> {
+    /// Of what it makes.
+    pub(super) fn length(self) -> u64 {
+        match self {
+            Self::Copy { length, .. } => length,
+            Self::Insert(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// What it makes.
+    pub(super) fn bytes(self, base: &'a [u8]) -> Result<&'a [u8], Fault> {
+        let (offset, length) = match self {
+            Self::Insert(bytes) => return Ok(bytes),
+            Self::Copy { offset, length } => (offset, length),
+        };
+        let range = usize::try_from(offset).ok().zip(usize::try_from(offset + length).ok());
+        range.and_then(|(from, to)| base.get(from..to)).ok_or_else(outside)
+    }
+}
+
+/// The instructions, one after the other.
+pub(super) fn steps(instructions: &[u8]) -> impl Iterator<Item = Result<Step<'_>, Fault>> {
+    let mut rest = instructions;
+    std::iter::from_fn(move || {
+        let (&instruction, after) = rest.split_first()?;
+        rest = after;
+        Some(step(instruction, &mut rest))
+    })
+}
+
+fn step<'a>(instruction: u8, rest: &mut &'a [u8]) -> Result<Step<'a>, Fault> {
+    if instruction == 0 {
+        return Err(Fault::damaged("its delta has an instruction that does not exist"));
+    }
+    if instruction & 0x80 == 0 {
+        let (bytes, after) = rest.split_at_checked(instruction.into()).ok_or_else(ends_early)?;
+        *rest = after;
+        return Ok(Step::Insert(bytes));
+    }
+    let mut number = |bits: std::ops::Range<u32>| -> Result<u64, Fault> {
+        let mut number = 0;
+        for (position, bit) in bits.enumerate() {
+            if instruction & (1 << bit) != 0 {
+                let (&byte, after) = rest.split_first().ok_or_else(ends_early)?;
+                *rest = after;
+                number |= u64::from(byte) << (8 * position);
+            }
+        }
+        Ok(number)
+    };
+    let offset = number(0..4)?;
+    let length = match number(4..7)? {
+        0 => 0x1_0000,
+        length => length,
+    };
+    Ok(Step::Copy { offset, length })
+}
+
 /// Applies `instructions` to `base`, which makes exactly `size` bytes.
 pub(super) fn apply(base: &[u8], instructions: &[u8], size: usize) -> Result<Vec<u8>, Fault> {
     let mut result = Vec::with_capacity(size);
-    let mut rest = instructions.iter();
-    while let Some(&instruction) = rest.next() {
-        let bytes = if instruction & 0x80 != 0 {
-            let mut number = |bits: std::ops::Range<u32>| -> Result<usize, Fault> {
-                let mut number = 0;
-                for (position, bit) in bits.enumerate() {
-                    if instruction & (1 << bit) != 0 {
-                        let byte = *rest.next().ok_or_else(ends_early)?;
-                        number |= usize::from(byte) << (8 * position);
-                    }
-                }
-                Ok(number)
-            };
-            let offset = number(0..4)?;
-            let length = match number(4..7)? {
-                0 => 0x1_0000,
-                length => length,
-            };
-            base.get(offset..offset + length).ok_or(Fault::damaged("its delta copies from outside its base"))?
-        } else if instruction != 0 {
-            let (bytes, after) = rest.as_slice().split_at_checked(instruction.into()).ok_or_else(ends_early)?;
-            rest = after.iter();
-            bytes
-        } else {
-            return Err(Fault::damaged("its delta has an instruction that does not exist"));
-        };
+    for step in steps(instructions) {
+        let bytes = step?.bytes(base)?;
         if bytes.len() > size - result.len() {
             return Err(Fault::damaged("its delta makes more than it says"));
         }
@@ -47,6 +92,10 @@ pub(super) fn apply(base: &[u8], instructions: &[u8], size: usize) -> Result<Vec
         return Err(Fault::damaged("its delta makes less than it says"));
     }
     Ok(result)
+}
+
+pub(super) fn outside() -> Fault {
+    Fault::damaged("its delta copies from outside its base")
 }
 
 fn size(bytes: &[u8]) -> Result<(u64, usize), Fault> {

@@ -63,6 +63,16 @@ impl<'a> Theirs<'a> {
             Self::Pack(incoming) => incoming.objects(),
         }
     }
+
+    /// An object of `kind`, whatever it is stored as; what is made on the way lies among `ours`.
+    pub(crate) fn object(self, id: ObjectId, kind: Kind, ours: &Objects) -> Result<Object, ObjectError> {
+        match self.objects().object(&id) {
+            Err(ObjectError { fault: Fault::TooLarge(_), .. }) if kind == Kind::Blob => {
+                self.objects().expanded(&id, ours.directory())
+            }
+            found => found,
+        }
+    }
 }
 
 /// Objects on their way in. Children must come before what names them. After an error nothing more may come: a pack would

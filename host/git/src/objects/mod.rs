@@ -13,6 +13,7 @@ mod loose;
 mod pack;
 mod pack_writer;
 mod scan;
+mod spilled;
 
 use std::{
     borrow::Cow,
@@ -33,7 +34,7 @@ use gix::{
 };
 use rustix::fs::OFlags;
 
-use self::{inflate::Inflate, pack::Pack};
+use self::{inflate::Inflate, pack::Pack, spilled::Spilled};
 
 pub(crate) use self::{
     incoming::Incoming,
@@ -42,7 +43,7 @@ pub(crate) use self::{
 pub use self::{incoming::PackError, intake::IntakeError};
 
 /// The most that one object may take in memory: trees, and blobs that are stored as a delta. Whatever else a blob is, it
-/// streams. Applying a delta holds three such buffers at once.
+/// streams, or is made on the disk. Applying a delta holds three such buffers at once.
 pub(crate) const DECODE_LIMIT: u64 = 64 * 1024 * 1024;
 
 /// Packs of a remote that is read: each holds an open file. `git gc` runs by itself at 50.
@@ -68,7 +69,7 @@ pub enum Fault {
     #[error("is damaged: {0}")]
     Damaged(Cow<'static, str>),
     /// With its size in bytes.
-    #[error("takes {0} bytes and cannot be streamed, because it is stored as a delta or is not a blob")]
+    #[error("takes {0} bytes, and is stored as a delta or is not a blob")]
     TooLarge(u64),
     #[error("cannot be read: {0}")]
     Io(#[from] io::Error),
@@ -100,6 +101,10 @@ enum Contents {
         bytes: Vec<u8>,
         given: usize,
     },
+    Spilled {
+        spilled: Spilled,
+        given: u64,
+    },
 }
 
 impl Object {
@@ -114,6 +119,12 @@ impl Object {
                 let length = out.len().min(bytes.len() - *given);
                 out[..length].copy_from_slice(&bytes[*given..*given + length]);
                 *given += length;
+                Ok(length)
+            }
+            Contents::Spilled { spilled, given } => {
+                let length = usize::try_from(spilled.size() - *given).unwrap_or(usize::MAX).min(out.len());
+                spilled.read(*given, &mut out[..length])?;
+                *given += length as u64;
                 Ok(length)
             }
             Contents::Stream { inflate, left, .. } => {
@@ -230,6 +241,14 @@ impl Objects {
             Err(Fault::Missing | Fault::Io(_)) => self.refresh().map_err(Fault::from).and_then(|()| find()),
             found => found,
         };
+        found.map_err(|fault| ObjectError { id: id.to_owned(), fault })
+    }
+
+    /// The same of a blob that is too large to be decoded in memory: in a file without a name in `scratch`.
+    pub(crate) fn expanded(&self, id: &oid, scratch: &Path) -> Result<Object, ObjectError> {
+        // Loose ones stream.
+        let expand = |pack: &Pack, offset| pack.expanded(offset, scratch);
+        let found = self.find(id, |object| object, expand).and_then(|found| found.ok_or(Fault::Missing));
         found.map_err(|fault| ObjectError { id: id.to_owned(), fault })
     }
 

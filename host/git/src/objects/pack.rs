@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{FileExt, MetadataExt},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::SystemTime,
 };
@@ -15,10 +15,16 @@ use gix::{
     odb::pack::data::{Entry, entry::Header},
 };
 
-use super::{Contents, DECODE_LIMIT, Fault, Inflate, Object, delta, open_file};
+use super::{
+    Contents, DECODE_LIMIT, Fault, Inflate, Object, delta, open_file,
+    spilled::{Base, Spilled},
+};
 
 /// Git makes none longer (`pack.depth`).
 const MAX_CHAIN: usize = 4096;
+
+/// What is written on the way to one object that takes too much memory, in bytes.
+const MAX_WAY: u64 = 64 * 1024 * 1024 * 1024;
 
 const ID: u64 = 20;
 const FAN: u64 = 8;
@@ -132,6 +138,23 @@ impl Pack {
             bytes = delta::apply(&bytes, &delta[instructions..], size)?;
         }
         Ok(Object { kind, size: bytes.len() as u64, contents: Contents::Whole { bytes, given: 0 } })
+    }
+
+    /// As [`Self::object`], of a blob that takes more memory than an object may.
+    pub(super) fn expanded(&self, offset: u64, scratch: &Path) -> Result<Object, Fault> {
+        let (base, kind, deltas) = self.chain(offset)?;
+        let mut inflate = self.inflate(&base)?;
+        let mut made = Spilled::new(scratch, base.decompressed_size, |out| inflate.fill(out))?;
+        let mut way = made.size();
+        for entry in deltas.iter().rev() {
+            made = Spilled::made(scratch, Base::Spilled(&made), &self.contents(entry)?)?;
+            way += made.size();
+            if way > MAX_WAY || kind != Kind::Blob {
+                return Err(Fault::TooLarge(made.size()));
+            }
+        }
+        let size = made.size();
+        Ok(Object { kind, size, contents: Contents::Spilled { spilled: made, given: 0 } })
     }
 
     /// The entry that the one at `offset` is made from in the end, its kind, and the deltas between, outermost first.
