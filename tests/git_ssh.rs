@@ -151,7 +151,7 @@ async fn servers_that_are_refused_or_refuse() {
         (
             format!("{key}pin = \"{other}\"\n"),
             format!(
-                "the host key of {name} is ssh-ed25519 {print}, and {other} is pinned; if it is right, write pin = \"{print}\""
+                "the host key of {name} is not the one that is pinned, {other}: somebody may be in the middle. It is ssh-ed25519 {print}; if that is right, write pin = \"{print}\""
             ),
         ),
         (
@@ -164,13 +164,13 @@ async fn servers_that_are_refused_or_refuse() {
         (
             format!("{key}known_hosts = \"changed\"\n"),
             format!(
-                "the host key of {name} is ssh-ed25519 {print}, and line 1 of {} has another; if it is right, this line in its place accepts it: {name} {host}",
+                "the host key of {name} has changed: somebody may be in the middle. It is ssh-ed25519 {print}, and {}:1 has ssh-ed25519 {other}; if the new one is right, this line in its place accepts it: {name} {host}",
                 path("changed")
             ),
         ),
         (
             format!("{key}known_hosts = \"revoked\"\n"),
-            format!("the host key of {name}, ssh-ed25519 {print}, is revoked in line 2 of {}", path("revoked")),
+            format!("the host key of {name}, ssh-ed25519 {print}, is revoked in {}:2", path("revoked")),
         ),
         (good.to_owned(), format!("the server wants a key for {user}: name its file, key = \"FILE\"")),
         (

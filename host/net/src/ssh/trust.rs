@@ -122,7 +122,7 @@ impl Trusted {
             By::Pin(pin) if certificate.is_none() && *pin == print => return Ok(()),
             By::Pin(pin) => {
                 return Err(format!(
-                    "the host key of {host} is {is}, and {pin} is pinned; if it is right, write pin = \"{print}\""
+                    "the host key of {host} is not the one that is pinned, {pin}: somebody may be in the middle. It is {is}; if that is right, write pin = \"{print}\""
                 ));
             }
             By::Nobody => {
@@ -136,7 +136,7 @@ impl Trusted {
             lines.iter().find(|line| line.marker == Some(Marker::Revoked) && line.key.key_data() == key)
         };
         if let Some(line) = revoked(key).or_else(|| revoked(certificate?.signature_key())) {
-            return Err(format!("the host key of {host}, {is}, is revoked in line {} of {file}", line.number));
+            return Err(format!("the host key of {host}, {is}, is revoked in {file}:{}", line.number));
         }
         if let Some(certificate) = certificate {
             let authorities: Vec<Fingerprint> = lines
@@ -164,10 +164,14 @@ impl Trusted {
         let mut bare = PublicKey::new(key.clone(), "");
         bare.set_comment("");
         let accepting = format!("{host} {}", bare.to_openssh().unwrap_or_default().trim_end());
-        Err(match plain().find(|line| family(&line.key.algorithm()) == family(&key.algorithm())) {
-            Some(line) => format!(
-                "the host key of {host} is {is}, and line {} of {file} has another; if it is right, this line in its place accepts it: {accepting}",
-                line.number
+        let same = |line: &&Line| family(&line.key.algorithm()) == family(&key.algorithm());
+        let known = plain().find(same).map(|line| (line, "in its place"));
+        // It was asked for the known one first.
+        Err(match known.or_else(|| Some((plain().next()?, "beside it"))) {
+            Some((Line { number, key, .. }, place)) => format!(
+                "the host key of {host} has changed: somebody may be in the middle. It is {is}, and {file}:{number} has {} {}; if the new one is right, this line {place} accepts it: {accepting}",
+                family(&key.algorithm()),
+                key.fingerprint(HashAlg::Sha256)
             ),
             None => format!(
                 "the host key of {host} is {is}, and not in {file}; if it is right, this line there accepts it: {accepting}"

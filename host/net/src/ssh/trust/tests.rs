@@ -27,6 +27,12 @@ fn keys_that_are_known_and_that_are_not() {
             "the host key of {host} is {is}, and not in FILE; if it is right, this line there accepts it: {host} {ONE}"
         ))
     };
+    let printed = |line: &str| key(line).fingerprint(HashAlg::Sha256).to_string();
+    let changed = |known: &str, place: &str| {
+        Err(format!(
+            "the host key of a.test has changed: somebody may be in the middle. It is {is}, and {known}; if the new one is right, this line {place} accepts it: a.test {ONE}"
+        ))
+    };
     for (file, host, port, said) in [
         (format!("a.test {ONE}\n"), "a.test", 22, Ok(())),
         (format!("# {OTHER}\n\nb.test,A.test\t {ONE} a comment\n"), "a.test", 22, Ok(())),
@@ -37,20 +43,30 @@ fn keys_that_are_known_and_that_are_not() {
         (format!("10.0.0.? {ONE}\n"), "10.0.0.1", 22, Ok(())),
         (String::new(), "a.test", 22, unknown("a.test")),
         ("nonsense\n@odd a.test x\n".into(), "a.test", 22, unknown("a.test")),
-        (format!("a.test {ECDSA}\n"), "a.test", 22, unknown("a.test")),
+        (
+            format!("# x\na.test {ECDSA}\n"),
+            "a.test",
+            22,
+            changed(&format!("FILE:2 has ecdsa-sha2-nistp256 {}", printed(ECDSA)), "beside it"),
+        ),
+        // Of its own type first.
+        (
+            format!("a.test {ECDSA}\na.test {OTHER}\n"),
+            "a.test",
+            22,
+            changed(&format!("FILE:2 has ssh-ed25519 {}", printed(OTHER)), "in its place"),
+        ),
         (
             format!("b.test {ONE}\na.test {OTHER}\n"),
             "a.test",
             22,
-            Err(format!(
-                "the host key of a.test is {is}, and line 2 of FILE has another; if it is right, this line in its place accepts it: a.test {ONE}"
-            )),
+            changed(&format!("FILE:2 has ssh-ed25519 {}", printed(OTHER)), "in its place"),
         ),
         (
             format!("a.test {ONE}\n@revoked * {ONE}\n"),
             "a.test",
             22,
-            Err(format!("the host key of a.test, {is}, is revoked in line 2 of FILE")),
+            Err(format!("the host key of a.test, {is}, is revoked in FILE:2")),
         ),
         // An authority's key is no host's.
         (format!("@cert-authority a.test {ONE}\n"), "a.test", 22, unknown("a.test")),
@@ -81,7 +97,7 @@ fn pins() {
     assert_eq!(
         said(Trust::Pin(other.clone())),
         Err(format!(
-            "the host key of a.test is ssh-ed25519 {print}, and {other} is pinned; if it is right, write pin = \"{print}\""
+            "the host key of a.test is not the one that is pinned, {other}: somebody may be in the middle. It is ssh-ed25519 {print}; if that is right, write pin = \"{print}\""
         ))
     );
     assert_eq!(
