@@ -23,7 +23,7 @@ async fn hooked() -> (Host, crate::support::git::Repository, Daemon) {
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
     let daemon = Daemon::start(&setup.path("root")).await;
-    setup.write("secret", format!("{SECRET}\n"));
+    setup.secret("secret", format!("{SECRET}\n"));
     let manifest = site(&format!("git://{}/site.git", daemon.address()), "hook = \"secret\"\n");
     setup.manifest(&manifest.replace("poll = \"1s\"", "poll = \"24h\""));
     let host = setup.start().await;

@@ -162,7 +162,7 @@ async fn over_http_and_tls_with_and_without_credentials() {
             lines.push_str("ca = \"ca.pem\"\n");
         }
         if let Some(token) = token {
-            setup.write("token", format!("{token}\n"));
+            setup.secret("token", format!("{token}\n"));
             lines.push_str("token = \"token\"\n");
         }
         let origin = if secure { web.secure() } else { web.plain() };

@@ -92,7 +92,7 @@ async fn over_http_and_tls_with_and_without_credentials() {
             lines.push_str("ca = \"ca.pem\"\n");
         }
         if let Some(token) = token {
-            setup.write("token", format!("{token}\n"));
+            setup.secret("token", format!("{token}\n"));
             lines.push_str("token = \"token\"\n");
         }
         let origin = if secure { web.secure() } else { web.plain() };
@@ -119,8 +119,8 @@ async fn servers_that_refuse() {
     let web = Web::start(&root, &setup.path("web"), &ca, stranger).await;
     setup.write("ca.pem", ca.pem());
     setup.write("other.pem", Ca::new("other").pem());
-    setup.write("token", "token\n");
-    setup.write("wrong", "wrong\n");
+    setup.secret("token", "token\n");
+    setup.secret("wrong", "wrong\n");
     let (plain, secure) = (web.plain(), web.secure());
     let local = secure.strip_prefix("https://").unwrap().to_owned();
     let ca_line = "ca = \"ca.pem\"\n";
@@ -205,7 +205,7 @@ async fn a_redirect_to_another_origin_takes_no_credentials_along() {
     // The same server by another name, which its certificate is for too: another origin all the same.
     let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "https://127.0.0.1:$server_port").await;
     setup.write("ca.pem", ca.pem());
-    setup.write("token", "token\n");
+    setup.secret("token", "token\n");
     let (secure, ca) = (web.secure(), "ca = \"ca.pem\"\n");
     setup.manifest(&site(&format!("{secure}/moved/private/site.git"), &format!("{ca}token = \"token\"\n")));
     let host = setup.start().await;

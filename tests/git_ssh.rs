@@ -34,7 +34,7 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         fs::create_dir(&folder).unwrap();
         let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
         let key = if let ["seed", kind] = kind {
-            setup.write("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
+            setup.secret("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
             let of = if *kind == "ed25519" { "ed25519" } else { "rsa" };
             let (key, seed) = (path("ssh/key"), path("ssh/seed"));
             let mut made = vec!["keygen", "--type", of, "--output", &key, "--seed-file", &seed];
@@ -45,16 +45,13 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
             &format!("key = \"seed:{kind}:ssh/seed\"\n")
         } else {
             keygen(&folder, "key", kind);
-            setup.write("ssh/passphrase", "a passphrase\n");
+            setup.secret("ssh/passphrase", "a passphrase\n");
             if kind.contains(&"-N") {
                 "key = \"ssh/key\"\npassphrase = \"ssh/passphrase\"\n"
             } else {
                 "key = \"ssh/key\"\n"
             }
         };
-        for name in ["seed", "passphrase"].map(|name| folder.join(name)).iter().filter(|path| path.exists()) {
-            fs::set_permissions(name, fs::Permissions::from_mode(0o600)).unwrap();
-        }
         keygen(&folder, "host", &["-t", "ed25519"]);
         if trust == "authority" {
             keygen(&folder, "ca", &["-t", "ed25519"]);
@@ -126,8 +123,7 @@ async fn servers_that_are_refused_or_refuse() {
     }
     keygen(&folder, "locked", &["-t", "ed25519", "-N", "passphrase"]);
     fs::set_permissions(folder.join("open"), fs::Permissions::from_mode(0o644)).unwrap();
-    setup.write("ssh/nonsense", "nonsense");
-    fs::set_permissions(folder.join("nonsense"), fs::Permissions::from_mode(0o600)).unwrap();
+    setup.secret("ssh/nonsense", "nonsense");
     let sshd = Sshd::start(&folder, &["key", "open"]).await;
     let (host, print) = (public(&folder, "host"), fingerprint(&folder, "host"));
     let other = fingerprint(&folder, "other");
@@ -184,6 +180,10 @@ async fn servers_that_are_refused_or_refuse() {
         (
             format!("key = \"ssh/open\"\n{good}"),
             format!("{0} can be read by others (mode 0644); run chmod 600 {0}", path("ssh/open")),
+        ),
+        (
+            format!("key = \"ssh/open.pub\"\n{good}"),
+            format!("{0}.pub is the public key: name the private one, {0}", path("ssh/open")),
         ),
         (
             format!("key = \"ssh/locked\"\n{good}"),

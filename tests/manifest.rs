@@ -150,11 +150,11 @@ async fn check_tells_what_could_not_be_fetched() {
     let setup = Setup::new("");
     setup.repository("there").commit("main", &[("index.html", "x")]);
     std::fs::create_dir(setup.path("folder")).unwrap();
-    setup.write("blank", "");
-    setup.write("open", "x");
-    std::fs::set_permissions(setup.path("open"), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-    setup.write("text", "no key");
-    std::fs::set_permissions(setup.path("text"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    setup.secret("blank", "");
+    readable(&setup, "open", "x");
+    readable(&setup, "key.pub", "ssh-ed25519 AAAA me@here");
+    readable(&setup, "public", "ecdsa-sha2-nistp256 AAAA");
+    setup.secret("text", "no key");
     let hello = tables::guest("hello", "hello", "");
     let ssh = |key: &str| format!("remote = \"a@h.test:b.git\"\nkey = \"{key}\"\nknown_hosts = \"blank\"\n");
     for (lines, expected) in [
@@ -166,6 +166,9 @@ async fn check_tells_what_could_not_be_fetched() {
         ("remote = \"none\"\n".to_owned(), "none: there is nothing here; create it, or name another remote"),
         (ssh("open"), "open can be read by others (mode 0644); run chmod 600 open"),
         (ssh("text"), "text holds no private key in OpenSSH's form"),
+        (ssh("seed:ed25519:open"), "open can be read by others (mode 0644); run chmod 600 open"),
+        (ssh("key.pub"), "key.pub is the public key: name the private one, key"),
+        (ssh("public"), "public is the public key: name the private one"),
         (
             "remote = \"a@h.test:b.git\"\n".to_owned(),
             "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan HOST > known_hosts",
@@ -181,6 +184,38 @@ async fn check_tells_what_could_not_be_fetched() {
     setup.manifest(&format!("[git.b]\nremote = \"there.git\"\n{hello}"));
     let outcome = setup.command(&["check", "--bind", "b=folder#main"]).await;
     assert!(outcome.stderr.contains("folder is a plain folder, and has no branch main"), "{}", outcome.stderr);
+}
+
+/// A file that others can read.
+fn readable(setup: &Setup, name: &str, contents: &str) {
+    let path = setup.write(name, contents);
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+}
+
+/// It is used, as container engines mount theirs for all to read; a key would be refused.
+#[tokio::test]
+async fn a_secret_that_others_can_read_is_told_by_check_reload_and_the_log() {
+    let manifest = "[git.web]\nremote = \"https://127.0.0.1:1/b.git\"\ntoken = \"token\"\nhook = \"hook\"\npoll = \"24h\"\n\
+                    [git.ssh]\nremote = \"a@127.0.0.1:b.git\"\nkey = \"key\"\npassphrase = \"word\"\npin = \"PIN\"\n";
+    let pin = format!("SHA256:{}", "x".repeat(43));
+    let hello = tables::guest("hello", "hello", "git = { web = \"read\", ssh = \"read\" }\n");
+    let setup = Setup::new(&format!("{}{hello}", manifest.replace("PIN", &pin)));
+    setup.secret("key", "no key");
+    ["token", "hook", "word"].into_iter().for_each(|name| readable(&setup, name, "secret"));
+    let told = [(3, "token", "token"), (4, "hook", "hook"), (9, "passphrase", "word")].map(|(line, key, file)| {
+        format!("host.toml:{line}: `{key}`: {file} can be read by others (mode 0644); run chmod 600 {file}")
+    });
+    let checked = setup.command(&["check"]).await;
+    let said = setup.shown(&checked.stderr);
+    assert_eq!(said.lines().take(3).collect::<Vec<_>>(), told);
+    assert_eq!(checked.done(), "1 component: nothing is wrong, but for 4 warnings\n");
+    let host = setup.start().await;
+    let log = host.setup().shown(&host.setup().log());
+    told.iter().for_each(|line| assert!(log.contains(line), "{line} in {log}"));
+    let reloaded = host.reload().await;
+    let said = host.setup().shown(&reloaded.stderr);
+    assert_eq!(said.lines().take(3).collect::<Vec<_>>(), told);
+    reloaded.done();
 }
 
 /// Which of two would decide, nobody could tell.

@@ -41,7 +41,7 @@ async fn over_http_and_tls_by_the_proxy_of_the_environment() {
         let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
         let proxy = Tinyproxy::start(&setup.path("proxy")).await;
         setup.write("ca.pem", ca.pem());
-        setup.write("token", "token\n");
+        setup.secret("token", "token\n");
         let lines = if secure { "ca = \"ca.pem\"\ntoken = \"token\"\n" } else { "" };
         let origin = if secure { web.secure() } else { web.plain() };
         setup.manifest(&site(&format!("{origin}{path}"), lines));

@@ -34,7 +34,7 @@ async fn what_is_in_the_environment_is_used_and_not_shown() {
     let folder = setup.path("ssh");
     fs::create_dir(&folder).unwrap();
     keygen(&folder, "key", &["-t", "ed25519", "-N", PASSPHRASE]);
-    let seed = setup.write("seed", SEED);
+    let seed = setup.secret("seed", SEED);
     let made = ["keygen", "--output", "ssh/seeded", "--seed-file", seed.to_str().expect("text")];
     setup.write("ssh/seeded.pub", setup.command(&made).await.done().lines().next().expect("a line"));
     let key = fs::read_to_string(folder.join("key")).unwrap();

@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     net::SocketAddr,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -97,6 +97,13 @@ impl Setup {
     pub(crate) fn argument(mut self, argument: impl AsRef<Path>) -> Self {
         self.arguments.push(argument.as_ref().to_str().expect("the tests' paths are text").to_owned());
         self
+    }
+
+    /// A file that nobody else can read.
+    pub(crate) fn secret(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.write(name, contents);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it was written");
+        path
     }
 
     /// Hands a socket over to each host that is started.
@@ -364,8 +371,6 @@ fn address(log: &str, scheme: &str) -> Option<SocketAddr> {
 
 /// In place of the program, for the tests of this file.
 fn script(text: &str) -> Setup {
-    use std::os::unix::fs::PermissionsExt;
-
     let mut setup = Setup::new("[memory]\n");
     setup.program = setup.write("program", format!("#!/bin/sh\n{text}"));
     fs::set_permissions(&setup.program, fs::Permissions::from_mode(0o755)).expect("the folder is the test's");

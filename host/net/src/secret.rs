@@ -7,6 +7,14 @@ use std::{
     path::PathBuf,
 };
 
+/// A secret's file that others may do something with.
+#[derive(Debug, thiserror::Error)]
+#[error("{file} can be read by others (mode {mode:04o}); run chmod 600 {file}")]
+pub struct Open {
+    file: String,
+    mode: u32,
+}
+
 /// The place of a secret, not the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Secret {
@@ -31,11 +39,11 @@ impl Secret {
         }
     }
 
-    /// The permissions of its file, where others may do anything with it at all.
-    pub(crate) fn open_to_others(&self) -> io::Result<Option<u32>> {
+    /// What to say of its file, where others may do anything with it at all. Whether that is a mistake depends on the secret.
+    pub fn open_to_others(&self) -> io::Result<Option<Open>> {
         let Self::File(path) = self else { return Ok(None) };
         let mode = fs::metadata(path)?.mode() & 0o777;
-        Ok(Some(mode).filter(|mode| mode & 0o077 != 0))
+        Ok(Some(mode).filter(|mode| mode & 0o077 != 0).map(|mode| Open { file: self.to_string(), mode }))
     }
 }
 
@@ -51,7 +59,26 @@ impl fmt::Display for Secret {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_file_is_its_owners_alone_or_it_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        fs::write(&path, "x").unwrap();
+        for (mode, open) in [(0o600, false), (0o400, false), (0o640, true), (0o444, true), (0o602, true)] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let told = Secret::File(path.clone()).open_to_others().unwrap().map(|open| open.to_string());
+            let file = path.display();
+            let words = format!("{file} can be read by others (mode {mode:04o}); run chmod 600 {file}");
+            assert_eq!(told, open.then_some(words));
+        }
+        assert!(Secret::Variable("PATH".into()).open_to_others().unwrap().is_none());
+        fs::remove_file(&path).unwrap();
+        assert_eq!(Secret::File(path).open_to_others().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
 
     #[test]
     fn a_secret_is_read_within_a_bound_and_never_shown() {

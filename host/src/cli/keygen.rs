@@ -8,8 +8,13 @@ use std::{
 };
 
 use anyhow::Context as _;
-use atoll_net::ssh::{Kind, NewKey};
-use clap::{Args, ValueEnum};
+use atoll_net::{
+    Secret,
+    ssh::{Kind, NewKey},
+};
+use clap::{Args, ValueEnum, error::ErrorKind};
+
+use super::usage;
 
 /// Of an RSA key, where nothing is said: as strong as the other type.
 const BITS: usize = 3072;
@@ -28,7 +33,8 @@ pub(super) struct Keygen {
     #[arg(long, value_name = "N")]
     bits: Option<usize>,
 
-    /// Make the key from what a file holds (`-`: standard input): the same seed makes the same key, on any machine
+    /// Make the key from what a file holds that nobody else can read (`-`: standard input): the same seed makes the same
+    /// key, on any machine
     #[arg(long, value_name = "SEED")]
     seed_file: Option<PathBuf>,
 
@@ -59,10 +65,13 @@ impl Keygen {
         let kind = match (self.kind, self.bits) {
             (Type::Ed25519, None) => Kind::Ed25519,
             (Type::Ed25519, Some(_)) => {
-                anyhow::bail!("--bits is for RSA keys: an ed25519 key has 256; or add --type rsa")
+                let message = "--bits is for RSA keys: an ed25519 key has 256; or add --type rsa";
+                return Err(usage("keygen", ErrorKind::ArgumentConflict, message));
             }
             (Type::Rsa, bits) => Kind::Rsa(bits.unwrap_or(BITS)),
         };
+        let fits = if self.seed_file.is_some() { kind.check_for_seed() } else { kind.check() };
+        fits.map_err(|error| usage("keygen", ErrorKind::ValueValidation, error))?;
         let key = match &self.seed_file {
             Some(file) => NewKey::from_seed(kind, &seed(file)?, &self.comment)?,
             None => NewKey::random(kind, &self.comment)?,
@@ -85,8 +94,15 @@ impl Keygen {
     }
 }
 
+/// A seed is the key: whoever reads it has that.
 fn seed(file: &Path) -> anyhow::Result<Vec<u8>> {
     let mut seed = Vec::new();
+    if file != Path::new("-") {
+        let open = Secret::File(file.to_owned()).open_to_others();
+        if let Some(open) = open.with_context(|| format!("cannot read {}", file.display()))? {
+            return Err(open.into());
+        }
+    }
     let read = if file == Path::new("-") {
         io::stdin().take(MAX_SEED + 1).read_to_end(&mut seed)
     } else {

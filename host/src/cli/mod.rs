@@ -24,7 +24,7 @@ use std::{
     process::ExitCode,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 
 pub use inspect::Inspection;
 pub use test::CaseOutcome;
@@ -91,6 +91,13 @@ impl Cli {
     }
 }
 
+/// What `command` was given that clap itself takes, in clap's form and with its exit code.
+fn usage(command: &str, kind: ErrorKind, message: impl std::fmt::Display) -> anyhow::Error {
+    let mut cli = Cli::command();
+    cli.build();
+    cli.find_subcommand_mut(command).expect("a command asks under its own name").error(kind, message).into()
+}
+
 /// For what is written to `stream`.
 pub fn colours(stream: &impl IsTerminal) -> Colours {
     let variable = |name| std::env::var_os(name);
@@ -99,14 +106,12 @@ pub fn colours(stream: &impl IsTerminal) -> Colours {
 
 #[cfg(test)]
 mod tests {
-    use atoll_runtime::Source;
-    use clap::CommandFactory;
-
     use super::*;
     use crate::control::{
         server::Bounds,
         tests::{Running, everybody},
     };
+    use atoll_runtime::Source;
 
     #[test]
     fn the_arguments_are_sound() {

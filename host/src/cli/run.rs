@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, CommandFactory, error::ErrorKind};
+use clap::{Args, error::ErrorKind};
 
 use super::{
-    Cli,
     report::{mistakes, not_started},
     state::State,
+    usage,
 };
 use crate::{
     app,
@@ -68,10 +68,7 @@ impl Sources {
         let manifest = self.manifest.or_else(|| here.is_file().then(|| here.to_owned()));
         if manifest.is_none() && self.components.is_empty() {
             let message = "nothing to run: name a COMPONENT, or a manifest with --manifest FILE";
-            let mut cli = Cli::command();
-            cli.build();
-            let command = cli.find_subcommand_mut(command).expect("a command asks under its own name");
-            return Err(command.error(ErrorKind::MissingRequiredArgument, message).into());
+            return Err(usage(command, ErrorKind::MissingRequiredArgument, message));
         }
         let Self { components, http, https, bind, .. } = self;
         Ok(Options { manifest, state, components, http, https, bind })

@@ -149,8 +149,10 @@ fn load_file(
         }
     };
     let manifest = document::read(&source, files, binds);
-    let warnings = manifest.iter().flat_map(|manifest| document::warnings(&source, manifest, files)).collect();
-    problems.extend(source.into_problems());
+    let of_all = manifest.iter().flat_map(|manifest| document::warnings(&source, manifest, files)).collect::<Vec<_>>();
+    let (found, warnings) = source.into_problems();
+    problems.extend(found);
+    let warnings = [warnings, of_all].concat();
     match manifest {
         Some(manifest) if problems.is_empty() => Ok(Loaded { manifest, warnings }),
         _ => Err(Problems(problems)),

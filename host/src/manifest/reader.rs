@@ -119,10 +119,14 @@ impl<'a> Table<'a> {
         self.entry(key)?.file()
     }
 
-    /// Where a secret is.
+    /// Where a secret is that may be used though others can read it, as container engines mount theirs: that is told.
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let entry = self.entry(key)?;
-        entry.secret(&entry.text(|text| Ok(text.to_owned()))?)
+        let secret = entry.secret(&entry.text(|text| Ok(text.to_owned()))?)?;
+        if let Ok(Some(open)) = secret.open_to_others() {
+            entry.source.warn(&entry.value.span(), format!("{}: {open}", quoted(entry.key)));
+        }
+        Some(secret)
     }
 
     /// The table under a key; where there is none, an empty one.

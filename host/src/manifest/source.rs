@@ -18,13 +18,14 @@ use crate::{
 /// More than this is not a manifest.
 const LARGEST: u64 = 1 << 20;
 
-/// One file, and the problems found in it so far.
+/// One file, and what was found in it so far.
 pub(super) struct Source {
     name: Arc<str>,
     /// Absolute: what the file names is looked up here.
     directory: PathBuf,
     text: String,
     problems: RefCell<Vec<Problem>>,
+    warnings: RefCell<Vec<Problem>>,
 }
 
 impl Source {
@@ -47,7 +48,7 @@ impl Source {
         })?;
         let absolute = std::path::absolute(path).map_err(unreadable)?;
         let directory = absolute.parent().unwrap_or(Path::new("/")).to_owned();
-        Ok(Self { name, directory, text, problems: RefCell::default() })
+        Ok(Self { name, directory, text, problems: RefCell::default(), warnings: RefCell::default() })
     }
 
     /// The document, as far as it is TOML; none where nothing that follows from it could be trusted.
@@ -81,6 +82,11 @@ impl Source {
         self.add(self.place(span).problem(message));
     }
 
+    /// Something that is taken, and may be regretted.
+    pub(super) fn warn(&self, span: &Range<usize>, message: String) {
+        self.warnings.borrow_mut().push(self.place(span).problem(message));
+    }
+
     pub(super) fn add(&self, problem: Problem) {
         self.problems.borrow_mut().push(problem);
     }
@@ -94,11 +100,14 @@ impl Source {
         &self.directory
     }
 
-    /// All that was reported, from the top of the file to its end.
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        let mut problems = self.problems.into_inner();
-        problems.sort_by_key(|problem| problem.line);
-        problems
+    /// All that was reported, and all that was warned of, each from the top of the file to its end.
+    pub(super) fn into_problems(self) -> (Vec<Problem>, Vec<Problem>) {
+        let sorted = |found: RefCell<Vec<Problem>>| {
+            let mut found = found.into_inner();
+            found.sort_by_key(|problem| problem.line);
+            found
+        };
+        (sorted(self.problems), sorted(self.warnings))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A private key: stored somewhere, or made from a seed. What nobody else should know must not be readable by others.
+//! A private key: stored somewhere, or made from a seed. Its file must not be readable by others.
 
 use std::{
     io,
@@ -10,7 +10,7 @@ use aws_lc_rs::digest::{Digest, SHA256, digest};
 use russh::keys::{PrivateKey, decode_secret_key};
 
 use super::make::{self, Kind, MakeError};
-use crate::Secret;
+use crate::{Secret, secret::Open};
 
 /// Longer than any key, passphrase or seed.
 const MOST: u64 = 64 * 1024;
@@ -31,8 +31,10 @@ pub enum Key {
 pub enum KeyError {
     #[error("{file} cannot be read")]
     Unreadable { file: String, source: io::Error },
-    #[error("{file} can be read by others (mode {mode:04o}); run chmod 600 {file}")]
-    Open { file: String, mode: u32 },
+    #[error(transparent)]
+    Open(#[from] Open),
+    #[error("{file} is the public key: name the private one{}", private.as_ref().map(|at| format!(", {at}")).unwrap_or_default())]
+    Public { file: String, private: Option<String> },
     #[error("{0} holds no private key in OpenSSH's form")]
     Form(String),
     #[error("the key in {0} has a passphrase: put it in a file and name it, passphrase = \"FILE\"")]
@@ -68,9 +70,18 @@ impl Key {
         let file = || self.place();
         let (bytes, passphrase) = match self {
             Self::Agent(_) => return Err(KeyError::Form(file())),
-            Self::Stored { at, passphrase } => (secret(at)?, passphrase),
+            Self::Stored { at, passphrase } => {
+                let bytes = read(at)?;
+                // Which anybody may read: its mode is not what is wrong.
+                if is_public(&bytes) {
+                    return Err(KeyError::Public { file: file(), private: private(&file()) });
+                }
+                closed(at)?;
+                (bytes, passphrase)
+            }
             Self::Seed { at, kind } => {
-                let key = made.of(*kind, &secret(at)?);
+                closed(at)?;
+                let key = made.of(*kind, &read(at)?);
                 return key.map_err(|source| KeyError::Seed { file: file(), source });
             }
         };
@@ -81,7 +92,7 @@ impl Key {
             Err(_) => return Err(KeyError::Form(file())),
         }
         let passphrase = passphrase.as_ref().ok_or_else(|| KeyError::Encrypted(file()))?;
-        let words = secret(passphrase)?;
+        let words = read(passphrase)?;
         let words = String::from_utf8_lossy(&words);
         let opened = decode_secret_key(text, Some(words.lines().next().unwrap_or_default()));
         opened.map_err(|_| KeyError::Passphrase { file: file(), passphrase: passphrase.to_string() })
@@ -107,14 +118,28 @@ impl Made {
     }
 }
 
-/// What nobody else can read.
-fn secret(at: &Secret) -> Result<Vec<u8>, KeyError> {
-    let unreadable = |source: io::Error| match source.kind() {
+/// # Errors
+/// Where others may read it.
+fn closed(at: &Secret) -> Result<(), KeyError> {
+    let open = at.open_to_others().map_err(|source| KeyError::Unreadable { file: at.to_string(), source })?;
+    open.map_or(Ok(()), |open| Err(open.into()))
+}
+
+fn read(at: &Secret) -> Result<Vec<u8>, KeyError> {
+    at.read(MOST).map_err(|source| match source.kind() {
         io::ErrorKind::FileTooLarge => KeyError::Form(at.to_string()),
         _ => KeyError::Unreadable { file: at.to_string(), source },
-    };
-    match at.open_to_others().map_err(unreadable)? {
-        Some(mode) => Err(KeyError::Open { file: at.to_string(), mode }),
-        None => at.read(MOST).map_err(unreadable),
-    }
+    })
+}
+
+/// A line for `authorized_keys`, of a key or a certificate, or one of the other forms that `ssh-keygen -e` writes.
+fn is_public(bytes: &[u8]) -> bool {
+    let begins = [&b"ssh-"[..], b"ecdsa-sha2-", b"sk-", b"---- BEGIN SSH2 PUBLIC KEY", b"-----BEGIN PUBLIC KEY"];
+    begins.iter().any(|begin| bytes.trim_ascii_start().starts_with(begin))
+}
+
+/// Where the key lies that belongs to a public one, as `ssh-keygen` names them.
+fn private(file: &str) -> Option<String> {
+    let stem = file.strip_suffix(".pub")?;
+    Some(stem.strip_suffix("-cert").unwrap_or(stem).to_owned())
 }

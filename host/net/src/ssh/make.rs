@@ -27,6 +27,15 @@ pub enum Kind {
 
 impl Kind {
     /// # Errors
+    /// Where no such key is made.
+    pub fn check(self) -> Result<(), MakeError> {
+        match self {
+            Self::Rsa(bits) if !RSA.contains(&bits) => Err(MakeError::Bits(bits)),
+            _ => Ok(()),
+        }
+    }
+
+    /// # Errors
     /// Where a seed makes no such key.
     pub fn check_for_seed(self) -> Result<(), MakeError> {
         match self {
@@ -64,10 +73,10 @@ pub enum MakeError {
 impl NewKey {
     /// From the system's randomness. An RSA key takes seconds.
     pub fn random(kind: Kind, comment: &str) -> Result<Self, MakeError> {
+        kind.check()?;
         let mut random = rand::rng();
         let pair = match kind {
             Kind::Ed25519 => KeypairData::from(Ed25519Keypair::random(&mut random)),
-            Kind::Rsa(bits) if !RSA.contains(&bits) => return Err(MakeError::Bits(bits)),
             Kind::Rsa(bits) => KeypairData::from(RsaKeypair::random(&mut random, bits).map_err(failed)?),
         };
         Self::shown(&PrivateKey::new(pair, comment).map_err(failed)?)
