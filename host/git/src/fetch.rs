@@ -14,14 +14,15 @@ use crate::{
     Depth, Location, Remote, Repository, Revision, Server, ServerError, SmartError,
     disk::lock,
     history::{self, Held, History},
-    objects::{Fault, Incoming, Intake, IntakeError, ObjectError, Objects, PackError, Theirs},
+    objects::{Incoming, Intake, IntakeError, ObjectError, Objects, PackError, Theirs},
     remote::{
         directory::{self, DirectoryError},
         local::{Local, LocalError, LocalRepository, Tip},
     },
-    repository::{Commit, Shared, head_name, parse_commit, read_commit},
+    repository::{Shared, parse_commit, read_commit},
     smart::Want,
-    walk::{MAX_OBJECTS, Notices, Reached, Walk, WalkError, Whole},
+    taking::MoveError,
+    walk::{MAX_OBJECTS, Reached, Walk, WalkError, Whole},
 };
 
 /// What a fetch found.
@@ -65,6 +66,11 @@ pub enum FetchError {
 }
 
 impl FetchError {
+    /// Of an object that was to be copied, it is where it came from that is at fault.
+    pub(crate) fn is_theirs(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Copy { source: IntakeError::Source(_), .. })
+    }
+
     /// The remote answers, and has other branches alone.
     pub(crate) fn is_no_branch(&self) -> bool {
         matches!(
@@ -82,6 +88,8 @@ pub(crate) struct Fetching {
     pub(crate) shallow: BTreeSet<ObjectId>,
     /// The head that was taken last, and with how much of its history.
     pub(crate) taken: Option<(ObjectId, Depth)>,
+    /// Of the past, what of a remote was found damaged when it was copied.
+    pub(crate) lost: HashSet<ObjectId>,
     pub(crate) directory: directory::Seen,
     /// Whether it was said that the origin wants tidying.
     pub(crate) advised: bool,
@@ -200,92 +208,13 @@ impl Shared {
     }
 
     /// The commits whose whole trees are here.
-    fn commits(&self, head: Option<Revision>) -> io::Result<Vec<ObjectId>> {
+    pub(crate) fn commits(&self, head: Option<Revision>) -> io::Result<Vec<ObjectId>> {
         let mut commits = self.refs.serving()?;
         commits.extend(head.map(|head| head.id));
         commits.retain(|id| matches!(self.objects.header(id), Ok(Some((objs::Kind::Commit, _)))));
         commits.sort_unstable();
         commits.dedup();
         Ok(commits)
-    }
-
-    /// Copies what `commit`'s tree reaches and we lack, and as much of its history as is wanted, and moves the head there.
-    fn take_in(
-        &self,
-        fetching: &mut Fetching,
-        name: &dyn Fn() -> String,
-        theirs: Theirs<'_>,
-        commit: &Commit,
-        (depth, suspects, held): (Depth, &HashSet<ObjectId>, Option<Held>),
-    ) -> Result<Fetched, FetchError> {
-        let reached = self
-            .walk(fetching, Some(theirs.objects()), commit.revision.tree, suspects)
-            .map_err(|error| FetchError::Refused { id: commit.revision.id, remote: name(), source: Box::new(error) })?;
-        self.take_reached(fetching, name, theirs, commit, reached, (depth, suspects, held))
-    }
-
-    /// The rest of [`Self::take_in`], with what `commit`'s tree reaches.
-    pub(crate) fn take_reached(
-        &self,
-        fetching: &mut Fetching,
-        name: &dyn Fn() -> String,
-        theirs: Theirs<'_>,
-        commit: &Commit,
-        mut reached: Reached,
-        (depth, suspects, held): (Depth, &HashSet<ObjectId>, Option<Held>),
-    ) -> Result<Fetched, FetchError> {
-        let id = commit.revision.id;
-        let refused = |error| FetchError::Refused { id, remote: name(), source: Box::new(error) };
-        let mut history = History::default();
-        if depth == Depth::HEAD {
-            history.ends.extend(Some(id).filter(|_| !commit.parents.is_empty()));
-        } else {
-            let held = match held {
-                Some(held) => held,
-                None => Held::by(&self.commits(*self.head.borrow())?, &fetching.shallow, &self.objects),
-            };
-            let walk = self.walker(fetching, Some(theirs.objects()), suspects);
-            history = History::before(commit, depth, &BTreeSet::new(), &walk, &held, &mut reached);
-        }
-        let lacks = |id: &ObjectId| suspects.contains(id) || !matches!(self.objects.header(id), Ok(Some(_)));
-        history.commits.retain(lacks);
-        let mut intake = Intake::new(&self.objects, &self.unsettled, reached.lacking.len() + history.commits.len() + 1);
-        let take = |intake: &mut Intake<'_>, id, kind, raw: Option<&[u8]>| {
-            let failed = |source| FetchError::Copy { id: commit.revision.id, remote: name(), source };
-            if let Theirs::Pack(pack) = theirs
-                && intake.verbatim(id, kind, pack).map_err(failed)?
-            {
-                return Ok(());
-            }
-            if let Some(raw) = raw {
-                return intake.bytes(id, kind, raw).map_err(failed);
-            }
-            let object = theirs.object(id, kind, &self.objects).map_err(|error| refused(error.into()))?;
-            if object.kind != kind {
-                return Err(refused(WalkError::Kind(id, object.kind, kind)));
-            }
-            intake.object(id, object).map_err(failed)
-        };
-        for lacking in &reached.lacking {
-            take(&mut intake, lacking.id, lacking.kind, lacking.raw.as_deref())?;
-        }
-        for end in &history.ends {
-            if !fetching.shallow.contains(end) {
-                self.unsettled.add([self.refs.add_shallow(&mut fetching.shallow, *end)?]);
-            }
-        }
-        for before in history.commits.iter().rev() {
-            take(&mut intake, *before, objs::Kind::Commit, None)?;
-        }
-        let moved = self.move_head(fetching, intake, commit, (reached, &history), suspects);
-        let fetched = moved.map_err(|error| match error {
-            MoveError::Ended => FetchError::Ended,
-            MoveError::Intake(source) => FetchError::Copy { id, remote: name(), source },
-            MoveError::Unreadable(source) => refused(source),
-            MoveError::Ours(error) => error.into(),
-        })?;
-        fetching.taken = Some((id, depth));
-        Ok(fetched)
     }
 
     fn fetch_directory(
@@ -350,7 +279,7 @@ impl Shared {
         self.walker(fetching, theirs, suspects).run(tree, beside)
     }
 
-    fn walker<'a>(
+    pub(crate) fn walker<'a>(
         &'a self,
         fetching: &'a Fetching,
         theirs: Option<&'a Objects>,
@@ -358,69 +287,6 @@ impl Shared {
     ) -> Walk<'a> {
         // Nothing is looked for where there is nothing.
         let ours = (theirs.is_none() || self.objects.counts() != (0, 0)).then_some(&self.objects);
-        Walk { ours, theirs, cache: &self.cache, whole: &fetching.whole, suspects }
-    }
-
-    /// The commit last, then the ref, then whoever waits for it.
-    fn move_head(
-        &self,
-        fetching: &mut Fetching,
-        mut intake: Intake<'_>,
-        commit: &Commit,
-        (reached, history): (Reached, &History),
-        suspects: &HashSet<ObjectId>,
-    ) -> Result<Fetched, MoveError> {
-        let Commit { revision, raw, .. } = commit;
-        intake.bytes(revision.id, objs::Kind::Commit, raw)?;
-        intake.finish()?;
-        let written = reached.lacking.iter().map(|lacking| (lacking.id, lacking.kind));
-        for (id, kind) in written.chain([(revision.id, objs::Kind::Commit)]) {
-            // By the way that it will be read.
-            let found = self.objects.header(&id).map_err(WalkError::from)?;
-            if found.is_none_or(|(found, _)| found != kind) {
-                return Err(WalkError::from(ObjectError { id, fault: Fault::Missing }).into());
-            }
-        }
-        if history.whole.iter().any(|id| fetching.shallow.contains(id)) {
-            fetching.shallow.retain(|id| !history.whole.contains(id));
-            self.unsettled.add([self.refs.write_shallow(&fetching.shallow)?]);
-        }
-        fetching.whole.extend(reached.whole);
-        lock(&self.suspects).retain(|id| !suspects.contains(id));
-        if self.head.borrow().is_some_and(|head| head.id == revision.id) {
-            return Ok(Fetched::Unchanged);
-        }
-        if fetching.follower.is_some_and(|follower| follower != self.followers.load(Ordering::Acquire)) {
-            return Err(MoveError::Ended);
-        }
-        self.refs.write(&head_name(), revision.id, false)?;
-        self.unsettled.add([self.refs.path(&head_name())]);
-        self.head.send_replace(Some(*revision));
-        Ok(Fetched::Moved { revision: *revision, notices: Notices::into_lines(reached.notices) })
-    }
-}
-
-enum MoveError {
-    Ended,
-    Intake(IntakeError),
-    Unreadable(WalkError),
-    Ours(io::Error),
-}
-
-impl From<IntakeError> for MoveError {
-    fn from(error: IntakeError) -> Self {
-        Self::Intake(error)
-    }
-}
-
-impl From<WalkError> for MoveError {
-    fn from(error: WalkError) -> Self {
-        Self::Unreadable(error)
-    }
-}
-
-impl From<io::Error> for MoveError {
-    fn from(error: io::Error) -> Self {
-        Self::Ours(error)
+        Walk { ours, theirs, cache: &self.cache, whole: &fetching.whole, suspects, lost: &fetching.lost }
     }
 }

@@ -19,6 +19,7 @@ mod smart;
 mod snapshot;
 mod staging;
 mod store;
+mod taking;
 #[cfg(test)]
 mod tests;
 mod tidy;

@@ -238,8 +238,8 @@ fn serving_name(holder: &str) -> Result<FullName, KeepError> {
 
 fn whole_revision(objects: &Objects, cache: &Cache, id: ObjectId) -> Result<(Revision, Whole), WalkError> {
     let revision = read_commit(objects, id)?.revision;
-    let (whole, suspects) = (Whole::new(), HashSet::new());
-    let walk = Walk { ours: Some(objects), theirs: None, cache, whole: &whole, suspects: &suspects };
+    let (whole, none) = (Whole::new(), HashSet::new());
+    let walk = Walk { ours: Some(objects), theirs: None, cache, whole: &whole, suspects: &none, lost: &none };
     Ok((revision, walk.run(revision.tree, None)?.whole))
 }
 

@@ -13,6 +13,7 @@ use crate::{
     objects::{Intake, IntakeError},
     remote::directory::Seen,
     repository::{Shared, read_commit},
+    taking::MAX_LOST,
     walk::{Walk, WalkError, Whole},
 };
 
@@ -44,8 +45,27 @@ impl Repository {
     }
 }
 
+impl TidyError {
+    /// It is an object that can't be read, and not that nothing can be written.
+    fn is_of_an_object(&self) -> bool {
+        matches!(self, Self::Walk(_) | Self::Intake(IntakeError::Source(_)))
+    }
+}
+
 impl Shared {
     pub(crate) fn tidy(&self, fetching: &mut Fetching) -> Result<(), TidyError> {
+        let mut lost = HashSet::new();
+        loop {
+            let before = lost.len();
+            let tidied = self.tidy_without(&mut lost, fetching);
+            if tidied.is_ok() || lost.len() == before {
+                return tidied;
+            }
+        }
+    }
+
+    /// Where of a past something can't be read after all, it is added to `lost`: without it the rest may be tidied.
+    fn tidy_without(&self, lost: &mut HashSet<ObjectId>, fetching: &mut Fetching) -> Result<(), TidyError> {
         // Without a head one is damaged that may still be put right.
         let Some(head) = *self.head.borrow() else { return Ok(()) };
         let mut revisions = self.refs.serving()?;
@@ -56,15 +76,25 @@ impl Shared {
 
         let (mut whole, none) = (Whole::new(), HashSet::new());
         let mut wanted: Vec<(ObjectId, objs::Kind)> = Vec::new();
+        let mut past = HashSet::new();
+        let depth = if lost.len() < MAX_LOST { Depth::ALL } else { Depth::HEAD };
         let mut ends = fetching.shallow.clone();
         let mut named = Held { commits: HashSet::new(), ends: ends.iter().copied().collect() };
         for id in &revisions {
             let commit = read_commit(&self.objects, *id)?;
-            let walk =
-                Walk { ours: None, theirs: Some(&self.objects), cache: &self.cache, whole: &whole, suspects: &none };
+            let walk = Walk {
+                ours: None,
+                theirs: Some(&self.objects),
+                cache: &self.cache,
+                whole: &whole,
+                suspects: &none,
+                lost,
+            };
             let mut reached = walk.run(commit.revision.tree, None)?;
+            let present = reached.lacking.len();
             // What of a history is damaged is forgotten.
-            let history = History::before(&commit, Depth::ALL, &ends, &walk, &named, &mut reached);
+            let history = History::before(&commit, depth, &ends, &walk, &named, &mut reached);
+            past.extend(reached.lacking[present..].iter().map(|lacking| lacking.id));
             wanted.extend(reached.lacking.iter().map(|lacking| (lacking.id, lacking.kind)));
             let commits = iter::once(*id).chain(history.commits);
             for commit in commits {
@@ -80,11 +110,16 @@ impl Shared {
 
         let mut intake = Intake::packing(&self.objects, &self.unsettled, wanted.len());
         for (id, kind) in wanted {
-            let object = self.objects.object(&id).map_err(WalkError::from)?;
-            if object.kind != kind {
-                return Err(WalkError::Kind(id, object.kind, kind).into());
+            let taken = self.objects.object(&id).map_err(|error| WalkError::from(error).into()).and_then(|object| {
+                if object.kind != kind {
+                    return Err(WalkError::Kind(id, object.kind, kind).into());
+                }
+                Ok(intake.object(id, object)?)
+            });
+            if past.contains(&id) && taken.as_ref().is_err_and(TidyError::is_of_an_object) {
+                lost.insert(id);
             }
-            intake.object(id, object)?;
+            taken?;
         }
         let kept = intake.finish()?;
         // Before the first file goes, of which there may be no more than some: what was known to be here may be among them.

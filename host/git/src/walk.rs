@@ -62,6 +62,8 @@ pub(crate) struct Walk<'a> {
     pub(crate) whole: &'a Whole,
     /// Found damaged when they were read: as if they were not here.
     pub(crate) suspects: &'a HashSet<ObjectId>,
+    /// Of the past, found damaged when they were copied: as if they were nowhere.
+    pub(crate) lost: &'a HashSet<ObjectId>,
 }
 
 #[derive(Default)]
@@ -243,10 +245,27 @@ impl Walk<'_> {
             (Ok(Some((kind, _))), _) => return Err(WalkError::Kind(id, kind, objs::Kind::Blob)),
             (Ok(None), None) => return Err(ObjectError { id, fault: Fault::Missing }.into()),
             (Err(error), None) => return Err(error.into()),
+            // Of a head it is told when it is copied; a past that lacks it ends before that.
+            (_, Some(theirs)) if reached.past => self.is_there(id, theirs)?,
             (_, Some(_)) => {}
         }
         reached.lacking.push(Lacking { id, kind: objs::Kind::Blob, raw: None });
         Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// # Errors
+    /// Where it is known of the blob `id` that it could not be copied from `theirs`.
+    fn is_there(&self, id: ObjectId, theirs: &Objects) -> Result<(), WalkError> {
+        if self.lost.contains(&id) {
+            return Err(ObjectError { id, fault: Fault::damaged("it could not be copied") }.into());
+        }
+        match theirs.header(&id)? {
+            Some((objs::Kind::Blob, _)) => Ok(()),
+            Some((kind, _)) => Err(WalkError::Kind(id, kind, objs::Kind::Blob)),
+            None => Err(ObjectError { id, fault: Fault::Missing }.into()),
+        }
     }
 }
 

@@ -70,7 +70,7 @@ fn a_history_that_is_held_is_not_read_again() {
         (Depth::ALL, &one, vec![], &one, false),
         (Depth::new(9).unwrap(), &one, vec![], &none, false),
     ] {
-        let walk = Walk { ours: Some(&there), theirs: None, cache: &cache, whole: &whole, suspects };
+        let walk = Walk { ours: Some(&there), theirs: None, cache: &cache, whole: &whole, suspects, lost: &none };
         let held_by_us = Held { commits: commits.clone(), ends };
         let history = History::before(&commit, depth, &BTreeSet::new(), &walk, &held_by_us, &mut Reached::default());
         assert_eq!(history.ends.is_empty(), held);
@@ -188,6 +188,72 @@ fn a_past_that_is_refused_keeps_no_head() {
     assert!(notice.starts_with(&format!("the history ends after {bad}: the tree {tree} at /: ")), "{notice}");
     assert_eq!(room.fsck(), "");
     assert_eq!(files(&pages), [("a".to_owned(), "2".to_owned())]);
+}
+
+/// However a file of it is lost, of which nobody but the past knows: the history ends before that, and what is later is here.
+#[test]
+fn a_past_whose_files_are_lost_keeps_no_head() {
+    for (how, what) in [
+        ("rm $o", "is missing"),
+        (": >$o", "is damaged: its file is empty"),
+        ("echo nonsense >$o", "is damaged: its compressed data is invalid"),
+        // Which is seen when it is copied.
+        ("head -c 15 $o >x; mv x $o", "is damaged: it could not be copied"),
+        ("cp objects/$(git rev-parse main:a | sed 's,..,&/,') $o", "is damaged: it could not be copied"),
+        ("cp objects/$(git rev-parse main^{tree} | sed 's,..,&/,') $o", "is a tree, where a blob is named"),
+    ] {
+        for lost in 1..=3 {
+            let room = Room::new();
+            room.script("git init -q --bare -b main site.git");
+            let commits = ["1", "2", "3", "4"]
+                .map(|text| room.push("site.git", &[("a", &format!("the file a of {text}\n")), (text, "x")]));
+            room.script(&format!(
+                "cd site.git; git unpack-objects -q <$(ls objects/pack/*.pack 2>/dev/null || echo /dev/null) || true
+                 b=$(git rev-parse {}:a); o=objects/$(echo $b | sed 's,..,&/,'); chmod u+w $o; {how}",
+                commits[lost - 1]
+            ));
+            let remote = deep(&Remote::local(room.path.join("site.git")), 4);
+            let pages = room.pages();
+            let fetched = fetch(&pages, &remote).map_err(|error| error.in_full()).unwrap();
+            let Fetched::Moved { revision, notices } = fetched else { panic!("{fetched:?}") };
+            assert_eq!(revision.id, commits[3], "{how}");
+            let [notice] = &notices[..] else { panic!("{how}: {notices:?}") };
+            assert!(notice.starts_with(&format!("the history ends after {}: ", commits[lost - 1])), "{notice}");
+            assert!(notice.ends_with(what), "{notice}");
+            assert_eq!((room.fsck().as_str(), files(&pages).len()), ("", 2), "{how}");
+            let there = room.script("git -C state/git/pages.git rev-list --count refs/heads/served");
+            assert_eq!(there.trim(), (4 - lost).to_string(), "{how}");
+            assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{how}");
+        }
+    }
+}
+
+/// Where what is here of a past is damaged, be it the contents of a file, that is forgotten and the rest is tidied.
+#[test]
+fn a_past_whose_files_are_lost_is_tidied() {
+    for how in ["rm $o", "head -c 15 $o >x; mv x $o"] {
+        let room = Room::new();
+        let remote = room.remote("site.git", &[("a", "the file a of 1\n")]);
+        let commits = ["2", "3"].map(|text| room.push("site.git", &[("a", &format!("the file a of {text}\n"))]));
+        let pages = room.pages();
+        moved(&pages, &deep(&remote, 3));
+        room.script(&format!(
+            "cd state/git/pages.git; o=objects/$(git rev-parse served~2:a | sed 's,..,&/,'); chmod u+w $o; {how}"
+        ));
+        pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap();
+        let there = room.script("git -C state/git/pages.git rev-list refs/heads/served");
+        assert_eq!(there, format!("{}\n{}\n", commits[1], commits[0]), "{how}");
+        assert_eq!(room.fsck(), "", "{how}");
+        // But of the head it may be put right.
+        let head = room.script("git -C state/git/pages.git rev-parse served:a").trim().to_owned();
+        room.script(
+            "cd state/git/pages.git; mv objects/pack/*.pack x; rm -f objects/pack/*; git unpack-objects -q <x; rm x",
+        );
+        let pages = room.pages();
+        room.script(&format!("cd state/git/pages.git; o=objects/$(echo {head} | sed 's,..,&/,'); chmod u+w $o; {how}"));
+        let error = pages.0.tidy(&mut lock(&pages.0.fetching)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("object {head} is ")), "{error}");
+    }
 }
 
 /// What is damaged of it is forgotten when it is tidied, and fetched again where it is wanted.
