@@ -25,7 +25,7 @@ pub use self::{
     connection::{Connection, Duplex},
     deflate::Deflate,
     error::{Error, MAX_WORDS, shown},
-    pack::{Pack, PackWriter, id_of},
+    pack::{Pack, PackWriter, entry_header, id_of},
     report::Report,
     session::{Rest, Session, Update},
 };

@@ -188,7 +188,8 @@ fn miscounted() -> io::Error {
     io::Error::other("the pack has not as many objects as it says")
 }
 
-fn entry_header(kind: Kind) -> Header {
+/// What stands before an object of `kind` in a pack.
+pub fn entry_header(kind: Kind) -> Header {
     match kind {
         Kind::Blob => Header::Blob,
         Kind::Tree => Header::Tree,

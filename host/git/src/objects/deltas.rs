@@ -1,37 +1,42 @@
 //! Gives each delta of a pack that came its id: from the bases that are in the pack, then from those that are ours, which are
 //! put behind it so that it has all that it is made from.
 
-use std::{
-    fs::File,
-    io::{self, Seek as _, SeekFrom, Write as _},
-    os::unix::fs::FileExt as _,
-    sync::Arc,
-};
+use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
 
-use gix::{
-    ObjectId,
-    hash::Kind as HashKind,
-    objs::Kind,
-    odb::pack::data::{Entry, entry::Header},
-    zlib::stream::deflate::FlushCompress,
-};
+use atoll_send_pack::entry_header;
+use gix::{ObjectId, hash::Kind as HashKind, objs::Kind, odb::pack::data::Entry, zlib::stream::deflate::FlushCompress};
 
 use super::{
     DECODE_LIMIT, Fault, Inflate, Objects, delta, id_of,
-    incoming::{MAX_HELD, PackError},
+    incoming::{MAX_HELD, PackError, TRAILER},
     intake::Deflate,
     pack_writer::Indexed,
     scan::{ENTRY_HEADER, Found, Scan},
 };
 
-/// Of the pack in `file`, whose entries end at `end`: what was scanned, and the bases that it needs of `ours`.
-pub(super) fn resolve(scan: Scan, file: Arc<File>, ours: &Objects, end: u64) -> Result<Vec<Indexed>, PackError> {
+/// Of the pack in `file`, whose entries end at `end`: what was scanned, and the bases that it needs of `ours`, as far as both
+/// take at most `most` bytes. Each object once, by its id.
+pub(super) fn resolve(
+    scan: Scan,
+    file: Arc<File>,
+    ours: &Objects,
+    end: u64,
+    most: u64,
+) -> Result<Vec<Indexed>, PackError> {
     let handed = vec![false; scan.by_id.len()];
-    let mut resolving = Resolving { scan, file, ours, end, append: end, held: 0, handed, made: 0, ways: 0 };
+    let order = (0..).zip(&scan.entries).filter(|(_, found)| found.id.is_some()).map(|(at, _)| at).collect();
+    let mut resolving =
+        Resolving { scan, file, ours, end, append: end, most, held: 0, handed, order, made: 0, ways: 0 };
     resolving.run()?;
-    let entries = resolving.scan.entries.into_iter();
-    let known = |Found { offset, length, crc, id }| Some(Indexed { id: id?, offset, length, crc });
-    Ok(entries.filter_map(known).collect())
+    let known = resolving.order.iter().filter_map(|position| {
+        let Found { offset, length, crc, id } = &resolving.scan.entries[*position as usize];
+        Some(Indexed { id: (*id)?, offset: *offset, length: *length, crc: *crc })
+    });
+    let mut entries: Vec<Indexed> = known.collect();
+    // Of several copies the one that was known first: what it is made from was known before, so that no chain goes round.
+    entries.sort_by_key(|entry| entry.id);
+    entries.dedup_by_key(|entry| entry.id);
+    Ok(entries)
 }
 
 struct Resolving<'a> {
@@ -42,10 +47,14 @@ struct Resolving<'a> {
     end: u64,
     /// Where a base of ours would go.
     append: u64,
+    /// So far the file may go.
+    most: u64,
     held: usize,
     /// By the first place of each base's deltas in the list by id: that they were given to a copy of it. Another copy has no
     /// more to make of them.
     handed: Vec<bool>,
+    /// Positions, as their ids became known.
+    order: Vec<u32>,
     /// What all deltas together have made, and what it takes to make each alone, from where its chain begins.
     made: u64,
     ways: u64,
@@ -101,7 +110,7 @@ impl Resolving<'_> {
             let deltas = self.named(id);
             if let (false, Ok((kind, bytes))) = (deltas.is_empty(), self.ours.whole(&id, DECODE_LIMIT)) {
                 self.scan.count(bytes.len() as u64)?;
-                self.append(id, kind, &bytes).map_err(PackError::Write)?;
+                self.append(id, kind, &bytes)?;
                 self.apply_all(Base { kind, way: bytes.len() as u64, bytes, deltas })?;
             }
         }
@@ -134,6 +143,7 @@ impl Resolving<'_> {
             let way = self.lead(way, bytes.len() as u64)?;
             let id = id_of(kind, &bytes).map_err(|fault| PackError::Entry { at: offset, fault })?;
             self.scan.entries[position as usize].id = Some(id);
+            self.order.push(position);
             let deltas = self.deltas_of(offset, id);
             if !deltas.is_empty() {
                 self.held += bytes.len();
@@ -176,25 +186,15 @@ impl Resolving<'_> {
     }
 
     /// Puts an object of ours behind those of the pack, so that it has all that it is made from.
-    fn append(&mut self, id: ObjectId, kind: Kind, bytes: &[u8]) -> io::Result<()> {
-        let mut entry = Vec::new();
-        let header = match kind {
-            Kind::Blob => Header::Blob,
-            Kind::Tree => Header::Tree,
-            Kind::Commit => Header::Commit,
-            Kind::Tag => Header::Tag,
-        };
-        header.write_to(bytes.len() as u64, &mut entry)?;
-        let mut deflate = Deflate::new();
-        deflate.begin();
-        deflate.part(bytes, FlushCompress::Finish, &mut entry)?;
+    fn append(&mut self, id: ObjectId, kind: Kind, bytes: &[u8]) -> Result<(), PackError> {
+        let entry = entry_of(kind, bytes).map_err(PackError::Write)?;
         let offset = self.append;
-        self.append += entry.len() as u64;
-        // Where the trailer was. Nobody looks at the one that takes its place.
-        entry.resize(entry.len() + 20, 0);
-        let mut file = &*self.file;
-        file.seek(SeekFrom::Start(offset))?;
-        file.write_all(&entry)?;
+        self.append += (entry.len() - TRAILER) as u64;
+        if self.append + TRAILER as u64 > self.most {
+            return Err(PackError::TooLong);
+        }
+        self.file.write_all_at(&entry, offset).map_err(PackError::Write)?;
+        self.order.push(u32::try_from(self.scan.entries.len()).map_err(|_| PackError::TooLong)?);
         self.scan.entries.push(Found { offset, length: u32::MAX, crc: 0, id: Some(id) });
         Ok(())
     }
@@ -206,6 +206,17 @@ impl Resolving<'_> {
     fn contents(&self, offset: u64) -> Result<Vec<u8>, Fault> {
         contents(&self.file, self.end, offset)
     }
+}
+
+/// An object's entry, with a trailer behind it, in the place of the one that was there: nobody looks at it.
+fn entry_of(kind: Kind, bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut entry = Vec::new();
+    entry_header(kind).write_to(bytes.len() as u64, &mut entry)?;
+    let mut deflate = Deflate::new();
+    deflate.begin();
+    deflate.part(bytes, FlushCompress::Finish, &mut entry)?;
+    entry.resize(entry.len() + TRAILER, 0);
+    Ok(entry)
 }
 
 fn entry(file: &File, end: u64, offset: u64) -> Result<Entry, Fault> {

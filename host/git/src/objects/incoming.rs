@@ -22,7 +22,7 @@ use super::{
     Fault, Objects,
     deltas::resolve,
     pack_writer::{self, Indexed},
-    scan::{header, scan},
+    scan::{Refusal, header, scan},
 };
 use crate::walk::MAX_OBJECTS;
 
@@ -40,7 +40,7 @@ const CHUNK: usize = 64 * 1024;
 const AHEAD: usize = 16;
 
 /// The checksum behind the last entry.
-const TRAILER: usize = 20;
+pub(super) const TRAILER: usize = 20;
 
 /// Why a pack is refused.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,11 @@ impl Incoming {
     /// Takes in what `pack` yields until its end. Deltas may have their bases in `ours`, into whose directory it goes for the
     /// time being.
     pub(crate) fn receive(pack: impl Read, ours: &Objects) -> Result<Self, PackError> {
+        Self::within(pack, ours, MAX_PACK)
+    }
+
+    /// The same of a pack that may take `most` bytes on disk.
+    pub(crate) fn within(pack: impl Read, ours: &Objects, most: u64) -> Result<Self, PackError> {
         // The prefix is one that is swept after a kill.
         let directory = tempfile::Builder::new()
             .prefix("tmp_incoming_")
@@ -93,7 +98,7 @@ impl Incoming {
             .map_err(PackError::Write)?;
         let path = directory.path().join("pack");
         std::fs::create_dir(&path).map_err(PackError::Write)?;
-        let (file, entries) = receive(pack, ours, &path)?;
+        let (file, entries) = receive(pack, ours, &path, most)?;
         let objects = Objects::open_remote(directory.path().to_owned()).map_err(PackError::Write)?;
         Ok(Self { objects, file, entries, _directory: directory })
     }
@@ -116,29 +121,46 @@ impl Incoming {
     }
 }
 
-fn receive(pack: impl Read, ours: &Objects, directory: &Path) -> Result<(Arc<File>, Vec<Indexed>), PackError> {
+fn receive(
+    pack: impl Read,
+    ours: &Objects,
+    directory: &Path,
+    most: u64,
+) -> Result<(Arc<File>, Vec<Indexed>), PackError> {
     let path = directory.join("pack-incoming.pack");
     let mut file = File::options().read(true).write(true).create_new(true).open(&path).map_err(PackError::Write)?;
     let (sender, chunks) = sync_channel(AHEAD);
     let (spooled, scanned) = thread::scope(|scope| {
         let scanning = thread::Builder::new().name("pack".to_owned()).spawn_scoped(scope, move || scan(chunks));
         let scanning = scanning.map_err(PackError::Write)?;
-        // Who looks has seen a fault when it takes no more of it, and what comes is no pack: which is said first.
-        let spooled = spool(pack, &mut file, |chunk| drop(sender.send(chunk)));
+        // Who looks has seen a fault when it takes no more of it.
+        let spooled = spool(pack, &mut file, most, |chunk| sender.send(chunk).is_ok());
         drop(sender);
         Ok::<_, PackError>((spooled, scanning.join().unwrap_or_else(|panic| resume_unwind(panic))))
     })?;
+    let scan = match scanned {
+        Ok(scan) => scan,
+        Err(Refusal { why, at_once: true }) => return Err(why),
+        // It ended too early: why it did is said first.
+        Err(Refusal { why, .. }) => return Err(spooled.err().unwrap_or(why)),
+    };
     let end = spooled?;
     let file = Arc::new(file);
-    let mut entries = resolve(scanned?, file.clone(), ours, end)?;
+    let mut entries = resolve(scan, file.clone(), ours, end, most)?;
     let index = File::create_new(path.with_extension("idx")).map_err(PackError::Write)?;
     let trailer = ObjectId::null(HashKind::Sha1);
     pack_writer::write_index(&index, &mut entries, trailer).map_err(PackError::Write)?;
     Ok((file, entries))
 }
 
-/// Writes the pack down as it comes, passes on what is not its trailer, and yields where its entries end.
-fn spool(mut pack: impl Read, file: &mut File, mut pass: impl FnMut(Vec<u8>)) -> Result<u64, PackError> {
+/// Writes the pack down as it comes, passes on what is not its trailer, and yields where its entries end: or where it was when
+/// nobody wanted more. Then whoever sends it is let go of.
+fn spool(
+    mut pack: impl Read,
+    file: &mut File,
+    most: u64,
+    mut pass: impl FnMut(Vec<u8>) -> bool,
+) -> Result<u64, PackError> {
     let mut hash = hasher(HashKind::Sha1);
     let mut buffer = vec![0; CHUNK];
     // What was not passed on yet: it may be the trailer.
@@ -152,7 +174,7 @@ fn spool(mut pack: impl Read, file: &mut File, mut pass: impl FnMut(Vec<u8>)) ->
             Err(error) => return Err(PackError::Source(error)),
         };
         length += read.len() as u64;
-        if length > MAX_PACK {
+        if length > most {
             return Err(PackError::TooLong);
         }
         file.write_all(read).map_err(PackError::Write)?;
@@ -165,7 +187,9 @@ fn spool(mut pack: impl Read, file: &mut File, mut pass: impl FnMut(Vec<u8>)) ->
         tail = chunk.split_off(sure);
         if !chunk.is_empty() {
             hash.update(&chunk);
-            pass(chunk);
+            if !pass(chunk) {
+                return Ok(length);
+            }
         }
     }
     if length < 12 + TRAILER as u64 {

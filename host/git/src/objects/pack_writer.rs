@@ -7,11 +7,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use atoll_send_pack::entry_header;
 use gix::{
     ObjectId,
     hash::{Hasher, Kind as HashKind, hasher},
     objs::Kind,
-    odb::pack::data::{Version, entry::Header, header},
+    odb::pack::data::{Version, header},
 };
 use tempfile::NamedTempFile;
 
@@ -63,13 +64,7 @@ impl PackWriter {
         self.entries.push(Indexed { id, offset: self.out.length, length: u32::MAX, crc: 0 });
         self.out.crc.reset();
         self.half = true;
-        let header = match kind {
-            Kind::Blob => Header::Blob,
-            Kind::Tree => Header::Tree,
-            Kind::Commit => Header::Commit,
-            Kind::Tag => Header::Tag,
-        };
-        header.write_to(size, &mut self.out)?;
+        entry_header(kind).write_to(size, &mut self.out)?;
         Ok(())
     }
 

@@ -49,6 +49,15 @@ struct Arriving {
     /// Where in the pack the next byte is.
     offset: u64,
     crc: crc32fast::Hasher,
+    /// All that came was looked at, and more was wanted.
+    ended: bool,
+}
+
+/// Why a pack is refused that was looked at.
+pub(super) struct Refusal {
+    pub(super) why: PackError,
+    /// Whatever would have followed.
+    pub(super) at_once: bool,
 }
 
 /// How many objects a pack says it has, by its first bytes.
@@ -60,9 +69,14 @@ pub(super) fn header(bytes: &[u8; 12]) -> Result<u32, PackError> {
     if count as usize > MAX_OBJECTS { Err(PackError::TooMany(count)) } else { Ok(count) }
 }
 
-/// Looks at all that comes, which ends before the trailer.
-pub(super) fn scan(chunks: Receiver<Vec<u8>>) -> Result<Scan, PackError> {
-    let mut from = Arriving { chunks, chunk: Vec::new(), used: 0, offset: 0, crc: crc32fast::Hasher::new() };
+/// Looks at all that comes, which ends before the trailer. With a refusal the receiver goes, so that no more has to come.
+pub(super) fn scan(chunks: Receiver<Vec<u8>>) -> Result<Scan, Refusal> {
+    let (chunk, crc) = (Vec::new(), crc32fast::Hasher::new());
+    let mut from = Arriving { chunks, chunk, used: 0, offset: 0, crc, ended: false };
+    look(&mut from).map_err(|why| Refusal { why, at_once: !from.ended })
+}
+
+fn look(from: &mut Arriving) -> Result<Scan, PackError> {
     let head = from.at_least(12).first_chunk().ok_or(PackError::Damaged("it is too short for one"))?;
     let count = header(head)?;
     from.skip(12);
@@ -109,7 +123,10 @@ impl Arriving {
     /// What comes next, of which so much is there unless the pack ends before.
     fn at_least(&mut self, length: usize) -> &[u8] {
         while self.chunk.len() - self.used < length {
-            let Ok(next) = self.chunks.recv() else { break };
+            let Ok(next) = self.chunks.recv() else {
+                self.ended = true;
+                break;
+            };
             if self.used == self.chunk.len() {
                 self.chunk = next;
             } else {

@@ -209,7 +209,7 @@ fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// A pack of these entries: the kind, the size that it says it has, what stands between, and what is deflated.
-fn pack(count: u32, entries: &[(u8, u64, &[u8], &[u8])]) -> Vec<u8> {
+pub(super) fn pack(count: u32, entries: &[(u8, u64, &[u8], &[u8])]) -> Vec<u8> {
     let mut bytes = [b"PACK\0\0\0\x02", &count.to_be_bytes()[..]].concat();
     for &(kind, mut size, between, contents) in entries {
         let mut byte = kind << 4 | u8::try_from(size & 15).unwrap();

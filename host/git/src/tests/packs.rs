@@ -2,14 +2,20 @@
 //! before it is copied is not taken.
 
 use std::{
+    cell::Cell,
     fs,
     io::{self, Read},
 };
 
-use super::support::{Room, id};
+use gix::objs::Kind;
+
+use super::{
+    hostile::pack,
+    support::{Room, id},
+};
 use crate::{
     disk::Unsettled,
-    objects::{Incoming, Intake, Objects},
+    objects::{DECODE_LIMIT, Incoming, Intake, Objects, PackError, id_of},
 };
 
 /// So many bytes at once.
@@ -101,5 +107,72 @@ fn entries_are_copied_as_they_came_or_not_at_all() {
         let (kind, _) = ours.header(&id(hex)).unwrap().unwrap();
         let error = intake.verbatim(id(hex), kind, &incoming).unwrap_err().to_string();
         assert_eq!(error, format!("object {hex} is damaged: it is not what it was when it came"));
+    }
+}
+
+/// A pack that has a fault at its beginning and no end, with how much of it was read.
+struct Endless<'a>(&'a [u8], &'a Cell<usize>);
+
+impl Read for Endless<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let begun = self.0.read(out)?;
+        out[begun..].fill(0);
+        self.1.set(self.1.get() + out.len());
+        Ok(out.len())
+    }
+}
+
+#[test]
+fn a_pack_that_is_refused_is_not_read_on() {
+    let room = Room::new();
+    let ours = ours(&room);
+    let read = Cell::new(0);
+    let error = Incoming::receive(Endless(b"PACK\0\0\0\x02\0\0\0\x02\x31", &read), &ours).err().unwrap();
+    assert_eq!(error.to_string(), "the pack's entry at 12 is damaged: its compressed data is invalid");
+    // Some pieces wait to be looked at.
+    assert!(read.get() <= 20 * 64 * 1024, "{} bytes", read.get());
+    assert_eq!(room.script("ls ours"), "pack\n");
+}
+
+/// What of ours is put behind it counts with it.
+#[test]
+fn a_pack_takes_no_more_with_its_bases_than_it_may() {
+    let room = Room::new();
+    let zeros = "\0".repeat(65_536);
+    room.remote("site.git", &[("zeros", &zeros)]);
+    let ours = Objects::open(room.path.join("site.git/objects"), 0).unwrap();
+    let base = id_of(Kind::Blob, zeros.as_bytes()).unwrap();
+    let copy = [0x80, 0x80, 0x04, 0x80, 0x80, 0x04, 0x80];
+    let thin = pack(1, &[(7, copy.len() as u64, base.as_bytes(), &copy)]);
+    let length = thin.len() as u64;
+    let within = |most| Incoming::within(&thin[..], &ours, most);
+    assert!(matches!(within(length - 1), Err(PackError::TooLong)));
+    assert!(matches!(within(length + 20), Err(PackError::TooLong)));
+    let incoming = within(length + 65_536).map_err(|error| error.to_string()).ok().unwrap();
+    assert_eq!(incoming.objects().whole(&base, DECODE_LIMIT).unwrap().1, zeros.as_bytes());
+}
+
+/// However often an object is in a pack, and whatever each of them is made from: one that can be read is read.
+#[test]
+fn copies_that_are_made_from_one_another_go_round_nowhere() {
+    let room = Room::new();
+    let ours = ours(&room);
+    let (a, b) = (b"aaaa", b"bbbb");
+    let [a_id, b_id] = [a, b].map(|bytes| id_of(Kind::Blob, bytes).unwrap());
+    let delta = |to: &[u8; 4]| [&[4, 4, 4], &to[..]].concat();
+    let (to_a, to_b) = (delta(a), delta(b));
+    for copies in [1, 64, 65, 200] {
+        for first in [true, false] {
+            let whole: (u8, u64, &[u8], &[u8]) = (3, 4, b"", a);
+            let mut entries = vec![(7, 7, a_id.as_bytes(), &to_b[..])];
+            entries.resize(1 + copies, (7, 7, b_id.as_bytes(), &to_a[..]));
+            entries.insert(if first { 0 } else { entries.len() }, whole);
+            let sent = pack(u32::try_from(entries.len()).unwrap(), &entries);
+            let incoming = Incoming::receive(&sent[..], &ours).map_err(|error| error.to_string()).ok().unwrap();
+            for (id, bytes) in [(a_id, a), (b_id, b)] {
+                let read = incoming.objects().whole(&id, DECODE_LIMIT).map_err(|error| error.to_string());
+                assert_eq!(read, Ok((Kind::Blob, bytes.to_vec())), "{copies} {first}");
+            }
+        }
     }
 }
