@@ -195,11 +195,15 @@ impl Server {
         if receiver.at(&name) != Some(old) {
             return Err(PushError::Moved);
         }
-        let (_, rest) = send(self, receiver, &Update { name: &name, old: Some(old), new: None }, None)?;
+        let (as_it_is, rest) = send(self, receiver, &Update { name: &name, old: Some(old), new: None }, None)?;
         if let Some(rest) = rest {
             rest.hear();
         }
-        Ok(())
+        // It was taken, and something else may have been done: what counts is that the ref is gone.
+        if as_it_is || self.receiver(&name).map_err(failed)?.at(&name).is_none() {
+            return Ok(());
+        }
+        Err(PushError::Refused("the server took the deletion, and the ref is still there".to_owned()))
     }
 }
 

@@ -240,3 +240,34 @@ fn a_pack_is_made_of_what_was_promised() {
     }
     assert_eq!(room.script("ls"), "site.git\n");
 }
+
+#[test]
+fn a_blob_goes_as_what_changed_of_the_one_that_is_named() {
+    let room = Room::new();
+    let page = |changed: usize| {
+        let line =
+            |at: usize| if at == changed { "changed\n".to_owned() } else { format!("{at} {}\n", at * at * 7919) };
+        (0..5_000).flat_map(|at| line(at).into_bytes()).collect::<Vec<u8>>()
+    };
+    let (old, new, other) = (page(5_000), page(2_500), b"another".repeat(1_000));
+    let mut parent = None;
+    let mut lengths = Vec::new();
+    for (bytes, base) in [(&old, None), (&new, Some(&old)), (&other, Some(&new)), (&old, None)] {
+        let blob = id_of(Kind::Blob, bytes).unwrap();
+        let tree = [&b"100644 page\0"[..], blob.as_bytes()].concat();
+        let commit = commit(id_of(Kind::Tree, &tree).unwrap(), parent);
+        let id = id_of(Kind::Commit, &commit).unwrap();
+        let mut pack = PackWriter::create(room.path(), 3).unwrap();
+        pack.whole(Kind::Commit, &commit).unwrap();
+        pack.tree(&tree, None).unwrap();
+        let named = base.map(|base| (id_of(Kind::Blob, base).unwrap(), &base[..]));
+        pack.blob(bytes, named).unwrap();
+        let pack = pack.finish().unwrap();
+        assert_eq!(room.push(&[Update { name: MAIN, old: parent, new: Some(id) }], Some(&pack)), [Report::Taken]);
+        assert_eq!(room.script("git -C site.git rev-parse main:page"), format!("{blob}\n"));
+        lengths.push(pack.length());
+        parent = Some(id);
+    }
+    // Whole where there is no base, as what changed where that is less, and whole where it is not.
+    assert!(lengths[0] > 20_000 && lengths[1] < 1_000, "{lengths:?}");
+}

@@ -1,6 +1,9 @@
 //! Refs that are deleted on a server, each with its exact outcome: only one that stands where it was seen goes.
 
-use std::{io::Write as _, sync::atomic::Ordering};
+use std::{
+    io::Write as _,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use super::{
     push_faults::{flushed, greeting, until_quiet},
@@ -58,43 +61,73 @@ fn a_ref_goes_if_it_stands_where_it_was_seen() {
     assert_eq!(room.script("git -C site.git fsck --full --strict --no-dangling 2>&1"), "");
 }
 
+/// What a server with these capabilities says of its refs.
+type Greets<'a> = &'a dyn Fn(&str) -> Vec<u8>;
+
 #[test]
 fn servers_that_delete_nothing() {
     let runtime = server::runtime();
     let id = "1".repeat(40);
     let report = |lines: &[&[u8]]| flushed(packets(lines));
-    for (what, capabilities, report, expected) in [
+    // What is said of the branch when it is asked for once more.
+    let there = |capabilities: &str| greeting(&id, capabilities);
+    let gone = |capabilities: &str| {
+        let nothing = format!("{} capabilities^{{}}\0{capabilities}\n", "0".repeat(40));
+        flushed(packets(&[nothing.as_bytes()]))
+    };
+    let otherwise = report(&[b"unpack ok\n", b"ok refs/heads/main\n", b"option refname refs/heads/other\n"]);
+    for (what, capabilities, report, later, expected) in [
         (
             "does not offer it",
             "report-status atomic",
             None,
+            &there as Greets<'_>,
             "R: the server deletes no refs: delete-refs is not among what it can do",
         ),
-        ("reports nothing", "delete-refs atomic", None, "R: the server does not know report-status, which is needed"),
+        (
+            "reports nothing",
+            "delete-refs atomic",
+            None,
+            &there,
+            "R: the server does not know report-status, which is needed",
+        ),
         (
             "refuses",
             "report-status delete-refs",
             Some(report(&[b"unpack ok\n", b"ng refs/heads/main no \x1b[2Jway\n"])),
+            &there,
             "no \\u{1b}[2Jway",
         ),
         (
             "speaks of another",
             "report-status delete-refs",
             Some(report(&[b"unpack ok\n", b"ok refs/heads/other\n"])),
+            &there,
             "R: this is not the Git protocol: a report that does not name the branch; whether it took it is not known",
         ),
         (
             "does it",
             "report-status delete-refs ofs-delta",
             Some(report(&[b"unpack ok\n", b"ok refs/heads/main\n"])),
+            &there,
             "deleted",
+        ),
+        ("does it in its own way", "report-status-v2 delete-refs", Some(otherwise.clone()), &gone, "deleted"),
+        (
+            "does something else",
+            "report-status-v2 delete-refs",
+            Some(otherwise.clone()),
+            &there,
+            "the server took the deletion, and the ref is still there",
         ),
     ] {
         let (hello, reports) = (greeting(&id, capabilities), report.clone());
+        let (later, asked) = (later(capabilities), AtomicUsize::new(0));
         let (sender, sent) = std::sync::mpsc::channel();
         let (address, _) = serve(move |mut stream| {
             packet(&mut stream);
-            stream.write_all(&hello).unwrap();
+            let first = asked.fetch_add(1, Ordering::SeqCst) == 0;
+            stream.write_all(if first { &hello } else { &later }).unwrap();
             // It may be asked again where the branch stands.
             let _ = sender.send(until_quiet(&mut stream));
             let _ = stream.write_all(reports.as_deref().unwrap_or_default());
