@@ -156,17 +156,8 @@ async fn over_http_and_tls_with_and_without_credentials() {
             repository.git(&["config", "http.receivepack", "true"]);
         }
         let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
-        let mut lines = String::new();
-        if secure {
-            setup.write("ca.pem", ca.pem());
-            lines.push_str("ca = \"ca.pem\"\n");
-        }
-        if let Some(token) = token {
-            setup.secret("token", format!("{token}\n"));
-            lines.push_str("token = \"token\"\n");
-        }
-        let origin = if secure { web.secure() } else { web.plain() };
-        setup.manifest(&manifest(&format!("{origin}{path}"), &lines));
+        let (remote, lines) = web.binding(&setup, path, secure, token);
+        setup.manifest(&manifest(&remote, &lines));
         publishes(setup, &repository).await;
     }
 }

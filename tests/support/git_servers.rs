@@ -15,6 +15,7 @@ use tokio::{
 
 use super::{
     ca::Ca,
+    host::Setup,
     nginx::Nginx,
     upstream::dead,
     wait::{SOON, until},
@@ -61,6 +62,8 @@ impl Daemon {
 pub(crate) struct Web {
     plain: SocketAddr,
     secure: SocketAddr,
+    /// The authority's certificate, PEM.
+    ca: String,
     _nginx: Nginx,
     _backend: Child,
 }
@@ -106,11 +109,25 @@ impl Web {
              location ~ ^(?<path>/.*)$ {{ {pass} }}"
         );
         let nginx = Nginx::start(folder, &directives).await;
-        Self { plain: nginx.address(), secure, _nginx: nginx, _backend: backend }
+        Self { plain: nginx.address(), secure, ca: ca.pem().to_owned(), _nginx: nginx, _backend: backend }
     }
 
     pub(crate) fn plain(&self) -> String {
         format!("http://{}", self.plain)
+    }
+
+    /// The address of `path`, and the lines that go with it in a manifest of `setup`.
+    pub(crate) fn binding(&self, setup: &Setup, path: &str, secure: bool, token: Option<&str>) -> (String, String) {
+        let mut lines = String::new();
+        if secure {
+            setup.write("ca.pem", &self.ca);
+            lines.push_str("ca = \"ca.pem\"\n");
+        }
+        if let Some(token) = token {
+            setup.secret("token", format!("{token}\n"));
+            lines.push_str("token = \"token\"\n");
+        }
+        (format!("{}{path}", if secure { self.secure() } else { self.plain() }), lines)
     }
 
     /// By the name that its certificate is for.
