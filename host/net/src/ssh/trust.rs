@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf};
 
 use aws_lc_rs::hmac;
 use russh::keys::{
-    Algorithm, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate,
+    Algorithm, Certificate, EcdsaCurve, HashAlg, PublicKey, PublicKeyOrCertificate,
     ssh_key::{
         Fingerprint,
         certificate::CertType,
@@ -139,31 +139,14 @@ impl Trusted {
             return Err(format!("the host key of {host}, {is}, is revoked in {file}:{}", line.number));
         }
         if let Some(certificate) = certificate {
-            let authorities: Vec<Fingerprint> = lines
-                .iter()
-                .filter(|line| line.marker == Some(Marker::CertAuthority))
-                .map(|line| line.key.fingerprint(HashAlg::Sha256))
-                .collect();
-            let named = certificate.valid_principals().iter().any(|principal| matches(principal, &self.name));
-            return if certificate.cert_type() != CertType::Host {
-                Err(format!("{host} shows a certificate that is not for a host"))
-            } else if !named {
-                Err(format!("{host} shows a certificate that is for another host"))
-            } else if !certificate.critical_options().is_empty() {
-                Err(format!("{host} shows a certificate with options that are not known here"))
-            } else if certificate.validate_at(now, &authorities).is_err() {
-                Err(format!("{host} shows a certificate that no authority in {file} vouches for at this time"))
-            } else {
-                Ok(())
-            };
+            let vouched = self.vouched(certificate, (file, lines), now);
+            return vouched.map_err(|why| format!("the host key of {host} is {is}, and its certificate {why}"));
         }
         let plain = || lines.iter().filter(|line| line.marker.is_none());
         if plain().any(|line| line.key.key_data() == key) {
             return Ok(());
         }
-        let mut bare = PublicKey::new(key.clone(), "");
-        bare.set_comment("");
-        let accepting = format!("{host} {}", bare.to_openssh().unwrap_or_default().trim_end());
+        let accepting = format!("{host} {}", bare(key));
         let same = |line: &&Line| family(&line.key.algorithm()) == family(&key.algorithm());
         let known = plain().find(same).map(|line| (line, "in its place"));
         // It was asked for the known one first.
@@ -179,10 +162,46 @@ impl Trusted {
         })
     }
 
+    /// # Errors
+    /// What is wrong with the certificate, in words.
+    fn vouched(&self, certificate: &Certificate, (file, lines): (&str, &[Line]), now: u64) -> Result<(), String> {
+        let authorities: Vec<Fingerprint> = lines
+            .iter()
+            .filter(|line| line.marker == Some(Marker::CertAuthority))
+            .map(|line| line.key.fingerprint(HashAlg::Sha256))
+            .collect();
+        let signer = certificate.signature_key();
+        let print = signer.fingerprint(HashAlg::Sha256);
+        let named = certificate.valid_principals().iter().any(|principal| matches(principal, &self.name));
+        if certificate.cert_type() != CertType::Host {
+            Err("is not for a host".to_owned())
+        } else if !named {
+            Err("is for another host".to_owned())
+        } else if !certificate.critical_options().is_empty() {
+            Err("has options that are not known here".to_owned())
+        } else if !authorities.contains(&print) {
+            Err(format!(
+                "is of the authority {} {print}, which is not in {file}; if it is right, this line there accepts it: @cert-authority {} {}",
+                signer.algorithm().as_str(),
+                self.host,
+                bare(signer)
+            ))
+        } else if certificate.validate_at(now, &authorities).is_err() {
+            Err("is not valid at this time, or not signed as it says".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+
     fn lines(&self) -> impl Iterator<Item = &Line> {
         let lines = if let By::Lines { lines, .. } = &self.by { &lines[..] } else { &[] };
         lines.iter()
     }
+}
+
+/// Its type and itself, as a line has them.
+fn bare(key: &KeyData) -> String {
+    PublicKey::new(key.clone(), "").to_openssh().unwrap_or_default().trim_end().to_owned()
 }
 
 /// Whatever it is signed with.

@@ -1,3 +1,11 @@
+use russh::keys::{
+    PrivateKey,
+    ssh_key::{
+        certificate::Builder,
+        private::{Ed25519Keypair, KeypairData},
+    },
+};
+
 use super::*;
 
 const ONE: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
@@ -72,6 +80,52 @@ fn keys_that_are_known_and_that_are_not() {
         (format!("@cert-authority a.test {ONE}\n"), "a.test", 22, unknown("a.test")),
     ] {
         assert_eq!(check(&file, host, port, ONE), said, "{file}");
+    }
+}
+
+#[test]
+fn certificates_that_are_vouched_for_and_that_are_not() {
+    let signing = |seed: u8| PrivateKey::new(KeypairData::from(Ed25519Keypair::from_seed(&[seed; 32])), "").unwrap();
+    let (ours, theirs) = (signing(1), signing(2));
+    let line = |key: &PrivateKey| bare(key.public_key().key_data());
+    let certified = |by: &PrivateKey, kind: CertType, name: &str, option: Option<&str>| {
+        let mut made = Builder::new([7; 16], key(ONE).key_data().clone(), 100, 200).unwrap();
+        made.cert_type(kind).unwrap().key_id("x").unwrap().valid_principal(name).unwrap();
+        if let Some(option) = option {
+            made.critical_option(option, "x").unwrap();
+        }
+        PublicKeyOrCertificate::Certificate(made.sign(by).unwrap())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known_hosts");
+    std::fs::write(&path, format!("@cert-authority *.test {}\n", line(&ours))).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
+    assert!(trusted.certificates().is_empty(), "a port is part of the name");
+    std::fs::write(&path, format!("@cert-authority [*.test]:* {}\n", line(&ours))).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
+    assert_eq!(trusted.certificates().len(), 6);
+    let print = key(ONE).fingerprint(HashAlg::Sha256);
+    let stranger = format!(
+        "is of the authority ssh-ed25519 {}, which is not in FILE; if it is right, this line there accepts it: @cert-authority [a.test]:2222 {}",
+        theirs.fingerprint(HashAlg::Sha256),
+        line(&theirs)
+    );
+    for (by, kind, name, option, now, said) in [
+        (&ours, CertType::Host, "a.test", None, 100, None),
+        (&ours, CertType::Host, "A.*", None, 199, None),
+        (&ours, CertType::User, "a.test", None, 100, Some("is not for a host")),
+        (&ours, CertType::Host, "b.test", None, 100, Some("is for another host")),
+        (&ours, CertType::Host, "a.test", Some("x"), 100, Some("has options that are not known here")),
+        (&ours, CertType::Host, "a.test", None, 99, Some("is not valid at this time, or not signed as it says")),
+        (&ours, CertType::Host, "a.test", None, 200, Some("is not valid at this time, or not signed as it says")),
+        (&theirs, CertType::Host, "a.test", None, 100, Some(&*stranger)),
+    ] {
+        let checked = trusted.check(&certified(by, kind, name, option), now);
+        let checked = checked.map_err(|words| words.replace(path.to_str().unwrap(), "FILE"));
+        let expected = said.map_or(Ok(()), |why| {
+            Err(format!("the host key of [a.test]:2222 is ssh-ed25519 {print}, and its certificate {why}"))
+        });
+        assert_eq!(checked, expected);
     }
 }
 
