@@ -1,7 +1,7 @@
 //! Gives each delta of a pack that came its id: from the bases that are in the pack, then from those that are ours, which are
 //! put behind it so that it has all that it is made from.
 
-use std::{fs::File, io, os::unix::fs::FileExt as _, sync::Arc};
+use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path, sync::Arc};
 
 use atoll_send_pack::entry_header;
 use gix::{ObjectId, hash::Kind as HashKind, objs::Kind, odb::pack::data::Entry, zlib::stream::deflate::FlushCompress};
@@ -12,6 +12,7 @@ use super::{
     intake::Deflate,
     pack_writer::Indexed,
     scan::{ENTRY_HEADER, Found, Scan},
+    spilled::{Source, Spilled},
 };
 
 /// Of the pack in `file`, whose entries end at `end`: what was scanned, and the bases that it needs of `ours`, as far as both
@@ -70,10 +71,16 @@ const MOST_WAYS: u64 = 128;
 /// Whatever that comes to, so much may be.
 const FEW_WAYS: u64 = 1 << 30;
 
+/// An object's contents: on the disk where they take too much memory.
+enum Contents {
+    Memory(Vec<u8>),
+    Spilled(Spilled),
+}
+
 /// An object that others are made from.
 struct Base {
     kind: Kind,
-    bytes: Vec<u8>,
+    contents: Contents,
     /// What it takes to make it from where its chain begins.
     way: u64,
     /// Positions of the deltas that are applied to it.
@@ -91,8 +98,8 @@ impl Resolving<'_> {
             let Some(kind) = entry.header.as_kind() else { continue };
             let deltas = self.deltas_of(offset, id);
             if !deltas.is_empty() {
-                let bytes = self.contents(offset).map_err(|fault| PackError::Entry { at: offset, fault })?;
-                self.apply_all(Base { kind, way: bytes.len() as u64, bytes, deltas })?;
+                let contents = self.contents(kind, offset).map_err(|fault| PackError::Entry { at: offset, fault })?;
+                self.apply_all(Base { kind, way: contents.size(), contents, deltas })?;
             }
         }
         let unresolved = |(_, delta): &&(ObjectId, u32)| self.scan.entries[*delta as usize].id.is_none();
@@ -111,7 +118,7 @@ impl Resolving<'_> {
             if let (false, Ok((kind, bytes))) = (deltas.is_empty(), self.ours.whole(&id, DECODE_LIMIT)) {
                 self.scan.count(bytes.len() as u64)?;
                 self.append(id, kind, &bytes)?;
-                self.apply_all(Base { kind, way: bytes.len() as u64, bytes, deltas })?;
+                self.apply_all(Base { kind, way: bytes.len() as u64, contents: Contents::Memory(bytes), deltas })?;
             }
         }
         match self.scan.entries.iter().filter(|found| found.id.is_none()).count() {
@@ -123,34 +130,35 @@ impl Resolving<'_> {
     /// Everything that is made from `root`, whatever is between, depth first. A base goes when its last delta was applied, so
     /// that a chain holds one object and not all.
     fn apply_all(&mut self, root: Base) -> Result<(), PackError> {
-        self.held = root.bytes.len();
+        self.held = root.contents.held();
         let mut bases = vec![root];
         while let Some(base) = bases.last_mut() {
             let Some(position) = base.deltas.pop() else {
-                self.held -= base.bytes.len();
+                self.held -= base.contents.held();
                 bases.pop();
                 continue;
             };
             let offset = self.scan.entries[position as usize].offset;
+            let failed = |fault| PackError::Entry { at: offset, fault };
             let (kind, way) = (base.kind, base.way);
-            let made = delta_of(&self.file, self.end, offset, &base.bytes);
-            let bytes = made.map_err(|fault| PackError::Entry { at: offset, fault })?;
+            let delta = in_memory(&self.file, self.end, offset).map_err(failed)?;
+            let contents = base.contents.made(kind, &delta, self.ours.directory()).map_err(failed)?;
             if base.deltas.is_empty() {
-                self.held -= base.bytes.len();
+                self.held -= base.contents.held();
                 bases.pop();
             }
-            self.scan.count(bytes.len() as u64)?;
-            let way = self.lead(way, bytes.len() as u64)?;
-            let id = id_of(kind, &bytes).map_err(|fault| PackError::Entry { at: offset, fault })?;
+            self.scan.count(contents.size())?;
+            let way = self.lead(way, contents.size())?;
+            let id = contents.id(kind).map_err(failed)?;
             self.scan.entries[position as usize].id = Some(id);
             self.order.push(position);
             let deltas = self.deltas_of(offset, id);
             if !deltas.is_empty() {
-                self.held += bytes.len();
+                self.held += contents.held();
                 if self.held > MAX_HELD {
                     return Err(PackError::Deep);
                 }
-                bases.push(Base { kind, bytes, way, deltas });
+                bases.push(Base { kind, contents, way, deltas });
             }
         }
         Ok(())
@@ -203,8 +211,56 @@ impl Resolving<'_> {
         entry(&self.file, self.end, offset)
     }
 
-    fn contents(&self, offset: u64) -> Result<Vec<u8>, Fault> {
-        contents(&self.file, self.end, offset)
+    /// Of an entry that is no delta.
+    fn contents(&self, kind: Kind, offset: u64) -> Result<Contents, Fault> {
+        let entry = self.entry(offset)?;
+        let size = entry.decompressed_size;
+        if size <= DECODE_LIMIT || kind != Kind::Blob {
+            return in_memory(&self.file, self.end, offset).map(Contents::Memory);
+        }
+        let mut inflate = Inflate::new(self.file.clone(), entry.data_offset, self.end, size);
+        Spilled::new(self.ours.directory(), size, |out| inflate.fill(out)).map(Contents::Spilled)
+    }
+}
+
+impl Contents {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Memory(bytes) => bytes.len() as u64,
+            Self::Spilled(spilled) => spilled.size(),
+        }
+    }
+
+    /// What of it is in memory, in bytes.
+    fn held(&self) -> usize {
+        if let Self::Memory(bytes) = self { bytes.len() } else { 0 }
+    }
+
+    fn id(&self, kind: Kind) -> Result<ObjectId, Fault> {
+        match self {
+            Self::Memory(bytes) => id_of(kind, bytes),
+            Self::Spilled(spilled) => spilled.id(),
+        }
+    }
+
+    /// What `delta` makes of this; what takes too much memory is made in `scratch`, if it is a blob.
+    fn made(&self, kind: Kind, delta: &[u8], scratch: &Path) -> Result<Self, Fault> {
+        let (base_size, size, instructions) = delta::sizes(delta)?;
+        if base_size != self.size() {
+            return Err(Fault::damaged("its delta is for another base"));
+        }
+        let source = match self {
+            Self::Memory(base) if size <= DECODE_LIMIT => {
+                let size = usize::try_from(size).expect("the limit fits");
+                return delta::apply(base, &delta[instructions..], size).map(Self::Memory);
+            }
+            Self::Memory(base) => Source::Memory(base),
+            Self::Spilled(base) => Source::Spilled(base),
+        };
+        if kind != Kind::Blob {
+            return Err(Fault::TooLarge(size));
+        }
+        Spilled::made(scratch, source, delta).map(Self::Spilled)
     }
 }
 
@@ -227,7 +283,7 @@ fn entry(file: &File, end: u64, offset: u64) -> Result<Entry, Fault> {
 }
 
 /// All of an entry's own bytes, which were inflated once already.
-fn contents(file: &Arc<File>, end: u64, offset: u64) -> Result<Vec<u8>, Fault> {
+fn in_memory(file: &Arc<File>, end: u64, offset: u64) -> Result<Vec<u8>, Fault> {
     let entry = entry(file, end, offset)?;
     if entry.decompressed_size > DECODE_LIMIT {
         return Err(Fault::TooLarge(entry.decompressed_size));
@@ -238,17 +294,4 @@ fn contents(file: &Arc<File>, end: u64, offset: u64) -> Result<Vec<u8>, Fault> {
         return Err(Fault::damaged("it is shorter than its header says"));
     }
     Ok(bytes)
-}
-
-/// What the delta at `offset` makes of `base`.
-fn delta_of(file: &Arc<File>, end: u64, offset: u64, base: &[u8]) -> Result<Vec<u8>, Fault> {
-    let delta = contents(file, end, offset)?;
-    let (base_size, size, instructions) = delta::sizes(&delta)?;
-    if base_size != base.len() as u64 {
-        return Err(Fault::damaged("its delta is for another base"));
-    }
-    if size > DECODE_LIMIT {
-        return Err(Fault::TooLarge(size));
-    }
-    delta::apply(base, &delta[instructions..], usize::try_from(size).expect("the limit fits"))
 }

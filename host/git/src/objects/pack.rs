@@ -17,7 +17,7 @@ use gix::{
 
 use super::{
     Contents, DECODE_LIMIT, Fault, Inflate, Object, delta, open_file,
-    spilled::{Base, Spilled},
+    spilled::{Source, Spilled},
 };
 
 /// Git makes none longer (`pack.depth`).
@@ -147,7 +147,7 @@ impl Pack {
         let mut made = Spilled::new(scratch, base.decompressed_size, |out| inflate.fill(out))?;
         let mut way = made.size();
         for entry in deltas.iter().rev() {
-            made = Spilled::made(scratch, Base::Spilled(&made), &self.contents(entry)?)?;
+            made = Spilled::made(scratch, Source::Spilled(&made), &self.contents(entry)?)?;
             way += made.size();
             if way > MAX_WAY || kind != Kind::Blob {
                 return Err(Fault::TooLarge(made.size()));

@@ -31,7 +31,7 @@ pub(super) struct Spilled {
 
 /// What a delta is applied to.
 #[derive(Clone, Copy)]
-pub(super) enum Base<'a> {
+pub(super) enum Source<'a> {
     Memory(&'a [u8]),
     Spilled(&'a Spilled),
 }
@@ -58,7 +58,7 @@ impl Spilled {
     }
 
     /// What `delta` makes of `base`.
-    pub(super) fn made(directory: &Path, base: Base<'_>, delta: &[u8]) -> Result<Self, Fault> {
+    pub(super) fn made(directory: &Path, base: Source<'_>, delta: &[u8]) -> Result<Self, Fault> {
         let (base_size, size, instructions) = delta::sizes(delta)?;
         if base_size != base.size() {
             return Err(Fault::damaged("its delta is for another base"));
@@ -71,8 +71,8 @@ impl Spilled {
             left = left.checked_sub(step.length()).ok_or(Fault::damaged("its delta makes more than it says"))?;
             match (step, base) {
                 (delta::Step::Insert(bytes), _) => out.write_all(bytes)?,
-                (step @ delta::Step::Copy { .. }, Base::Memory(base)) => out.write_all(step.bytes(base)?)?,
-                (delta::Step::Copy { offset, length }, Base::Spilled(base)) => {
+                (step @ delta::Step::Copy { .. }, Source::Memory(base)) => out.write_all(step.bytes(base)?)?,
+                (delta::Step::Copy { offset, length }, Source::Spilled(base)) => {
                     base.copy(offset, length, &mut buffer, &mut out)?;
                 }
             }
@@ -124,7 +124,7 @@ impl Spilled {
     }
 }
 
-impl Base<'_> {
+impl Source<'_> {
     fn size(self) -> u64 {
         match self {
             Self::Memory(bytes) => bytes.len() as u64,
@@ -159,7 +159,7 @@ mod tests {
         let mut rest = &base[..];
         let spilled =
             Spilled::new(folder.path(), base.len() as u64, |out| Ok(io::Read::read(&mut rest, out)?)).unwrap();
-        for base in [Base::Memory(&base), Base::Spilled(&spilled)] {
+        for base in [Source::Memory(&base), Source::Spilled(&spilled)] {
             let made = Spilled::made(folder.path(), base, &delta).unwrap();
             assert!(whole(&made) == target);
             assert_eq!(made.id().unwrap(), super::super::id_of(Kind::Blob, &target).unwrap());
@@ -180,7 +180,7 @@ mod tests {
             (&[10, 1, 1, b'a'], "is damaged: its delta is for another base"),
             (&[11, 0x81, 0x80, 0x80, 0x80, 4], "takes 1073741825 bytes, and is stored as a delta or is not a blob"),
         ] {
-            let made = Spilled::made(folder.path(), Base::Spilled(&spilled), delta);
+            let made = Spilled::made(folder.path(), Source::Spilled(&spilled), delta);
             assert_eq!(made.err().map(|fault| fault.to_string()).as_deref(), Some(what));
         }
     }

@@ -321,8 +321,8 @@ fn packs_that_are_not_right() {
     torn[14] ^= 1;
     let zeros = vec![0; 8 << 20];
     // Copies the first 64 KiB of its base a thousand times.
-    let mut bomb = vec![0x80, 0x80, 0x04, 0x80, 0x80, 0x80, 0x80, 0x01];
-    bomb.extend([0x80].repeat(4_096));
+    let mut bomb = vec![0x80, 0x80, 0x04, 0x80, 0x80, 0x80, 0x80, 0x08];
+    bomb.extend([0x80].repeat(32_768));
     let first = 3 + deflated(&zeros[..65_536]).len();
     let distance = [0x80 | u8::try_from((first - 128) >> 7).unwrap(), u8::try_from((first - 128) & 0x7f).unwrap()];
     let cases: Vec<(&str, Vec<u8>, String)> = vec![
@@ -392,7 +392,7 @@ fn packs_that_are_not_right() {
             "a delta bomb",
             pack(2, &[(blob, 65_536, b"", &zeros[..65_536]), (offset, bomb.len() as u64, &distance, &bomb)]),
             refused(&format!(
-                "the pack's entry at {} takes 268435456 bytes and cannot be streamed, because it is stored as a delta or is not a blob",
+                "the pack's entry at {} takes 2147483648 bytes, and is stored as a delta or is not a blob",
                 12 + first
             )),
         ),

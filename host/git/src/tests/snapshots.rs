@@ -7,8 +7,11 @@ use std::{
 
 use gix::odb::pack::data::entry::Header;
 
-use super::support::{DATE, Room, alone, anonymous, drain, fetch, moved};
-use crate::{Entry, Kind, Remote, Snapshot};
+use super::{
+    server::{self, daemon, upload_pack},
+    support::{DATE, Room, alone, anonymous, drain, fetch, moved},
+};
+use crate::{Entry, Kind, Patience, Remote, Snapshot};
 
 /// A tree with everything in it.
 fn everything(room: &Room) -> Snapshot {
@@ -236,20 +239,28 @@ fn a_delta_that_takes_too_much_memory_is_a_file_like_any_other() {
     let tree = room.bad_tree("origin", &[("100644", b"large", &large_id), ("100644", b"larger", &larger_id)]);
     room.commit_tree("origin", &tree);
 
-    let before = anonymous();
-    let pages = room.pages();
-    let revision = moved(&pages, &Remote::local(room.path.join("origin")));
-    let more = anonymous().saturating_sub(before);
-    assert!(more < 48 << 20, "{more} bytes");
-    for (path, length) in [("large", large.len() - 1), ("larger", large.len())] {
-        let mut reader = pages.snapshot(Some(revision.id)).unwrap().read(path).unwrap();
-        let mut bytes = Vec::new();
-        while bytes.len() < length {
-            bytes.extend(reader.chunk(1 << 20).unwrap());
+    let runtime = server::runtime();
+    let (address, _) = upload_pack(room.path.clone(), "2");
+    let store = room.store();
+    for (name, remote) in [
+        ("here", Remote::local(room.path.join("origin"))),
+        ("there", daemon(&runtime, address, "/origin", Patience::default())),
+    ] {
+        let repository = store.repository(name).unwrap();
+        let before = anonymous();
+        let revision = moved(&repository, &remote);
+        let more = anonymous().saturating_sub(before);
+        assert!(more < 48 << 20, "{name}: {more} bytes");
+        for (path, length) in [("large", large.len() - 1), ("larger", large.len())] {
+            let mut reader = repository.snapshot(Some(revision.id)).unwrap().read(path).unwrap();
+            let mut bytes = Vec::new();
+            while bytes.len() < length {
+                bytes.extend(reader.chunk(1 << 20).unwrap());
+            }
+            assert!(bytes == large[..length], "{name}: {path}");
         }
-        assert!(bytes == large[..length], "{path}");
+        room.script(&format!("git -C state/git/{name}.git fsck --full --strict"));
     }
-    room.script("git -C state/git/pages.git fsck --full --strict");
 }
 
 fn deflated(bytes: &[u8]) -> Vec<u8> {
