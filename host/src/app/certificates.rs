@@ -90,7 +90,7 @@ pub(super) fn no_worse(said: &[Said], before: &[Said], now: SystemTime) -> Resul
     let problem = |said: &Said| {
         let (_, ends) = worse.iter().find(|(other, _)| Arc::ptr_eq(other, &said.certificate))?;
         let mut problem = said.warning(now)?;
-        problem.message += &format!("; the one that serves now is valid until {}", date(*ends));
+        problem.message = format!("{}; the one that serves now is valid until {}", problem.message, date(*ends));
         Some(problem)
     };
     let problems: Vec<Problem> = said.iter().filter_map(problem).collect();
