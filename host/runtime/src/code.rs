@@ -403,7 +403,7 @@ mod tests {
             ("exit 1", "can't be compiled: the compiler said nothing"),
             (
                 "echo \"thread 'x' has overflowed its stack\" >&2; kill -ABRT $$",
-                "can't be compiled: it is nested too deep, and overflows the compiler's stack",
+                "can't be compiled: it is nested too deep, and overflows the compiler's stack of 16 MiB",
             ),
             (
                 "echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$",
