@@ -91,6 +91,13 @@ fn lines(lines: &[&str]) -> Vec<u8> {
     [packets(&lines), b"0000".to_vec()].concat()
 }
 
+/// 10,000 branches, and `main` behind them.
+fn many(main: Option<&str>) -> Vec<u8> {
+    let refs = (0..10_000).map(|at| format!("{at:040x} refs/heads/b{at}\n"));
+    let refs: Vec<String> = refs.chain(main.map(|id| format!("{id} refs/heads/main\n"))).collect();
+    lines(&refs.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
 #[test]
 fn servers_that_hang_at_each_stage() {
     let head = lines(&["1234567890123456789012345678901234567890 refs/heads/main\n"]);
@@ -169,6 +176,16 @@ fn servers_that_break_off_or_speak_otherwise() {
                 Say(lines(&[&format!("{id} refs/heads/../x\n"), &format!("{id} refs/heads/\x1b[31m\n")])),
             ],
             "Gone(\"R: no branch main; it has ../x, \\\\u{1b}[31m\")",
+        ),
+        (
+            "10,000 refs, ours the last",
+            vec![Say(v2()), Hear, Say(many(Some(id))), Hear, Say(b"0000".to_vec())],
+            "R: this is not the Git protocol: an answer without a pack",
+        ),
+        (
+            "10,000 refs, none of them ours",
+            vec![Say(v2()), Hear, Say(b"0000".to_vec()), Hear, Say(many(None))],
+            "Gone(\"R: no branch main; it has b0, b1, b2, b3, b4, b5, b6, b7, b8, b9\")",
         ),
         ("no side-band", vec![Say(old("agent=x"))], "R: the server does not know side-band-64k, which is needed"),
         ("no pack", asked(vec![Say(b"0000".to_vec())]), "R: this is not the Git protocol: an answer without a pack"),
