@@ -46,11 +46,14 @@ async fn run_and_check_say_the_same_and_start_nothing() {
 /// What is wrong with what the manifest names is said in the same words, with its line, by the three that read it.
 #[tokio::test]
 async fn run_check_and_reload_say_the_same_of_a_component() {
-    let hello = tables::guest("hello", "hello", "");
+    let hello = tables::guest("site", "hello", "");
     let bad = "[component.bad]\npath = \"bad.wasm\"\n";
     let running = Setup::new(&hello).start().await;
+    let ungranted = "imports atoll:host/repository@0.1.0, which is not granted; add to [component.bad]: git = { NAME = \"read\" \
+                     }, NAME being a [git.NAME] of the manifest";
     for (bytes, words) in [
-        (&b"text"[..], "bad.wasm: is not a WebAssembly component: it does not begin with \\0asm"),
+        (&std::fs::read(component("site")).unwrap()[..], ungranted),
+        (b"text", "bad.wasm: is not a WebAssembly component: it does not begin with \\0asm"),
         (b"\0asm\x01\0\0\0", "bad.wasm: is a core module, not a component; build it for the target wasm32-wasip2"),
         (
             &nested_types(50_000),

@@ -204,8 +204,7 @@ impl Slot {
         *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Disproof::of(why, false));
     }
 
-    /// Its file is what serves again: what was refused meanwhile is nobody's concern any more.
-    /// Whether anything was.
+    /// Its file is what serves again: what was refused meanwhile, if anything was, is nobody's concern any more.
     pub fn pardon(&self) -> bool {
         self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }

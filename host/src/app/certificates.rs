@@ -53,18 +53,25 @@ impl Said {
 /// # Errors
 /// What is wrong with any.
 pub(super) fn load(manifest: &Manifest) -> Result<Vec<Said>, Problems> {
-    let (certificates, problems): (Vec<_>, Vec<_>) =
-        manifest.certificates.iter().map(Said::read).partition(Result::is_ok);
-    let problems: Vec<Problem> = problems.into_iter().filter_map(Result::err).collect();
-    if problems.is_empty() { Ok(certificates.into_iter().flatten().collect()) } else { Err(Problems(problems)) }
+    let (said, problems) = read_all(manifest);
+    if problems.is_empty() { Ok(said) } else { Err(Problems(problems)) }
 }
 
 /// What is wrong with them, and what should be said about them.
 pub(super) fn check(manifest: &Manifest) -> (Vec<Problem>, Vec<Problem>) {
-    match load(manifest) {
-        Ok(said) => (Vec::new(), warnings(&said, SystemTime::now())),
-        Err(problems) => (problems.0, Vec::new()),
+    let (said, problems) = read_all(manifest);
+    (problems, warnings(&said, SystemTime::now()))
+}
+
+fn read_all(manifest: &Manifest) -> (Vec<Said>, Vec<Problem>) {
+    let (mut all, mut problems) = (Vec::new(), Vec::new());
+    for pair in &manifest.certificates {
+        match Said::read(pair) {
+            Ok(said) => all.push(said),
+            Err(problem) => problems.push(problem),
+        }
     }
+    (all, problems)
 }
 
 /// What should be said about them at that time.

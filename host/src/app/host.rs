@@ -226,7 +226,8 @@ impl Host {
         let mut components = Components::new();
         for said in manifest.components.values() {
             let code = loaded.get(&said.name).cloned();
-            let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await?;
+            let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await;
+            let running = running.map_err(|error| Problems(vec![problem(said, &error)]))?;
             if let Some(words) = broken.remove(&said.name) {
                 running.slot.refuse(words);
             }
@@ -249,7 +250,7 @@ impl Host {
         bindings: &Arc<Bindings>,
         held: bool,
     ) -> anyhow::Result<Running> {
-        let table = self.loader.table(said).with_context(|| format!("[component.{}]", said.name))?;
+        let table = self.loader.table(said)?;
         let branches = components::branches(&table, bindings)?;
         let draft = Draft { code: code.clone(), table, branches, upstreams };
         let name: Arc<str> = Arc::from(&*said.name);
@@ -258,7 +259,7 @@ impl Host {
             && let Err(disproof) = self.runtime.check(&name, &inputs)
             && !known
         {
-            return Err(Problems(vec![problem(said, &disproof.into())]).into());
+            return Err(disproof.into());
         }
         let (loader, ledger, bindings) = (self.loader.clone(), self.ledger.clone(), bindings.clone());
         let begins = name.clone();

@@ -96,19 +96,17 @@ impl Keygen {
 
 /// A seed is the key: whoever reads it has that.
 fn seed(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let unreadable = || format!("cannot read {}", file.display());
     let mut seed = Vec::new();
-    if file != Path::new("-") {
-        let open = Secret::File(file.to_owned()).open_to_others();
-        if let Some(open) = open.with_context(|| format!("cannot read {}", file.display()))? {
-            return Err(open.into());
-        }
-    }
     let read = if file == Path::new("-") {
         io::stdin().take(MAX_SEED + 1).read_to_end(&mut seed)
     } else {
+        if let Some(open) = Secret::File(file.to_owned()).open_to_others().with_context(unreadable)? {
+            return Err(open.into());
+        }
         File::open(file).and_then(|file| file.take(MAX_SEED + 1).read_to_end(&mut seed))
     };
-    read.with_context(|| format!("cannot read {}", file.display()))?;
+    read.with_context(unreadable)?;
     anyhow::ensure!(seed.len() as u64 <= MAX_SEED, "{} has more than {MAX_SEED} bytes", file.display());
     Ok(seed)
 }

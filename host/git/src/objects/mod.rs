@@ -1,6 +1,6 @@
 //! The objects of one repository on disk, ours or a local remote's: loose ones, then packs. Every byte is read with
 //! `pread` and taken for hostile. It follows no alternates, decodes nothing above [`DECODE_LIMIT`] in memory, and never
-//! changes what it reads; `intake` alone writes.
+//! changes what it reads; `intake` alone writes, but for what `spilled` makes in files without a name.
 
 mod delta;
 mod deltas;

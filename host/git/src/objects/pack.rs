@@ -143,13 +143,16 @@ impl Pack {
     /// As [`Self::object`], of a blob that takes more memory than an object may.
     pub(super) fn expanded(&self, offset: u64, scratch: &Path) -> Result<Object, Fault> {
         let (base, kind, deltas) = self.chain(offset)?;
+        if kind != Kind::Blob {
+            return Err(Fault::TooLarge(self.header(offset)?.1));
+        }
         let mut inflate = self.inflate(&base)?;
         let mut made = Spilled::new(scratch, base.decompressed_size, |out| inflate.fill(out))?;
         let mut way = made.size();
         for entry in deltas.iter().rev() {
             made = Spilled::made(scratch, Source::Spilled(&made), &self.contents(entry)?)?;
             way += made.size();
-            if way > MAX_WAY || kind != Kind::Blob {
+            if way > MAX_WAY {
                 return Err(Fault::TooLarge(made.size()));
             }
         }
