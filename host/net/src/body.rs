@@ -37,6 +37,11 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
+    /// Something was taken.
+    pub(crate) fn note(&self) {
+        self.moved.store(true, Relaxed);
+    }
+
     /// Whether something was taken from the body since this was asked last.
     pub(crate) fn moved(&self) -> bool {
         self.moved.swap(false, Relaxed)
@@ -84,7 +89,7 @@ impl Body for Outgoing {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Err(_))) => progress.failed.store(true, Relaxed),
-            Poll::Ready(_) => progress.moved.store(true, Relaxed),
+            Poll::Ready(_) => progress.note(),
         }
         polled
     }

@@ -1,30 +1,25 @@
 //! HTTP over the dialler: one request to one origin. It follows no redirect, keeps no cookie, caches nothing and strips
 //! nothing: what the message says beyond framing, `Host` and the form of the target is its sender's business.
 
-use std::{
-    future::{Future, pending, poll_fn},
-    io,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::Poll,
-    time::Duration,
-};
+use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
     HeaderValue, Method, Request, Response, Uri, Version,
     header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
+    request::Parts,
     uri::Authority,
 };
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     DialError, Dialler, Incoming, Origin, Protocol, Stream,
+    alarm::Alarm,
     body::{BoxError, Outgoing, Progress},
     http1::Http1,
     http2,
@@ -94,8 +89,8 @@ enum Lease {
 /// An exchange that came to nothing.
 struct Failure {
     error: SendError,
-    /// The request, where no byte of it was sent.
-    unsent: Option<Request<Outgoing>>,
+    /// The request's body, where no byte of the request was sent.
+    unsent: Option<Outgoing>,
     /// Closed before anything of the answer arrived.
     unheard: bool,
 }
@@ -111,33 +106,43 @@ impl Client {
         &self.dialler
     }
 
-    /// Sends `request` to `origin`, whatever authority its URI names: that one is sent as `Host`, or `:authority`; without
-    /// one the request's `Host` is, or the origin's. The target goes out in origin-form, to a forward proxy in absolute-form.
-    /// A request that found a kept connection closed is sent once more where that can't do harm (RFC 9110, section 9.2.2).
+    /// Sends `request` to `origin`; what it carries beside method, target, fields and body stays here.
     pub async fn send<B>(&self, origin: &Origin, request: Request<B>) -> Result<Response<Incoming>, SendError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        if request.method() == Method::CONNECT {
+        let (head, body) = request.into_parts();
+        self.send_with(origin, &head, body).await
+    }
+
+    /// Sends the request of this `head` to `origin`, whatever authority its URI names: that one is sent as `Host`, or
+    /// `:authority`; without one the request's `Host` is, or the origin's. The target goes out in origin-form, to a forward
+    /// proxy in absolute-form. A request that found a kept connection closed is sent once more where that can't do harm
+    /// (RFC 9110, section 9.2.2).
+    pub async fn send_with<B>(&self, origin: &Origin, head: &Parts, body: B) -> Result<Response<Incoming>, SendError>
+    where
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+    {
+        if head.method == Method::CONNECT {
             return Err(SendError::Connection { origin: origin.clone() });
         }
-        let mut request = request.map(Outgoing::new);
+        let mut body = Outgoing::new(body);
         let slot = self.pool.slot(origin);
         if let Some(lease) = kept(origin, &slot) {
-            let spare = spare(&request);
-            let failure = match self.exchange(origin, &slot, lease, request).await {
+            let twice = head.method.is_idempotent() && body.is_end_stream();
+            let failure = match self.exchange(origin, &slot, lease, head, body).await {
                 Ok(response) => return Ok(response),
                 Err(failure) => failure,
             };
-            request = match (failure.unsent, spare) {
-                (Some(unsent), _) => unsent,
-                (None, Some(spare)) if failure.unheard => spare,
-                (None, _) => return Err(failure.error),
+            body = match failure.unsent {
+                Some(unsent) => unsent,
+                None if twice && failure.unheard => Outgoing::default(),
+                None => return Err(failure.error),
             };
         }
         // In a box: a request on a kept connection need not carry room for this.
         let lease = Box::pin(self.connect(origin, &slot)).await?;
-        self.exchange(origin, &slot, lease, request).await.map_err(|failure| failure.error)
+        self.exchange(origin, &slot, lease, head, body).await.map_err(|failure| failure.error)
     }
 
     async fn exchange(
@@ -145,29 +150,25 @@ impl Client {
         origin: &Origin,
         slot: &Arc<Slot>,
         lease: Lease,
-        mut request: Request<Outgoing>,
+        head: &Parts,
+        mut body: Outgoing,
     ) -> Result<Response<Incoming>, Failure> {
-        let progress = request.body().progress();
+        let progress = body.progress();
         let progress = progress.as_deref();
         match lease {
             Lease::Http1(mut connection) => {
-                for_http1(origin, &mut request);
-                let outcome = {
-                    let exchange = pin!(connection.exchange(request));
-                    in_time(exchange, self.options.head, progress).await
-                };
-                match outcome {
+                let exchange = connection.exchange(for_http1(origin, head, body), self.options.head, progress);
+                match exchange.await {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
                     Some(Err(error)) => Err(failure(origin, error, progress, !connection.heard())),
                     None => Err(timed_out(origin)),
                 }
             }
             Lease::Http2(mut shared) => {
-                for_http2(origin, &mut request);
-                request.body_mut().hold(&shared.stream);
+                body.hold(&shared.stream);
                 let outcome = {
-                    let exchange = pin!(shared.sender.try_send_request(request));
-                    in_time(exchange, self.options.head, progress).await
+                    let exchange = pin!(shared.sender.try_send_request(for_http2(origin, head, body)));
+                    Alarm::default().in_time(exchange, self.options.head, progress).await
                 };
                 match outcome {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::multiplexed(body, shared.stream))),
@@ -284,28 +285,6 @@ fn kept(origin: &Origin, slot: &Arc<Slot>) -> Option<Lease> {
     slot.take().map(Lease::Http1)
 }
 
-/// `None` when nothing moved for `limit`: neither a head came, nor anything of the request's body was taken.
-async fn in_time<T>(
-    mut exchange: Pin<&mut impl Future<Output = T>>,
-    limit: Duration,
-    progress: Option<&Progress>,
-) -> Option<T> {
-    let mut alarm = pin!(sleep_until(Instant::now() + limit));
-    poll_fn(|cx| {
-        if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
-            return Poll::Ready(Some(outcome));
-        }
-        while alarm.as_mut().poll(cx).is_ready() {
-            if !progress.is_some_and(Progress::moved) {
-                return Poll::Ready(None);
-            }
-            alarm.as_mut().reset(Instant::now() + limit);
-        }
-        Poll::Pending
-    })
-    .await
-}
-
 fn failure(
     origin: &Origin,
     error: TrySendError<Request<Outgoing>>,
@@ -313,7 +292,7 @@ fn failure(
     unheard: bool,
 ) -> Failure {
     let mut error = error;
-    let unsent = error.take_message();
+    let unsent = error.take_message().map(Request::into_body);
     let origin = origin.clone();
     let error = if progress.is_some_and(Progress::failed) {
         SendError::Request { origin }
@@ -333,22 +312,19 @@ fn timed_out(origin: &Origin) -> Failure {
     Failure { error: SendError::TimedOut { origin: origin.clone() }, unsent: None, unheard: false }
 }
 
-/// A copy to send again, of a request that may be sent twice: idempotent, and without a body.
-fn spare(request: &Request<Outgoing>) -> Option<Request<Outgoing>> {
-    if !request.method().is_idempotent() || !request.body().is_end_stream() {
-        return None;
-    }
-    let mut copy = Request::new(Outgoing::default());
-    copy.method_mut().clone_from(request.method());
-    copy.uri_mut().clone_from(request.uri());
-    copy.headers_mut().clone_from(request.headers());
-    copy.extensions_mut().clone_from(request.extensions());
-    Some(copy)
+/// What goes out of a head: it may be needed again.
+fn request(head: &Parts, version: Version, body: Outgoing) -> Request<Outgoing> {
+    let mut request = Request::new(body);
+    *request.version_mut() = version;
+    request.method_mut().clone_from(&head.method);
+    request.uri_mut().clone_from(&head.uri);
+    request.headers_mut().clone_from(&head.headers);
+    request
 }
 
 /// Origin-form, and `Host`; to a proxy absolute-form (RFC 9112, section 3.2), and what it wants to see.
-fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
-    *request.version_mut() = Version::HTTP_11;
+fn for_http1(origin: &Origin, head: &Parts, body: Outgoing) -> Request<Outgoing> {
+    let mut request = request(head, Version::HTTP_11, body);
     let host = match request.uri().authority() {
         Some(authority) => Some(host_of(authority)),
         None if request.headers().contains_key(HOST) => None,
@@ -376,14 +352,16 @@ fn for_http1(origin: &Origin, request: &mut Request<Outgoing>) {
             request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
         }
     }
+    request
 }
 
 /// The parts of the absolute form are what becomes `:scheme`, `:authority` and `:path`.
-fn for_http2(origin: &Origin, request: &mut Request<Outgoing>) {
-    *request.version_mut() = Version::HTTP_2;
+fn for_http2(origin: &Origin, head: &Parts, body: Outgoing) -> Request<Outgoing> {
+    let mut request = request(head, Version::HTTP_2, body);
     let host = request.headers_mut().remove(HOST);
     let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
     *request.uri_mut() = absolute(origin, std::mem::take(request.uri_mut()), host);
+    request
 }
 
 /// The target with the authority that it names, else `host`, else the origin's.

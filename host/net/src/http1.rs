@@ -22,7 +22,8 @@ use tokio::time::timeout;
 
 use crate::{
     Stream,
-    body::Outgoing,
+    alarm::Alarm,
+    body::{Outgoing, Progress},
     ear::{Ear, Hear},
     pool::Slot,
 };
@@ -37,7 +38,11 @@ pub(crate) struct Http1 {
     sender: SendRequest<Outgoing>,
     driver: Driver,
     heard: Arc<AtomicBool>,
+    /// For one head after the other.
+    alarm: Alarm,
 }
+
+type Outcome = Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>>;
 
 impl Http1 {
     pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, hyper::Error> {
@@ -46,31 +51,34 @@ impl Http1 {
         let (sender, connection) =
             Builder::new().max_buf_size(HEAD).max_header_size(HEAD).handshake(TokioIo::new(ear)).await?;
         let driver = Driver { connection: Box::pin(connection.with_upgrades()), ended: false };
-        Ok(Box::new(Self { sender, driver, heard }))
+        Ok(Box::new(Self { sender, driver, heard, alarm: Alarm::default() }))
     }
 
-    /// Sends a request and waits for the head of its answer. After an error the connection is of no use.
-    pub(crate) fn exchange(
-        &mut self,
+    /// Sends a request and waits for the head of its answer; none where nothing moved for `limit`. After that, and after an
+    /// error, the connection is of no use.
+    pub(crate) fn exchange<'a>(
+        &'a mut self,
         request: Request<Outgoing>,
-    ) -> impl Future<Output = Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>>> + use<'_> {
+        limit: Duration,
+        progress: Option<&'a Progress>,
+    ) -> impl Future<Output = Option<Outcome>> + use<'a> {
         self.heard.store(false, Relaxed);
         // Not in the future, which would hold the whole request.
         let answer = self.sender.try_send_request(request);
-        let driver = &mut self.driver;
+        let Self { driver, alarm, .. } = self;
         async move {
             let mut answer = pin!(answer);
-            let answer = poll_fn(|cx| {
+            let answered = pin!(poll_fn(|cx| {
                 // An error of the connection comes out of the answer.
                 let _ = driver.poll(cx);
                 answer.as_mut().poll(cx)
-            })
-            .await?;
-            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            }));
+            let outcome = alarm.in_time(answered, limit, progress).await?;
+            if outcome.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS) {
                 // Hands the stream over to whoever waits for the upgrade.
                 poll_fn(|cx| driver.poll(cx)).await;
             }
-            Ok(answer)
+            Some(outcome)
         }
     }
 

@@ -2,6 +2,7 @@
 //! and guests' requests all go through `dial`, and so does the check on the address that is dialled. It knows no
 //! component and no repository, and decides nothing about who may ask for what.
 
+mod alarm;
 mod basic;
 mod body;
 mod client;

@@ -1,8 +1,9 @@
 //! What is told about the client behind us: `X-Forwarded-*`, out of what the host knows. A claim counts only where a proxy
 //! that the operator trusts makes it.
 
-use std::{fmt::Write as _, net::IpAddr};
+use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 
 use crate::{network::Network, scheme::Scheme};
@@ -44,17 +45,28 @@ pub fn settle(fields: &mut HeaderMap, peer: Origin, trusted: &[Network]) -> Orig
     origin
 }
 
-/// Tells what `settle` found, to whoever gets the request next.
-pub fn tell(fields: &mut HeaderMap, peer: IpAddr, origin: Origin, authority: &str) {
-    let mut hops = String::new();
-    for hop in fields.get_all(FOR).iter().filter_map(|value| value.to_str().ok()).filter(|value| !value.is_empty()) {
-        let _ = write!(hops, "{hop}, ");
+/// How somebody is named to who is next: once, for all that is heard of them.
+pub fn hop(peer: IpAddr) -> HeaderValue {
+    HeaderValue::try_from(peer.to_canonical().to_string()).expect("an address is ASCII")
+}
+
+/// Tells what `settle` found, to whoever gets the request next. `peer` is the hop that we heard.
+pub fn tell(fields: &mut HeaderMap, peer: &HeaderValue, origin: Origin, authority: &HeaderValue) {
+    let mut hops = Vec::new();
+    for hop in fields.get_all(FOR).iter().filter(|value| value.to_str().is_ok_and(|text| !text.is_empty())) {
+        hops.extend_from_slice(hop.as_bytes());
+        hops.extend_from_slice(b", ");
     }
-    let _ = write!(hops, "{}", peer.to_canonical());
-    fields.insert(FOR, HeaderValue::try_from(hops).expect("parts of field values, and an address"));
+    let hops = if hops.is_empty() {
+        peer.clone()
+    } else {
+        hops.extend_from_slice(peer.as_bytes());
+        HeaderValue::from_maybe_shared(Bytes::from(hops)).expect("parts of field values, and an address")
+    };
+    fields.insert(FOR, hops);
     fields.insert(PROTO, HeaderValue::from_static(origin.scheme.name()));
     if !fields.contains_key(HOST) {
-        fields.insert(HOST, HeaderValue::try_from(authority).expect("an authority is ASCII"));
+        fields.insert(HOST, authority.clone());
     }
 }
 
@@ -88,7 +100,7 @@ fn address(hop: &str) -> Option<IpAddr> {
 mod tests {
     use http::HeaderValue;
 
-    use super::{Origin, settle, tell};
+    use super::{Origin, hop, settle, tell};
     use crate::{network::Network, scheme::Scheme, testing::fields};
 
     fn peer(address: &str) -> Origin {
@@ -110,7 +122,7 @@ mod tests {
         let origin = settle(&mut claimed, peer, &[Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()]);
         assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.1", Scheme::Http));
         assert_eq!(claimed, fields(&[("x-other", "kept")]));
-        tell(&mut claimed, peer.client, origin, "a.test:8080");
+        tell(&mut claimed, &hop(peer.client), origin, &HeaderValue::from_static("a.test:8080"));
         assert_eq!(
             claimed,
             fields(&[
@@ -135,7 +147,7 @@ mod tests {
         ]);
         let origin = settle(&mut claimed, peer, &trusted);
         assert_eq!((origin.client.to_string().as_str(), origin.scheme), ("192.0.2.7", Scheme::Https));
-        tell(&mut claimed, peer.client, origin, "inside.test");
+        tell(&mut claimed, &hop(peer.client), origin, &HeaderValue::from_static("inside.test"));
         assert_eq!(
             claimed,
             fields(&[

@@ -31,6 +31,10 @@ impl Arriving {
         let rest = (version == Version::HTTP_2 && !body.is_end_stream()).then(|| streams.clone());
         Self { body: Some(body), first: None, rest }
     }
+
+    pub(super) fn empty() -> Self {
+        Self { body: None, first: None, rest: None }
+    }
 }
 
 impl Arriving {

@@ -6,7 +6,7 @@ use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Forwarding, Level, under};
 use atoll_semantics::{coding, forwarded, hop};
 use http::{
-    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode, Uri,
     header::{CONTENT_LENGTH, EXPECT, HOST},
     request::Parts,
 };
@@ -104,12 +104,8 @@ async fn send(
     let mut unreachable = String::new();
     let now = Instant::now();
     for place in in_turn(&named.upstream.places, now) {
-        let mut request = Request::new(upload);
-        *request.method_mut() = parts.method.clone();
-        *request.uri_mut() = parts.uri.clone();
-        request.headers_mut().clone_from(&parts.headers);
         let origin = if tunnel { &place.tunnel } else { &place.origin };
-        let error = match named.upstream.client.send(origin, request).await {
+        let error = match named.upstream.client.send_with(origin, parts, upload).await {
             Ok(response) => {
                 place.health.answered();
                 return Ok(response);
@@ -186,6 +182,10 @@ fn target(sent: &Uri, inbound: &Inbound, forwarding: &Forwarding, raw: bool) -> 
         inbound.path(sent)
     };
     let path = moved(path, forwarding);
+    if let Some(sent) = sent.path_and_query().filter(|sent| *sent.path() == *path) {
+        // As most are.
+        return Ok(Uri::from(sent.clone()));
+    }
     let target = match sent.query() {
         Some(query) => Cow::Owned(format!("{path}?{query}")),
         None => path,
@@ -205,9 +205,9 @@ fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mu
     hop::strip(fields);
     // The client's wait ends when its body is read.
     fields.remove(EXPECT);
-    let authority = inbound.authority();
-    fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
-    forwarded::tell(fields, house.line.peer.address.ip(), inbound.origin, &authority);
+    let host = inbound.host();
+    forwarded::tell(fields, &house.line.hop, inbound.origin, &host);
+    fields.insert(HOST, host);
     for change in &forwarding.request_fields {
         change.apply(fields);
     }

@@ -9,10 +9,10 @@ use std::{
 use atoll_runtime::{Forwarding, Head, under};
 use atoll_semantics::{
     authority::{Authority, AuthorityError},
-    forwarded::Origin,
+    forwarded::{self, Origin},
     path::one_form,
 };
-use http::{HeaderMap, Method, Request, Version, header::HOST, request::Parts};
+use http::{HeaderMap, HeaderValue, Method, Request, Version, header::HOST, request::Parts};
 
 use crate::http::{peer::Peer, rescue::Fault, streams::Newcomers, tunnel::Wish, watch::Watch};
 
@@ -22,6 +22,8 @@ pub(super) struct Line {
     pub(super) watch: Arc<Watch>,
     /// Where what comes after HTTP is left.
     pub(super) tunnels: Newcomers,
+    /// The peer, as it is told to who is behind us.
+    pub(super) hop: HeaderValue,
     /// The name that was asked for last: as a rule it is asked for again.
     last: Mutex<Option<Arc<Name>>>,
 }
@@ -30,6 +32,8 @@ pub(super) struct Line {
 pub(super) struct Name {
     sent: Box<[u8]>,
     pub(super) authority: Arc<Authority>,
+    /// Without a port.
+    host: HeaderValue,
     /// Whether the connection's certificate vouches for it; a plain connection has none to.
     pub(super) covered: bool,
 }
@@ -46,7 +50,8 @@ pub(super) struct Inbound {
 
 impl Line {
     pub(super) fn new(peer: Peer, watch: Arc<Watch>, tunnels: Newcomers) -> Self {
-        Self { peer, watch, tunnels, last: Mutex::default() }
+        let hop = forwarded::hop(peer.address.ip());
+        Self { peer, watch, tunnels, hop, last: Mutex::default() }
     }
 
     fn name(&self, sent: &[u8]) -> Result<Arc<Name>, AuthorityError> {
@@ -56,7 +61,8 @@ impl Line {
         }
         let authority = Arc::new(Authority::parse(sent)?);
         let covered = self.peer.certificate.as_ref().is_none_or(|certificate| certificate.covers(&authority.name));
-        let name = Arc::new(Name { sent: sent.into(), authority, covered });
+        let host = HeaderValue::try_from(&*authority.name).expect("an authority is ASCII");
+        let name = Arc::new(Name { sent: sent.into(), authority, host, covered });
         *last = Some(name.clone());
         Ok(name)
     }
@@ -117,6 +123,14 @@ impl Inbound {
     pub(super) fn authority(&self) -> String {
         self.name.authority.with_port(self.origin.scheme.default_port())
     }
+
+    /// The same as a field says it.
+    pub(super) fn host(&self) -> HeaderValue {
+        match self.port() {
+            None => self.name.host.clone(),
+            Some(_) => HeaderValue::try_from(self.authority()).expect("an authority is ASCII"),
+        }
+    }
 }
 
 /// Whether the target is `*`, which asks about the server as such.
@@ -140,7 +154,7 @@ pub(super) fn moved<'a>(path: &'a str, forwarding: &Forwarding) -> Cow<'a, str> 
 /// Whom a request is for, as it was sent: RFC 9112 section 3.2 and RFC 9113 section 8.3.1.
 fn authority<B>(request: &Request<B>) -> Result<&[u8], AuthorityError> {
     let mut hosts = request.headers().get_all(HOST).iter();
-    let host = hosts.next().map(http::HeaderValue::as_bytes);
+    let host = hosts.next().map(HeaderValue::as_bytes);
     if hosts.next().is_some() {
         return Err(AuthorityError::Several);
     }

@@ -338,8 +338,9 @@ impl Question {
         // Answered by the host, when the guest reads on.
         fields.remove(EXPECT);
         coding::name_identity(fields);
-        fields.insert(HOST, HeaderValue::try_from(&authority).expect("an authority is ASCII"));
-        forwarded::tell(fields, self.house.line.peer.address.ip(), self.inbound.origin, &authority);
+        let host = self.inbound.host();
+        forwarded::tell(fields, &self.house.line.hop, self.inbound.origin, &host);
+        fields.insert(HOST, host);
         Ok(request)
     }
 

@@ -30,9 +30,9 @@ pub(super) struct Upload {
     fate: Fate,
 }
 
-/// What becomes of a body, for whoever gave it away.
-#[derive(Clone, Default)]
-pub(super) struct Fate(Arc<Shared>);
+/// What becomes of a body, for whoever gave it away. Nothing does of one that is empty.
+#[derive(Clone)]
+pub(super) struct Fate(Option<Arc<Shared>>);
 
 #[derive(Default)]
 struct Shared {
@@ -45,24 +45,27 @@ struct Shared {
 impl Fate {
     /// Whether its client is why it ended.
     pub(super) fn stalled(&self) -> bool {
-        self.0.stalled.load(Ordering::Relaxed)
+        self.0.as_ref().is_some_and(|shared| shared.stalled.load(Ordering::Relaxed))
     }
 
     /// Whether whoever reads it waits for its client.
     pub(super) fn waiting(&self) -> bool {
-        self.0.waiting.load(Ordering::Relaxed)
+        self.0.as_ref().is_some_and(|shared| shared.waiting.load(Ordering::Relaxed))
     }
 
     /// The body, where it was dropped untouched.
     pub(super) fn returned(&self) -> Option<Arriving> {
-        self.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take()
+        match &self.0 {
+            Some(shared) => shared.returned.lock().unwrap_or_else(PoisonError::into_inner).take(),
+            None => Some(Arriving::empty()),
+        }
     }
 }
 
 impl Upload {
     /// A body that comes over this connection.
     pub(super) fn new(body: Arriving, line: &Line) -> (Self, Fate) {
-        let fate = Fate::default();
+        let fate = Fate((!body.is_end_stream()).then(Arc::default));
         let (rate, window) = line.watch.body();
         (Self { body: Some(body), touched: false, least: Least::new(rate, window), fate: fate.clone() }, fate)
     }
@@ -84,7 +87,9 @@ impl http_body::Body for Upload {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         let polled = Pin::new(body).poll_frame(cx);
         self.touched = true;
-        self.fate.0.waiting.store(polled.is_pending(), Ordering::Relaxed);
+        if let Some(shared) = &self.fate.0 {
+            shared.waiting.store(polled.is_pending(), Ordering::Relaxed);
+        }
         if let Poll::Ready(frame) = polled {
             if let Some(Ok(frame)) = &frame {
                 self.least.came(frame.data_ref().map_or(0, Bytes::len));
@@ -92,7 +97,9 @@ impl http_body::Body for Upload {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         ready!(self.least.poll_short(cx));
-        self.fate.0.stalled.store(true, Ordering::Relaxed);
+        if let Some(shared) = &self.fate.0 {
+            shared.stalled.store(true, Ordering::Relaxed);
+        }
         Poll::Ready(Some(Err(Stopped.into())))
     }
 
@@ -107,8 +114,10 @@ impl http_body::Body for Upload {
 
 impl Drop for Upload {
     fn drop(&mut self) {
-        if !self.touched {
-            *self.fate.0.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
+        if !self.touched
+            && let Some(shared) = &self.fate.0
+        {
+            *shared.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.body.take();
         }
     }
 }

@@ -2,7 +2,10 @@ mod http1;
 mod http2;
 mod streams;
 
-use std::task::Context;
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};

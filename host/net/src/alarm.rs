@@ -1,0 +1,94 @@
+//! One timer for one wait after the other. A timer that is set, and taken back when the wait is over, costs more than the
+//! rest of a short wait's bookkeeping; this one goes off now and then, and looks whether it was meant.
+
+use std::{
+    future::{Future, poll_fn},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::body::Progress;
+
+/// Made when it is first waited for.
+#[derive(Default)]
+pub(crate) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// `None` when nothing moved for `limit`: neither an outcome came, nor anything of the request's body was taken.
+    pub(crate) async fn in_time<T>(
+        &mut self,
+        mut exchange: Pin<&mut impl Future<Output = T>>,
+        limit: Duration,
+        progress: Option<&Progress>,
+    ) -> Option<T> {
+        let mut due = Instant::now() + limit;
+        poll_fn(|cx| {
+            if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
+            }
+            while self.poll(due, cx).is_ready() {
+                if !progress.is_some_and(Progress::moved) {
+                    return Poll::Ready(None);
+                }
+                due = Instant::now() + limit;
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Ready when it is `due`, which is never before what it was last.
+    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= due {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::{pending, ready},
+        pin::pin,
+        time::Duration,
+    };
+
+    use tokio::time::{Instant, sleep};
+
+    use super::Alarm;
+    use crate::body::Progress;
+
+    const LIMIT: Duration = Duration::from_millis(300);
+    const MOST_OF_IT: Duration = Duration::from_millis(200);
+
+    #[tokio::test]
+    async fn each_wait_has_all_of_its_time() {
+        let mut alarm = Alarm::default();
+        for _ in 0..3 {
+            assert_eq!(alarm.in_time(pin!(sleep(MOST_OF_IT)), LIMIT, None).await, Some(()));
+        }
+        assert_eq!(alarm.in_time(pin!(ready(1)), LIMIT, None).await, Some(1));
+        for pause in [Duration::ZERO, 2 * LIMIT] {
+            sleep(pause).await;
+            let begun = Instant::now();
+            assert_eq!(alarm.in_time(pin!(pending::<()>()), LIMIT, None).await, None);
+            assert!(begun.elapsed() >= LIMIT);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_of_a_body_is_worth_a_limit_more() {
+        let (progress, begun) = (Progress::default(), Instant::now());
+        progress.note();
+        assert_eq!(Alarm::default().in_time(pin!(pending::<()>()), LIMIT, Some(&progress)).await, None);
+        assert!(begun.elapsed() >= 2 * LIMIT);
+    }
+}
