@@ -175,6 +175,28 @@ async fn an_upstream_that_says_nothing_is_waited_for_and_then_no_longer() {
     assert!(begun.elapsed() > Duration::from_secs(50), "{:?}", begun.elapsed());
 }
 
+/// Over HTTP/2 it speaks first, and has as long for that as to be reached. Its neighbour knows nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upstream_that_never_begins_http2_is_waited_for_and_then_no_longer() {
+    let (address, _listener) = mute().await;
+    let neighbour = Upstream::start(Protocol::Http1, |_| Response::new(whole("x"))).await;
+    let app = format!("[upstream.app]\nurl = \"http://{address}\"\nprotocol = \"h2c\"\n");
+    let setup = Setup::new(&[app, tables::upstream("neighbour", neighbour.address()), tables::router()].concat());
+    let routes = [("_.toml", "upstream = \"app\"\n"), ("neighbour.test.toml", "upstream = \"neighbour\"\n")];
+    setup.repository("routes").commit("main", &routes);
+    let host = setup.start().await;
+    let client = host.client();
+    let (reply, ()) = tokio::join!(client.get("https://a.test/"), async {
+        let begun = Instant::now();
+        assert_eq!(client.get("https://neighbour.test/").await.brief(), (200, "x"));
+        assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    });
+    assert_eq!(reply.brief(), (504, "504 Gateway Timeout\n"));
+    let line = host.logged("[upstream.app]").await;
+    let reason = format!("[upstream.app]: upstream unreachable: {address}: no HTTP/2 settings in time");
+    assert!(line.ends_with(&reason), "{line}");
+}
+
 #[tokio::test]
 async fn where_one_refuses_the_next_is_tried() {
     let upstream = Upstream::start(Protocol::Http1, |_| Response::new(whole("second"))).await;

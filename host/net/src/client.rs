@@ -202,13 +202,10 @@ impl Client {
 
     /// Waits for a stream of a connection that is shared. None where there is nothing to share.
     async fn queue(&self, origin: &Origin, slot: &Arc<Slot>) -> Result<Option<Lease>, SendError> {
-        let _place = slot.shared.wait();
+        let place = slot.shared.wait();
         let deadline = Instant::now() + self.options.connect + self.options.head;
         loop {
-            let mut freed = pin!(slot.shared.freed());
-            // From here on nothing that becomes free is missed.
-            freed.as_mut().enable();
-            let outcome = match slot.shared.join(slot) {
+            let outcome = match slot.shared.join(slot, &place) {
                 Join::Open(shared) => return Ok(Some(Lease::Http2(shared))),
                 Join::Alone => return Ok(None),
                 Join::Full => None,
@@ -221,8 +218,10 @@ impl Client {
             };
             let news = async {
                 tokio::select! {
-                    () = freed => None,
+                    // Why there is no connection, before it is tried again.
+                    biased;
                     connected = outcome_of(outcome) => connected,
+                    () = place.turn() => None,
                 }
             };
             match timeout_at(deadline, news).await {

@@ -38,14 +38,23 @@ pub enum DialError {
     /// No TLS with this peer, for another reason than its certificate.
     #[error("{peer}: tls failed: {reason}")]
     Tls { peer: Box<str>, reason: Box<str> },
-    /// What is there speaks none, or none in time.
     #[error("{peer}: no HTTP/2: {reason}")]
     Http2 { peer: Box<str>, reason: Box<str> },
+    /// It took the connection, and did not begin to speak HTTP/2.
+    #[error("{peer}: no HTTP/2 settings in time")]
+    Silent { peer: Box<str> },
     #[error("{peer}: {source}")]
     Io { peer: Box<str>, source: Arc<io::Error> },
     /// Of the proxy that it is behind.
     #[error("{peer}: by the proxy {why}")]
     Proxy { peer: Box<str>, why: Box<str> },
+}
+
+impl DialError {
+    /// Whether it is only that nothing came in time.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, Self::TimedOut { .. } | Self::Silent { .. })
+    }
 }
 
 /// Opens connections. Cheap to clone.

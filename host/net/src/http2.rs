@@ -72,7 +72,7 @@ pub(crate) async fn open(
         Ok((sender, connection))
     };
     let Ok(opened) = timeout(limit, opening).await else {
-        return Err(DialError::TimedOut { peer: peer() });
+        return Err(DialError::Silent { peer: peer() });
     };
     let (sender, mut connection) = opened?;
     let shared = slot.shared.open(slot, sender, allowed.clone());
@@ -84,7 +84,7 @@ pub(crate) async fn open(
                 _ = &mut connection => break,
                 () = allowed.changed.notified() => {
                     let Some(slot) = slot.upgrade() else { continue };
-                    slot.shared.tell_all();
+                    slot.shared.tell_first();
                 }
             }
         }

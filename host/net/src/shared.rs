@@ -1,8 +1,9 @@
 //! Connections of HTTP/2 to one origin, each of which carries many requests: as many as its peer allows. Where all are full
-//! another is opened, up to a number; then requests wait, each until one of the streams that end is its own. It opens none
-//! itself.
+//! another is opened, up to a number; then requests wait in a queue, and whoever is at its head takes the next stream that
+//! ends. It opens none itself.
 
 use std::{
+    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::{Duration, Instant},
 };
@@ -10,7 +11,6 @@ use std::{
 use hyper::client::conn::http2::SendRequest;
 use tokio::sync::{
     Notify,
-    futures::Notified,
     watch::{self, Receiver, Sender},
 };
 
@@ -25,8 +25,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// A stream has ended, or there is something else to look at.
-    freed: Notify,
 }
 
 #[derive(Default)]
@@ -40,8 +38,8 @@ struct State {
     pause: Option<Instant>,
     /// The server chose HTTP/1.1 by ALPN: nothing to wait for.
     unwanted: bool,
-    /// Requests that wait.
-    waiting: usize,
+    /// Requests that wait, in the order in which they came. The first is told when there is something to look at.
+    queue: VecDeque<Arc<Notify>>,
 }
 
 struct Open {
@@ -82,32 +80,37 @@ pub(crate) enum Join {
     Wait(Receiver<Option<Connected>>),
     /// Nobody does: connect, tell the slot and the others, and wait as the others do.
     First(Sender<Option<Connected>>, Receiver<Option<Connected>>),
-    /// As many are open as may be: wait for a stream to end.
+    /// As many are open as may be, or others came before: wait for a turn.
     Full,
     /// There is nothing to share.
     Alone,
 }
 
 /// A place in the queue.
-pub(crate) struct Waiting<'slot>(&'slot Shared);
+pub(crate) struct Waiting<'slot> {
+    shared: &'slot Shared,
+    turn: Arc<Notify>,
+}
 
 impl Shared {
     /// A stream of a connection that is open, unless others wait for one.
     pub(crate) fn take(&self, slot: &Arc<Slot>) -> Option<Multiplexed> {
         let mut state = self.state();
-        if state.waiting > 0 { None } else { state.take(slot) }
+        if state.queue.is_empty() { state.take(slot) } else { None }
     }
 
-    /// A place in the queue. What has become free since `freed` was called is told to it.
+    /// A place in the queue, behind all who have one.
     pub(crate) fn wait(&self) -> Waiting<'_> {
-        self.state().waiting += 1;
-        Waiting(self)
+        let turn = Arc::<Notify>::default();
+        self.state().queue.push_back(turn.clone());
+        Waiting { shared: self, turn }
     }
 
-    /// A stream, for who waits; or what to wait for.
-    pub(crate) fn join(&self, slot: &Arc<Slot>) -> Join {
+    /// A stream, for whoever is first in the queue; or what to wait for.
+    pub(crate) fn join(&self, slot: &Arc<Slot>, place: &Waiting<'_>) -> Join {
         let mut state = self.state();
-        if let Some(stream) = state.take(slot) {
+        let first = state.queue.front().is_some_and(|first| Arc::ptr_eq(first, &place.turn));
+        if first && let Some(stream) = state.take(slot) {
             return Join::Open(stream);
         }
         match &state.connecting {
@@ -118,12 +121,14 @@ impl Shared {
         if state.unwanted {
             return Join::Alone;
         }
-        if state.open.len() >= MOST || state.pause.is_some_and(|pause| Instant::now() < pause) && !state.open.is_empty()
-        {
+        let pause = state.pause.is_some_and(|pause| Instant::now() < pause) && !state.open.is_empty();
+        if !first || pause || state.open.len() >= MOST {
             return Join::Full;
         }
         let (sender, receiver) = watch::channel(None);
         state.connecting = Some(receiver.clone());
+        // Its outcome concerns all.
+        state.queue.iter().for_each(|turn| turn.notify_one());
         Join::First(sender, receiver)
     }
 
@@ -158,25 +163,26 @@ impl Shared {
 
     /// No new streams for a connection that has ended, or did not answer in time.
     pub(crate) fn close(&self, number: u64) {
-        self.state().open.retain(|open| open.number != number);
-        self.tell_all();
+        let mut state = self.state();
+        state.open.retain(|open| open.number != number);
+        state.tell_first();
     }
 
-    /// There may be room for many.
-    pub(crate) fn tell_all(&self) {
-        self.freed.notify_waiters();
-    }
-
-    /// Comes about when there is something new for one who waits. To be enabled before `join`.
-    pub(crate) fn freed(&self) -> Notified<'_> {
-        self.freed.notified()
+    /// There may be room, for the first in the queue, and then for the next.
+    pub(crate) fn tell_first(&self) {
+        self.state().tell_first();
     }
 
     /// Drops what has rested too long; says whether nothing is left.
     pub(crate) fn sweep(&self, rested: impl Fn(Instant) -> bool) -> bool {
         let mut state = self.state();
         state.open.retain(|open| !open.sender.is_closed() && (open.taken > 0 || !rested(open.used)));
-        state.open.is_empty() && state.connecting.is_none() && state.waiting == 0
+        state.open.is_empty() && state.connecting.is_none() && state.queue.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.state().queue.len()
     }
 
     fn end(&self, number: u64) {
@@ -185,9 +191,7 @@ impl Shared {
             open.taken -= 1;
             open.used = Instant::now();
         }
-        if state.waiting > 0 {
-            self.freed.notify_one();
-        }
+        state.tell_first();
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -196,6 +200,12 @@ impl Shared {
 }
 
 impl State {
+    fn tell_first(&self) {
+        if let Some(first) = self.queue.front() {
+            first.notify_one();
+        }
+    }
+
     /// Of the first connection that has room, so that what is not needed comes to rest.
     fn take(&mut self, slot: &Arc<Slot>) -> Option<Multiplexed> {
         let room = |open: &&mut Open| open.taken < open.allowed.streams.load(Relaxed) && !open.sender.is_closed();
@@ -219,8 +229,21 @@ impl Drop for Taken {
     }
 }
 
+impl Waiting<'_> {
+    /// Comes about when there is something new for it, also where that was before this was called.
+    pub(crate) async fn turn(&self) {
+        self.turn.notified().await;
+    }
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.state().waiting -= 1;
+        let mut state = self.shared.state();
+        if let Some(place) = state.queue.iter().position(|turn| Arc::ptr_eq(turn, &self.turn)) {
+            state.queue.remove(place);
+            if place == 0 {
+                state.tell_first();
+            }
+        }
     }
 }

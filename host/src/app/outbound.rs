@@ -62,7 +62,9 @@ fn outcome(error: &SendError) -> OutboundError {
         SendError::Connect(DialError::Refused { .. } | DialError::Io { .. } | DialError::Proxy { .. }) => {
             OutboundError::Refused
         }
-        SendError::Connect(DialError::TimedOut { .. }) | SendError::TimedOut { .. } => OutboundError::TimedOut,
+        SendError::Connect(DialError::TimedOut { .. } | DialError::Silent { .. }) | SendError::TimedOut { .. } => {
+            OutboundError::TimedOut
+        }
         SendError::Connect(DialError::Untrusted { .. } | DialError::Tls { .. }) => OutboundError::Untrusted,
         SendError::Connect(DialError::Http2 { .. })
         | SendError::Broken { .. }

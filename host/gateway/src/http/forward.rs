@@ -101,7 +101,8 @@ async fn send(
     tunnel: bool,
 ) -> Result<Response<Incoming>, Fault> {
     let (mut upload, mut fate) = Upload::new(body, line);
-    let mut unreachable = String::new();
+    // Whether none of them said anything, as far as they were tried.
+    let (mut unreachable, mut silent) = (String::new(), true);
     let now = Instant::now();
     for place in in_turn(&named.upstream.places, now) {
         let origin = if tunnel { &place.tunnel } else { &place.origin };
@@ -110,18 +111,19 @@ async fn send(
                 place.health.answered();
                 return Ok(response);
             }
-            Err(SendError::Connect(error)) => error.to_string(),
+            Err(SendError::Connect(error)) => error,
             Err(error) => return Err(fault(error, &fate)),
         };
         place.health.refused(Instant::now());
         if !unreachable.is_empty() {
             unreachable.push_str("; ");
         }
-        unreachable.push_str(&error);
+        unreachable.push_str(&error.to_string());
+        silent &= error.is_timeout();
         let Some(body) = fate.returned() else { break };
         (upload, fate) = Upload::new(body, line);
     }
-    Err(Fault::Unreachable(unreachable))
+    Err(if silent { Fault::Silent(unreachable) } else { Fault::Unreachable(unreachable) })
 }
 
 fn fault(error: SendError, fate: &Fate) -> Fault {

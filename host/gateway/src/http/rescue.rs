@@ -57,6 +57,9 @@ pub(super) enum Fault {
     Decision(String),
     #[error("upstream unreachable: {0}")]
     Unreachable(String),
+    /// Nothing answered at all, in the time that there is for it.
+    #[error("upstream unreachable: {0}")]
+    Silent(String),
     #[error("upstream broke off: {0}")]
     Broken(String),
     #[error("upstream timed out")]
@@ -96,7 +99,7 @@ impl Fault {
             Self::Service(failure) => status(failure, StatusCode::BAD_GATEWAY),
             Self::Decision(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Body(_) | Self::NoUpstream(_) | Self::Unreachable(_) | Self::Broken(_) => StatusCode::BAD_GATEWAY,
-            Self::Slow => StatusCode::GATEWAY_TIMEOUT,
+            Self::Slow | Self::Silent(_) => StatusCode::GATEWAY_TIMEOUT,
             Self::Fields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::ClientStalled => StatusCode::REQUEST_TIMEOUT,
             Self::Precondition => StatusCode::PRECONDITION_FAILED,
@@ -211,6 +214,7 @@ mod tests {
             (Fault::NoUpstream("app".into()), 502, Some("no upstream \"app\"")),
             (Fault::Decision("x".into()), 500, Some("bad decision: x")),
             (Fault::Unreachable("refused".into()), 502, Some("upstream unreachable: refused")),
+            (Fault::Silent("timed out".into()), 504, Some("upstream unreachable: timed out")),
             (Fault::Broken("reset".into()), 502, Some("upstream broke off: reset")),
             (Fault::Slow, 504, Some("upstream timed out")),
             (Fault::Framing, 400, Some("two lengths")),

@@ -31,9 +31,9 @@ fn upstream(ports: &[u16], protocol: atoll_net::Protocol) -> UrlUpstream {
     within(Duration::from_secs(10), ports, protocol)
 }
 
-/// Of a URL that is not waited for.
-fn hasty(port: u16) -> UrlUpstream {
-    within(Duration::from_millis(300), &[port], atoll_net::Protocol::Http1)
+/// Of URLs that are not waited for.
+fn hasty(ports: &[u16], protocol: atoll_net::Protocol) -> UrlUpstream {
+    within(Duration::from_millis(300), ports, protocol)
 }
 
 fn within(patience: Duration, ports: &[u16], protocol: atoll_net::Protocol) -> UrlUpstream {
@@ -42,7 +42,7 @@ fn within(patience: Duration, ports: &[u16], protocol: atoll_net::Protocol) -> U
         let uri = format!("http://127.0.0.1:{port}").parse().unwrap();
         Origin::new(&uri, protocol, &tls, Egress::Any).unwrap()
     };
-    let options = Options { head: patience, ..Options::default() };
+    let options = Options { connect: patience, head: patience, ..Options::default() };
     UrlUpstream {
         client: Client::new(Dialler::system(), options),
         places: ports.iter().map(|port| crate::http::Place::new(origin(port), origin(port))).collect(),
@@ -248,10 +248,36 @@ async fn upstreams_that_misbehave() {
         ("HTTP/1.1 204 No Content\r\n\r\n", 204),
     ] {
         let port = raw(answer).await;
-        let world = only(if answer.is_empty() { hasty(port) } else { upstream(&[port], atoll_net::Protocol::Http1) });
+        let world = only(if answer.is_empty() {
+            hasty(&[port], atoll_net::Protocol::Http1)
+        } else {
+            upstream(&[port], atoll_net::Protocol::Http1)
+        });
         let seen = world.get("/", &[]).await;
         assert_eq!(seen.status, status, "{answer}");
         assert_eq!(logged(&world.log(1).await[0], "error").is_some(), status > 500, "{answer}");
+    }
+}
+
+/// Whoever takes a connection and says nothing over it is late, as one is that does not answer a request; but nothing was
+/// sent to it yet, so that the next is tried.
+#[tokio::test]
+async fn an_upstream_that_never_begins_is_late() {
+    let h2c = atoll_net::Protocol::H2c;
+    let (mute, dead, alive) = (raw("").await, nobody().await, server(h2c, echo).await);
+    let (late, refused) =
+        (format!("127.0.0.1:{mute}: no HTTP/2 settings in time"), format!("127.0.0.1:{dead}: connection refused"));
+    for (ports, status, error) in [
+        (&[mute][..], 504, Some(format!("\"upstream unreachable: {late}\""))),
+        (&[mute, dead], 502, Some(format!("\"upstream unreachable: {late}; {refused}\""))),
+        (&[mute, alive], 200, None),
+    ] {
+        let world = only(hasty(ports, h2c));
+        assert_eq!(
+            world.client(Protocol::Http1).await.see(request(Method::POST, "/", &[], "body")).await.status,
+            status
+        );
+        assert_eq!(logged(&world.log(1).await[0], "error"), error.as_deref(), "{ports:?}");
     }
 }
 
@@ -278,7 +304,7 @@ async fn an_upstream_that_stops_sending_is_cut_off() {
         Response::new(body)
     })
     .await;
-    let world = only(hasty(port));
+    let world = only(hasty(&[port], atoll_net::Protocol::Http1));
     let seen = world.get("/", &[]).await;
     assert_eq!((seen.status, seen.body), (200, None));
     assert_eq!(logged(&world.log(1).await[0], "error"), Some("\"the upstream stopped sending\""));

@@ -114,12 +114,57 @@ async fn full_connections_are_joined_by_others_and_then_requests_wait() {
     // Nothing is answered yet: all that may be begun is.
     at(&mut waiting, 32).await;
     permits.add_permits(1);
-    at(&mut waiting, 31).await;
+    let one = async {
+        while !asked.iter().any(JoinHandle::is_finished) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LIMIT, one).await.expect("an answer");
     at(&mut waiting, 32).await;
     permits.add_permits(1000);
     assert_eq!(answers(asked).await, vec!["200 x"; 40]);
     assert_eq!(answers(ask(&client, &origin, 40)).await, vec!["200 x"; 40]);
     assert_eq!(begun.most(), vec![4; 8]);
+}
+
+/// First come, first served; also where one gives up, and where one comes just as a stream ends.
+#[tokio::test]
+async fn requests_wait_in_the_order_in_which_they_came() {
+    let (_, _, serve) = server(1, |number| number == 0, &Arc::new(Semaphore::new(1000)));
+    let origin = origin("http", listen(serve).await.port(), Protocol::H2c, None);
+    let client = client(options());
+    assert_eq!(get(&client, &origin).await, "200 x");
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let ask = |number: usize| {
+        let (client, origin, done) = (client.clone(), origin.clone(), done.clone());
+        async move {
+            assert_eq!(get(&client, &origin).await, "200 x");
+            done.lock().unwrap().push(number);
+        }
+    };
+    let slot = client.pool.slot(&origin);
+    let held = slot.shared.take(&slot).expect("the stream that is free again");
+    let mut asked = Vec::new();
+    for number in 1..6 {
+        asked.push(tokio::spawn(ask(number)));
+        let queued = async {
+            while slot.shared.waiting() < number {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LIMIT, queued).await.expect("a place in the queue");
+    }
+    asked.remove(1).abort();
+    drop(held);
+    // Before the task runs that was told of it.
+    let mut late = pin!(ask(6));
+    tokio::select! {
+        biased;
+        () = &mut late => unreachable!("it has to wait"),
+        () = std::future::ready(()) => {}
+    }
+    timeout(LIMIT, late).await.expect("an answer");
+    assert_eq!(*done.lock().unwrap(), [1, 3, 4, 5, 6]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -226,5 +271,5 @@ async fn a_peer_without_settings_is_no_peer() {
     let origin = origin("http", server.port(), Protocol::H2c, None);
     let client = client(Options { connect: Duration::from_millis(100), ..options() });
     let error = client.send(&origin, request(Method::GET, "/")).await.err().unwrap();
-    assert!(matches!(error, SendError::Connect(DialError::TimedOut { .. })), "{error:?}");
+    assert!(matches!(error, SendError::Connect(DialError::Silent { .. })), "{error:?}");
 }
