@@ -205,6 +205,39 @@ async fn an_instance_carries_as_many_requests_as_its_table_says() {
     }
 }
 
+/// What a client began is its own until the guest is done with it, whether it still waits for it or not; and whatever two
+/// clients do, a third that has nothing under way is served as if nothing had happened.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_give_up_have_their_part_and_no_more() {
+    let lines = "concurrency = 4\ninstances = 1\ntimeout = \"30s\"\n";
+    let host = Setup::new(&tables::mischief("mischief", lines)).start().await;
+    let from = |last: u8| host.client().connecting_from([127, 0, 0, last].into());
+    let sleep = |last: u8, each: u32| {
+        let client = from(last);
+        tokio::spawn(async move { client.get(&format!("https://localhost/sleep?ms=20000&{last}.{each}")).await.status })
+    };
+    let mut counted = 0;
+    // The instance numbers what it is asked: each time one more is asked that nobody else asks.
+    let mut third = async |before: u32| {
+        let all_begun = until(SOON, "all that may begin", async || {
+            counted += 1;
+            let begun = Instant::now();
+            let reply = from(4).get(&format!("https://localhost/count?{counted}")).await;
+            assert!(reply.status == 200 && begun.elapsed() < PROMPT, "{reply:?} after {:?}", begun.elapsed());
+            (reply.text() == format!("{}\n", before + counted)).then_some(())
+        });
+        all_begun.await;
+    };
+    let given_up = [sleep(2, 0), sleep(2, 1)];
+    third(2).await;
+    given_up.iter().for_each(tokio::task::JoinHandle::abort);
+    let waiting = [sleep(3, 0), sleep(3, 1)];
+    third(3).await;
+    assert_eq!(sleep(2, 2).await.unwrap(), 503);
+    third(3).await;
+    waiting.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 /// With four instances and a hundred clients that read 1 KiB a second, a small page is there at once: the host's own bodies
 /// hold no instance.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -20,6 +20,7 @@ use wasmtime_wasi_http::handler::Proxy;
 use crate::{
     Effects, Failure,
     ask::{Taken, ask},
+    counts::InFlight,
     failure::trap,
     pool::Instance,
     streamed::Fate,
@@ -38,8 +39,12 @@ pub(crate) struct Crowd {
 
 struct Job {
     request: http::Request<Upload>,
-    reply: oneshot::Sender<Result<Taken, Failure>>,
+    held: Kept,
+    reply: oneshot::Sender<Result<(Taken, Kept), Failure>>,
 }
+
+/// What a request keeps for as long as the guest is busy with it, whoever still waits for it.
+pub(crate) type Kept = (Place, InFlight);
 
 #[derive(Default)]
 struct Places {
@@ -143,11 +148,12 @@ impl Crowd {
         self.places.closed.store(true, Ordering::Release);
     }
 
-    pub(crate) async fn ask(&self, request: http::Request<Upload>) -> Result<Taken, Failure> {
+    /// What was `held` comes back with the answer; of one that is given up, when the guest is done with it.
+    pub(crate) async fn ask(&self, request: http::Request<Upload>, held: Kept) -> Result<(Taken, Kept), Failure> {
         // wasmtime does not say whose task it was that trapped.
         let ended = || Failure::NoResponse("one of the requests in its instance has ended it".into());
         let (reply, answer) = oneshot::channel();
-        self.jobs.send(Job { request, reply }).map_err(|_| ended())?;
+        self.jobs.send(Job { request, held, reply }).map_err(|_| ended())?;
         answer.await.unwrap_or_else(|_| Err(ended()))
     }
 }
@@ -189,7 +195,7 @@ async fn run(
             }
             while open && let Poll::Ready(job) = inbox.poll_recv(cx) {
                 match job {
-                    Some(Job { request, mut reply }) => asked.push(async {
+                    Some(Job { request, held, mut reply }) => asked.push(async {
                         let taken = tokio::select! {
                             biased;
                             taken = ask(accessor, handler, request, &origin) => taken,
@@ -199,7 +205,7 @@ async fn run(
                             }
                         };
                         let trapped = matches!(taken, Err(Failure::Trapped(_)));
-                        let _ = reply.send(taken);
+                        let _ = reply.send(taken.map(|taken| (taken, held)));
                         trapped
                     }),
                     None => open = false,
@@ -221,7 +227,7 @@ async fn run(
 }
 
 /// Returns when nobody has waited for an answer for a while.
-async fn unheard(reply: &mut oneshot::Sender<Result<Taken, Failure>>, timeout: Duration) {
+async fn unheard<T>(reply: &mut oneshot::Sender<T>, timeout: Duration) {
     reply.closed().await;
     tokio::time::sleep(timeout).await;
 }

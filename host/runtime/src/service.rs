@@ -156,9 +156,9 @@ impl Service {
         let method = request.method().clone();
         let request = request.map(|body| Upload::new(body, progress.clone()));
         let timeout = self.given.limits.timeout;
-        let taken = tokio::select! {
+        let (taken, held) = tokio::select! {
             biased;
-            taken = crowd.ask(request) => taken?,
+            answer = crowd.ask(request, (place, in_flight)) => answer?,
             () = progress.overdue(timeout) => {
                 crowd.fate().abandon();
                 return Err(Failure::TimedOut);
@@ -171,7 +171,7 @@ impl Service {
             Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
-                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), timeout).holding((place, in_flight))
+                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), timeout).holding(held)
             }
         };
         Ok(Answer {

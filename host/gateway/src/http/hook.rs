@@ -14,6 +14,7 @@ use crate::http::{
     arriving::Arriving,
     gateway::Gateway,
     payload::Payload,
+    shares::WAIT,
     visit::{Answering, Visit},
 };
 
@@ -23,7 +24,8 @@ pub(super) const HOOKS: &str = "/.well-known/host/hook/";
 /// The largest body that is read, in bytes. GitHub's are smaller.
 const MAX_BODY: usize = 1024 * 1024;
 
-/// Hooks at once, from their heads on: whoever sends a body is known only when it is here. One client has a part of them.
+/// Hooks at once, from their heads on: whoever sends a body is known only when it is here. One client has a part of them,
+/// and one that has none waits for a place where there is none.
 pub(super) const AT_ONCE: usize = 64;
 
 /// How long one may take to come.
@@ -83,7 +85,9 @@ pub(super) fn answer(
         let Some(_seat) = gateway.hookers.seat(client, AT_ONCE, false).await else {
             return visit.finish(response(Told::Busy));
         };
-        let Ok(_permit) = gateway.hooking.try_acquire() else { return visit.finish(response(Told::Busy)) };
+        let Ok(Ok(_permit)) = tokio::time::timeout(WAIT, gateway.hooking.acquire()).await else {
+            return visit.finish(response(Told::Busy));
+        };
         let (parts, body) = request.into_parts();
         let wait =
             parts.uri.query().is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("wait")));
