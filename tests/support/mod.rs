@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod ca;
 pub(crate) mod client;
 pub(crate) mod curl;
+pub(crate) mod daemon;
 pub(crate) mod frames;
 pub(crate) mod git;
 pub(crate) mod git_servers;

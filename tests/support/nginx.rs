@@ -1,16 +1,10 @@
 //! nginx, a stranger's upstream.
 
-use std::{fs, net::SocketAddr, path::Path, process::Stdio};
+use std::{fs, net::SocketAddr, path::Path};
 
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
-use super::{
-    upstream::dead,
-    wait::{SOON, until},
-};
+use super::{daemon::daemon, upstream::dead};
 
 /// nginx, serving until it is dropped.
 pub(crate) struct Nginx {
@@ -40,21 +34,9 @@ impl Nginx {
         );
         let file = folder.join("nginx.conf");
         fs::write(&file, configuration).expect("the folder is the test's");
-        let mut process = Command::new("nginx")
-            .arg("-p")
-            .arg(folder)
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("nginx is installed");
-        until(SOON, "nginx", async || {
-            assert!(process.try_wait().expect("a child of ours").is_none(), "{}", log(folder));
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
+        let mut nginx = Command::new("nginx");
+        nginx.arg("-p").arg(folder).arg("-c").arg(&file);
+        let process = daemon("nginx", &mut nginx, address, || log(folder)).await;
         Self { address, _process: process }
     }
 

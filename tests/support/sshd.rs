@@ -4,20 +4,12 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
-use super::{
-    host::Setup,
-    upstream::dead,
-    wait::{SOON, until},
-};
+use super::{daemon::daemon, host::Setup, upstream::dead};
 
 /// `sshd`, until it is dropped. It lets the keys in that are named when it starts, and no passwords.
 pub(crate) struct Sshd {
@@ -51,23 +43,9 @@ impl Sshd {
         write(folder, "sshd_config", &configuration);
         // What Debian's unit makes for it; where that is not allowed, sshd does not want it either.
         let _ = fs::create_dir_all("/run/sshd");
-        let mut process = Command::new("/usr/sbin/sshd")
-            .arg("-D")
-            .arg("-f")
-            .arg(folder.join("sshd_config"))
-            .arg("-E")
-            .arg(folder.join("sshd.log"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("sshd is installed");
-        until(SOON, "sshd", async || {
-            assert!(process.try_wait().expect("a child of ours").is_none(), "{}", log(folder));
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
+        let mut sshd = Command::new("/usr/sbin/sshd");
+        sshd.arg("-D").arg("-f").arg(folder.join("sshd_config")).arg("-E").arg(folder.join("sshd.log"));
+        let process = daemon("sshd", &mut sshd, address, || log(folder)).await;
         Self { address, folder: folder.to_owned(), process }
     }
 

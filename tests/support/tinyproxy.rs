@@ -4,18 +4,11 @@ use std::{
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
-use tokio::{
-    net::TcpStream,
-    process::{Child, Command},
-};
+use tokio::process::{Child, Command};
 
-use super::{
-    upstream::dead,
-    wait::{SOON, until},
-};
+use super::{daemon::daemon, upstream::dead};
 
 /// On loopback, until it is dropped.
 pub(crate) struct Tinyproxy {
@@ -37,21 +30,10 @@ impl Tinyproxy {
         );
         let file = folder.join("tinyproxy.conf");
         fs::write(&file, configuration).expect("the folder is the test's");
-        let mut process = Command::new("tinyproxy")
-            .arg("-d")
-            .arg("-c")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("tinyproxy is installed");
-        until(SOON, "tinyproxy", async || {
-            assert!(process.try_wait().expect("a child of ours").is_none(), "tinyproxy ended");
-            TcpStream::connect(address).await.ok()
-        })
-        .await;
+        let mut tinyproxy = Command::new("tinyproxy");
+        tinyproxy.arg("-d").arg("-c").arg(&file);
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let process = daemon("tinyproxy", &mut tinyproxy, address, said).await;
         Self { address, log, _process: process }
     }
 

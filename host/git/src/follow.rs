@@ -4,14 +4,14 @@
 
 use std::{
     collections::hash_map::RandomState,
-    error::Error,
     hash::{BuildHasher as _, Hasher as _},
-    io, iter,
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use atoll_net::with_causes;
 use notify::ErrorKind;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -253,7 +253,7 @@ impl Following {
         let said = match &outcome {
             Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
             Ok(fetched) => format!("{fetched:?}"),
-            Err(error) => in_full(error.as_ref()),
+            Err(error) => with_causes(error.as_ref()),
         };
         if said != self.told {
             match &outcome {
@@ -382,12 +382,6 @@ fn is_gone(error: &notify::Error) -> bool {
     }
 }
 
-/// An error with what is behind it.
-pub(crate) fn in_full(error: &dyn Error) -> String {
-    let sources = iter::successors(error.source(), |error| (*error).source());
-    sources.fold(error.to_string(), |said, source| format!("{said}: {source}"))
-}
-
 async fn gather(wake: &Notify) {
     let latest = Instant::now() + RESTLESS;
     while Instant::now() < latest {
@@ -416,8 +410,8 @@ pub(crate) async fn settle(
         sleep(SETTLE).await;
         let repository = repository.clone();
         let tidied = spawn_blocking(move || {
-            repository.settle().map_err(|error| in_full(&error))?;
-            repository.tidy().map_err(|error| in_full(&error))
+            repository.settle().map_err(|error| with_causes(&error))?;
+            repository.tidy().map_err(|error| with_causes(&error))
         });
         let why = tidied.await.ok().and_then(Result::err).unwrap_or_default();
         if !why.is_empty() && why != failing {

@@ -374,8 +374,8 @@ fn absolute(origin: &Origin, target: Uri, host: Option<Authority>) -> Uri {
     Uri::from_parts(parts).expect("all three parts are there")
 }
 
-/// hyper's errors say what was tried; their causes say what was wrong.
-pub(crate) fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+/// An error in one line. hyper's say what was tried; their causes say what was wrong.
+pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

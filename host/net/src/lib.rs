@@ -33,7 +33,7 @@ mod tunnel;
 
 pub use basic::basic;
 pub use body::{BoxError, Incoming};
-pub use client::{Client, Options, SendError};
+pub use client::{Client, Options, SendError, with_causes};
 pub use dial::{DialError, Dialler};
 pub use egress::{Egress, is_public};
 pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};

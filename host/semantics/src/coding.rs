@@ -201,10 +201,7 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue, header::ACCEPT_ENCODING};
 
     use super::{Coding, accepted, compressible, mark, name_encoded, name_identity, preferred};
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
-    }
+    use crate::testing::fields;
 
     fn accepting(value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static(value))])

@@ -120,14 +120,7 @@ mod tests {
     };
 
     use super::{Handed, Key};
-
-    fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let mut fields = HeaderMap::new();
-        for (name, value) in pairs {
-            fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        fields
-    }
+    use crate::http::tests::fields;
 
     #[test]
     fn what_a_guest_could_tell_apart_has_another_key() {

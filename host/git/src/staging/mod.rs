@@ -11,6 +11,7 @@ use std::{
     time::SystemTime,
 };
 
+use atoll_net::with_causes;
 use gix::{ObjectId, objs};
 use tokio::sync::Notify;
 
@@ -23,7 +24,6 @@ use self::{
 use crate::{
     Kind, Remote, Snapshot,
     disk::lock,
-    follow::in_full,
     objects::{Fault, IntakeError, ObjectError, Theirs, id_of},
     push::{Cargo, PushError, push},
     repository::{Shared, parse_commit},
@@ -198,7 +198,7 @@ impl Staging {
                 (depth, &none, None),
             ) {
                 Ok(_) => self.moved.notify_one(),
-                Err(error) => warnings.push(format!("{id} is published and not here yet: {}", in_full(&error))),
+                Err(error) => warnings.push(format!("{id} is published and not here yet: {}", with_causes(&error))),
             }
         }
         drop(fetching);

@@ -6,13 +6,16 @@ use atoll_runtime::{Body, BodyError};
 use atoll_semantics::coding::Coding;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, Response};
 use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, StreamBody};
 use tokio::sync::Semaphore;
 
 use super::{Encoders, Encoding};
-use crate::http::payload::{Payload, Stream};
+use crate::http::{
+    payload::{Payload, Stream},
+    tests::fields,
+};
 
 const TEXT: &[(&str, &str)] = &[("content-type", "text/plain")];
 
@@ -128,10 +131,6 @@ async fn a_long_body_comes_in_pieces() {
         assert!(pauses >= 4, "{pauses}");
         assert_eq!(decoded(&bytes, coding), (same, true));
     }
-}
-
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
 }
 
 #[test]

@@ -7,18 +7,10 @@ use std::{
 
 use atoll_semantics::{coding::Coding, scheme::Scheme};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::ACCEPT};
+use http::{HeaderMap, HeaderName, StatusCode, header::ACCEPT};
 
 use super::{Fresh, Held, Memory, Remembered, Representation, Tally};
-use crate::http::{access::Upstream, key::Handed};
-
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in pairs {
-        fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    fields
-}
+use crate::http::{access::Upstream, key::Handed, tests::fields};
 
 fn handed<'a>(target: &'a str, fields: &'a HeaderMap) -> Handed<'a> {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));

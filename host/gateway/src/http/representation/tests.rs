@@ -3,19 +3,14 @@
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use super::{Asked, Outcome, Representation, stream};
-use crate::http::payload::{Payload, Stream};
-
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-    let mut fields = HeaderMap::new();
-    for (name, value) in pairs {
-        fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    fields
-}
+use crate::http::{
+    payload::{Payload, Stream},
+    tests::fields,
+};
 
 fn page(length: usize) -> Representation {
     let head = fields(&[

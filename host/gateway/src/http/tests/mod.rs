@@ -142,7 +142,7 @@ impl Component for Place {
     }
 }
 
-fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+pub(super) fn fields(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for (name, value) in pairs {
         fields.append(HeaderName::from_static(name), HeaderValue::from_static(value));
