@@ -38,4 +38,5 @@ mod support;
 mod swap;
 mod tls;
 mod upgrade;
+mod upstream_faults;
 mod upstreams;
