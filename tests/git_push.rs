@@ -96,6 +96,14 @@ async fn to_git_daemon() {
     setup.manifest(&manifest(&format!("git://{}/site.git", daemon.address()), ""));
     publishes(setup, &repository).await;
 }
+#[tokio::test]
+async fn to_a_file_url() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    setup.manifest(&manifest(&format!("file://localhost{}", repository.path().display()), ""));
+    publishes(setup, &repository).await;
+}
+
 
 /// By the client itself: no component can ask for it.
 #[tokio::test]

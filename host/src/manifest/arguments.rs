@@ -111,6 +111,7 @@ mod tests {
         let local = |path: &str| Remote::Local(path.into());
         assert_eq!(bind("pages=public/"), Ok(("pages".into(), local("public/"), None)));
         assert_eq!(bind("pages=../b.git#gh-pages"), Ok(("pages".into(), local("../b.git"), Some("gh-pages".into()))));
+        assert_eq!(bind("pages=file:///srv/b%23.git#x"), Ok(("pages".into(), local("/srv/b#.git"), Some("x".into()))));
         for (text, message) in [
             ("pages", "write NAME=REMOTE or NAME=REMOTE#BRANCH"),
             ("pages=", "is empty: name a repository or a directory"),

@@ -1,7 +1,9 @@
 //! Where a binding's branch comes from: the address as an operator writes it, and the keys that go with each kind.
 
 use std::{
+    ffi::OsString,
     fmt,
+    os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
 };
 
@@ -89,8 +91,8 @@ impl Remote {
 
     fn parse_url(text: &str) -> Result<Self, String> {
         // The only scheme whose URLs may have no host.
-        if let Some(path) = text.strip_prefix("file://") {
-            return Err(format!("write the path alone: \"{path}\""));
+        if let Some((_, after)) = text.split_once("://").filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file")) {
+            return file(text, after).map(Self::Local);
         }
         let url = Url::parse(text)?;
         let path = url.rest;
@@ -113,7 +115,10 @@ impl Remote {
                 let scheme = if url.scheme == "http" { Scheme::Http } else { Scheme::Https };
                 Ok(Self::Http { origin: url.origin(scheme), path: path.to_owned(), ca: None, token: None })
             }
-            _ => Err(format!("{} is none of ssh://, https://, http://, git:// and a path", quoted(&shown(&url)))),
+            _ => Err(format!(
+                "{} is none of ssh://, https://, http://, git://, file:// and a path",
+                quoted(&shown(&url))
+            )),
         }
     }
 
@@ -178,6 +183,35 @@ impl fmt::Display for Remote {
             Self::Http { .. } => "an https:// URL",
         })
     }
+}
+
+/// The path of `file://` and `after` it (RFC 8089), decoded.
+fn file(text: &str, after: &str) -> Result<PathBuf, String> {
+    let refused = |why: &str| Err(format!("{} {why}", quoted(text)));
+    let host = after.find('/').unwrap_or(after.len());
+    let (host, path) = after.split_at(host);
+    if !(host.is_empty() || host.eq_ignore_ascii_case("localhost")) || path.is_empty() {
+        return refused("is no place on this machine: write \"file:///PATH\", with the whole path");
+    }
+    if path.contains(['?', '#']) {
+        return refused("has something behind its path; where the path has a `?` or `#`, write %3F, %23");
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        let mut digit = || rest.next().and_then(|byte| u8::try_from(char::from(byte).to_digit(16)?).ok());
+        decoded.push(match byte {
+            b'%' => match (digit(), digit()) {
+                (Some(high), Some(low)) => high << 4 | low,
+                _ => return refused("has a `%` without two hexadecimal digits; for itself write %25"),
+            },
+            byte => byte,
+        });
+    }
+    if decoded.iter().any(u8::is_ascii_control) {
+        return refused("has a control character");
+    }
+    Ok(OsString::from_vec(decoded).into())
 }
 
 /// `key` and `passphrase`: what we show an SSH server.
@@ -265,6 +299,8 @@ mod tests {
                 "ssh://me@example.org:2222/srv/blog.git",
                 "Ssh { user: Some(\"me\"), host: Domain(\"example.org\"), port: 2222, path: \"/srv/blog.git\", key: None, host_key: None }",
             ),
+            ("file:///srv/a%20b%3f%25.git", "Local(\"/srv/a b?%.git\")"),
+            ("File://LocalHost/%c3%bc/%FF b", "Local(\"/ü/\\xFF b\")"),
             ("git://[::1]/blog.git", "Git { host: Ipv6(::1), port: 9418, path: \"/blog.git\" }"),
             (
                 "https://example.org/me/blog.git",
@@ -282,8 +318,31 @@ mod tests {
             ("-oProxyCommand=x", "`-oProxyCommand=x` begins with a dash: for a path write \"./-oProxyCommand=x\""),
             ("ext::sh -c x", "`ext::sh -c x` asks for a helper program, and none is ever run"),
             ("~/blog.git", "`~/blog.git` begins with `~`, which nobody expands here: write the whole path"),
-            ("file:///srv/blog.git", "write the path alone: \"/srv/blog.git\""),
-            ("ftp://a.test/x", "`ftp://a.test/x` is none of ssh://, https://, http://, git:// and a path"),
+            (
+                "file://blog.git",
+                "`file://blog.git` is no place on this machine: write \"file:///PATH\", with the whole path",
+            ),
+            (
+                "file://../blog.git",
+                "`file://../blog.git` is no place on this machine: write \"file:///PATH\", with the whole path",
+            ),
+            (
+                "file://localhost",
+                "`file://localhost` is no place on this machine: write \"file:///PATH\", with the whole path",
+            ),
+            (
+                "file:///a?x",
+                "`file:///a?x` has something behind its path; where the path has a `?` or `#`, write %3F, %23",
+            ),
+            (
+                "file:///a#x",
+                "`file:///a#x` has something behind its path; where the path has a `?` or `#`, write %3F, %23",
+            ),
+            ("file:///a%2", "`file:///a%2` has a `%` without two hexadecimal digits; for itself write %25"),
+            ("file:///a%+1b", "`file:///a%+1b` has a `%` without two hexadecimal digits; for itself write %25"),
+            ("file:///a%00b", "`file:///a%00b` has a control character"),
+            ("file:///a%0ab", "`file:///a%0ab` has a control character"),
+            ("ftp://a.test/x", "`ftp://a.test/x` is none of ssh://, https://, http://, git://, file:// and a path"),
             ("https://a.test", "`https://a.test` needs the path of a repository and nothing behind it"),
             ("https://a.test/x?y", "`https://a.test/x?y` needs the path of a repository and nothing behind it"),
             (
