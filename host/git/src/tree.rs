@@ -146,19 +146,24 @@ impl fmt::Display for Shown {
     }
 }
 
-/// Refuses what no entry may be named: what means something in a path, and every spelling of `.git`. There is no work
-/// tree here that it could hurt; the next one to clone may have one.
+/// Refuses what no entry may be named: what means something in a path, and every spelling of `.git`, for NTFS between
+/// backslashes too. There is no work tree here that it could hurt; the next one to clone may have one.
 pub(crate) fn check_name(name: &[u8], kind: Kind) -> Result<(), TreeFault> {
     let mode = (kind == Kind::Symlink).then_some(component::Mode::Symlink);
     let options = component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
-    let why = match path::component(name.as_bstr(), mode, options) {
-        Ok(_) => return Ok(()),
-        Err(component::Error::Empty) => "has no name",
-        Err(component::Error::Relative) => "means another directory",
-        Err(component::Error::PathSeparator) => "has a slash in its name",
-        Err(component::Error::DotGitDir) => "is a spelling of .git",
-        Err(component::Error::SymlinkedGitModules) => "is a symbolic link",
-        Err(_) => "may not have that name",
+    let check = |name: &[u8]| path::component(name.as_bstr(), mode, options).err();
+    let behind = || {
+        let mut parts = name.split(|byte| *byte == b'\\').filter_map(check);
+        parts.find(|error| matches!(error, component::Error::DotGitDir | component::Error::SymlinkedGitModules))
+    };
+    let why = match check(name).or_else(behind) {
+        None => return Ok(()),
+        Some(component::Error::Empty) => "has no name",
+        Some(component::Error::Relative) => "means another directory",
+        Some(component::Error::PathSeparator) => "has a slash in its name",
+        Some(component::Error::DotGitDir) => "is a spelling of .git",
+        Some(component::Error::SymlinkedGitModules) => "is a symbolic link",
+        Some(_) => "may not have that name",
     };
     Err(TreeFault::Name { name: Shown::of(name), why })
 }
@@ -214,6 +219,9 @@ mod tests {
             (&[("100644", b"GIT~1")], "its entry \"GIT~1\" is a spelling of .git"),
             (&[("100644", b".git. ")], "its entry \".git. \" is a spelling of .git"),
             (&[("100644", b".g\xe2\x80\x8cit")], "its entry \".g\\xe2\\x80\\x8cit\" is a spelling of .git"),
+            (&[("40000", b".git\\x")], "its entry \".git\\\\x\" is a spelling of .git"),
+            (&[("100644", b"a\\GIT~1 .\\b")], "its entry \"a\\\\GIT~1 .\\\\b\" is a spelling of .git"),
+            (&[("120000", b"a\\.gitmodules")], "its entry \"a\\\\.gitmodules\" is a symbolic link"),
             (&[("120000", b".gitmodules")], "its entry \".gitmodules\" is a symbolic link"),
             (&[("100644", b"a/b")], "its entry \"a/b\" has a slash in its name"),
             (&[("100644", b"")], "its entry \"\" has no name"),

@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read as _, Write as _},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -260,7 +260,7 @@ fn tiny(count: u32) -> Vec<u8> {
     sealed(bytes)
 }
 
-fn deflated(contents: &[u8]) -> Vec<u8> {
+pub(super) fn deflated(contents: &[u8]) -> Vec<u8> {
     use gix::zlib::{Compression, stream::deflate};
     let mut compress = deflate::Compress::new(Compression::BEST_SPEED);
     let mut out = vec![0; contents.len() + 1024];
@@ -274,7 +274,21 @@ const ID: &str = "1234567890123456789012345678901234567890";
 
 /// A server that sends `pack` for it.
 fn sent(pack: &[u8]) -> Vec<Act> {
-    let head = lines(&[&format!("{ID} refs/heads/main\n")]);
+    sent_for(ID, pack)
+}
+
+/// The same of another.
+pub(super) fn serving(id: ObjectId, pack: &[u8]) -> SocketAddr {
+    let acts = sent_for(&id.to_string(), pack);
+    let serving = server::serve(move |mut stream| {
+        packet(&mut stream);
+        play(&mut stream, acts.clone());
+    });
+    serving.0
+}
+
+fn sent_for(id: &str, pack: &[u8]) -> Vec<Act> {
+    let head = lines(&[&format!("{id} refs/heads/main\n")]);
     let all = [packets(&[b"packfile\n"]), banded(pack)].concat();
     vec![Say(v2()), Hear, Say(head), Hear, Say(all)]
 }

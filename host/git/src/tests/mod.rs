@@ -20,4 +20,5 @@ mod snapshots;
 mod soak;
 mod support;
 mod tidying;
+mod trees;
 mod web;

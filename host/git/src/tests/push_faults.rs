@@ -355,6 +355,7 @@ fn paths_that_no_tree_has() {
         (".git", Kind::File, "its entry \".git\" is a spelling of .git"),
         ("x/.GIT/config", Kind::File, "its entry \".GIT\" is a spelling of .git"),
         ("git~1", Kind::File, "its entry \"git~1\" is a spelling of .git"),
+        ("x/a\\.git\\b", Kind::File, "its entry \"a\\\\.git\\\\b\" is a spelling of .git"),
         (".git ", Kind::File, "its entry \".git \" is a spelling of .git"),
         (".g\u{200c}it", Kind::File, "its entry \".g\\xe2\\x80\\x8cit\" is a spelling of .git"),
         (".gitmodules", Kind::Symlink, "its entry \".gitmodules\" is a symbolic link"),
