@@ -248,3 +248,50 @@ async fn a_kill_while_it_pushes_hurts_nothing() {
     let host = setup.start().await;
     shows(&host, "alive").await;
 }
+
+/// Two hosts with states of their own, each of whose agents stages again on `conflict`: all that they commit lands.
+#[tokio::test]
+async fn two_hosts_push_to_one_branch_and_lose_nothing() {
+    const EACH: usize = 40;
+    let shared = Setup::without_manifest();
+    let repository = repository(&shared);
+    let daemon = Daemon::start(&shared.path("root")).await;
+    let remote = format!("git://{}/site.git", daemon.address());
+    let (mut hosts, mut orders) = (Vec::new(), Vec::new());
+    for _ in 0..2 {
+        let setup = Setup::without_manifest();
+        orders.push(setup.repository("orders"));
+        order(&orders[orders.len() - 1], "");
+        setup.manifest(&manifest(&remote, ""));
+        hosts.push(setup.start().await);
+    }
+    for host in &hosts {
+        shows(host, "one").await;
+    }
+    let line = |name: &str| format!("land {name} {EACH}");
+    for (orders, name) in orders.iter().zip(["left", "right"]) {
+        order(orders, &line(name));
+    }
+    let mut conflicts = 0;
+    for (host, name) in hosts.iter().zip(["left", "right"]) {
+        let said = said(host, &line(name)).await;
+        let count = said.strip_suffix(" conflicts").and_then(|count| count.parse::<usize>().ok());
+        conflicts += count.unwrap_or_else(|| panic!("{name}: {said}\n{}", host.setup().log()));
+    }
+    assert!(conflicts > 0, "they were never at it at once");
+    let subjects = repository.git(&["log", "--format=%s", "main"]);
+    for name in ["left", "right"] {
+        let landed: Vec<&str> = subjects.lines().filter(|subject| subject.starts_with(name)).collect();
+        let expected: Vec<String> = (0..EACH).rev().map(|at| format!("{name}/{at}")).collect();
+        assert_eq!(landed, expected);
+    }
+    assert_eq!(repository.git(&["rev-list", "--count", "--first-parent", "main"]), (2 * EACH + 1).to_string());
+    assert_eq!(repository.git(&["ls-tree", "-r", "--name-only", "main"]).lines().count(), 2 * EACH + 1);
+    clean(repository.path());
+    let head = repository.head("main").expect("it has commits");
+    for host in &hosts {
+        until(SOON, "the last commit", async || (host.binding("site-pages").await["revision"] == head).then_some(()))
+            .await;
+        clean(&host.setup().state().join("git/site-pages.git"));
+    }
+}

@@ -66,6 +66,9 @@ async fn follow(line: &str, stagings: &mut Vec<Staging>) -> Result<String, Failu
         stagings.push(staging);
         return Ok(if revision.is_empty() { "nothing yet".into() } else { revision });
     }
+    if what == "land" {
+        return land(&path, rest.parse().unwrap()).await;
+    }
     let Some(staging) = stagings.last() else { return Ok("nothing is open".into()) };
     match &*what {
         "write" => write(staging, path, Kind::File, rest.into_bytes()).await,
@@ -99,6 +102,25 @@ async fn follow(line: &str, stagings: &mut Vec<Staging>) -> Result<String, Failu
         }
         _ => Ok("that is no order".into()),
     }
+}
+
+/// So many commits of one file each, below `folder`, each begun again where somebody else was first.
+async fn land(folder: &str, count: usize) -> Result<String, Failure> {
+    let mut conflicts = 0;
+    for at in 0..count {
+        loop {
+            let staging = Staging::open("site".into()).await?;
+            let path = format!("{folder}/{at}");
+            write(&staging, path.clone(), Kind::File, at.to_string().into_bytes()).await?;
+            let author = Author { name: "Ann".into(), email: "pub@example.org".into() };
+            match Staging::commit(staging, author, path).await {
+                Ok(_) => break,
+                Err(Failure::Conflict) => conflicts += 1,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+    Ok(format!("{conflicts} conflicts"))
 }
 
 async fn write(staging: &Staging, path: String, kind: Kind, contents: Vec<u8>) -> Result<String, Failure> {
