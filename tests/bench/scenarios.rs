@@ -84,7 +84,7 @@ const LOADS: &[Load] = &[
 ];
 
 /// What is not a request's cost.
-const OTHERS: [&str; 5] = ["names", "idle", "start", "swap", "push"];
+const OTHERS: [&str; 6] = ["names", "idle", "start", "swap", "push", "push-hook"];
 
 const PUSHES: usize = 200;
 /// Where a round is long, or tells all there is.
@@ -117,7 +117,7 @@ impl Bench {
             "idle" => idle(place, rounds.min(FEW), progress).await,
             "start" => start(place, 3 * rounds, progress).await,
             "swap" => swap(place, &urls(Protocol::Http1, SITE, "/1k.html"), rounds.min(FEW), progress).await,
-            "push" => push(place, PUSHES, progress).await,
+            "push" | "push-hook" => push(place, name == "push-hook", PUSHES, progress).await,
             "git-memory" => git::memory(rounds.min(FEW), progress).await,
             "git-lookup" => git::lookup(rounds, progress),
             _ => {

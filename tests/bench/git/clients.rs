@@ -12,7 +12,7 @@ use atoll_git::{
     Author, Daemon, Fetched, Follower, Http, Kind, Patience, Remote, Repository, Ssh, Staging, Store, Watcher,
 };
 use atoll_net::{
-    Client, Dialler, Egress, HTTP, Host, Options, Origin, Protocol, Proxies, Secret, SystemRoots, Tls,
+    Client, Dialler, Egress, HTTP, Host, Options, Origin, Protocol, Proxies, Secret, Tls,
     ssh::{Key, Trust},
 };
 use tokio::task::spawn_blocking;
@@ -85,6 +85,7 @@ impl Copy {
             origins.key().display()
         );
         let mut clone = command(&ssh);
+        clone.env("GIT_SSL_CAINFO", origins.roots());
         clone.args(["clone", "--quiet", "--bare", "--depth=1", "--single-branch", "--no-tags", "--branch=main", &url]);
         origins.forget(way);
         let taken = timed(clone.arg(folder))?;
@@ -115,6 +116,7 @@ impl Copy {
             }
             Self::Git { directory, url, ssh } => {
                 let mut command = command(ssh);
+                command.env("GIT_SSL_CAINFO", origins.roots());
                 command.arg("-C").arg(directory);
                 if operation == Operation::Push {
                     advance(directory, number);
@@ -166,9 +168,9 @@ fn remote(origins: &Origins, way: Way, size: &Size) -> anyhow::Result<Remote> {
     let (host, shown) = (Host::Address(address.ip()), path.display().to_string());
     let name = format!("/{}", path.file_name().and_then(|name| name.to_str()).context("a name of ours")?);
     Ok(Remote::server(match way {
-        Way::Http => {
-            let tls = Tls::system(&SystemRoots::default(), HTTP);
-            let uri = format!("http://{address}").parse()?;
+        Way::Http | Way::Https => {
+            let tls = Tls::with_roots("ca.pem", &fs::read(origins.roots())?, HTTP)?;
+            let uri = format!("{}{address}", way.title()).parse()?;
             let origin = Origin::new(&uri, Protocol::Http1, &tls, Egress::Any)?;
             let client = Client::new(dialler, Options::default());
             Http::server(&client, &Proxies::default(), origin, &name, None, Patience::default())?

@@ -40,17 +40,19 @@ pub(crate) const SIZES: [Size; 2] = [
 pub(crate) enum Way {
     Daemon,
     Http,
+    Https,
     Ssh,
     Local,
 }
 
-pub(crate) const WAYS: [Way; 4] = [Way::Daemon, Way::Http, Way::Ssh, Way::Local];
+pub(crate) const WAYS: [Way; 5] = [Way::Daemon, Way::Http, Way::Https, Way::Ssh, Way::Local];
 
 /// Both of a kind: one is ours to fetch from and to push to, one git's.
 pub(crate) struct Origins {
     folder: TempDir,
     daemon: Relay,
     http: Relay,
+    https: Relay,
     ssh: Relay,
     pub(crate) pin: String,
     made: Cell<usize>,
@@ -62,6 +64,7 @@ impl Way {
         match self {
             Self::Daemon => "git://",
             Self::Http => "http://",
+            Self::Https => "https://",
             Self::Ssh => "ssh://",
             Self::Local => "a local path",
         }
@@ -84,13 +87,18 @@ impl Origins {
         }
         keygen(&ssh, "key", &["-t", "ed25519"]);
         let daemon = Daemon::start(&root).await;
-        let web = Web::start(&root, &folder.path().join("web"), &Ca::new("bench"), "http://127.0.0.1:1").await;
+        let ca = Ca::new("bench");
+        fs::write(folder.path().join("ca.pem"), ca.pem())?;
+        let web = Web::start(&root, &folder.path().join("web"), &ca, "http://127.0.0.1:1").await;
         let sshd = Sshd::start(&ssh, &["key"]).await;
         let plain = web.plain();
         let plain: SocketAddr = plain.strip_prefix("http://").context("an address")?.parse()?;
+        let secure = web.secure();
+        let port = secure.rsplit(':').next().context("a port")?.parse()?;
         Ok(Self {
             daemon: Relay::start(daemon.address())?,
             http: Relay::start(plain)?,
+            https: Relay::start((plain.ip(), port).into())?,
             ssh: Relay::start(sshd.address())?,
             pin: fingerprint(&ssh, "host"),
             made: Cell::new(0),
@@ -118,11 +126,17 @@ impl Origins {
         self.folder.path().join("ssh/key")
     }
 
+    /// Whom the server's certificate is by, a file.
+    pub(crate) fn roots(&self) -> PathBuf {
+        self.folder.path().join("ca.pem")
+    }
+
     /// What counts this way's bytes.
     pub(crate) fn relay(&self, way: Way) -> Option<&Relay> {
         match way {
             Way::Daemon => Some(&self.daemon),
             Way::Http => Some(&self.http),
+            Way::Https => Some(&self.https),
             Way::Ssh => Some(&self.ssh),
             Way::Local => None,
         }
@@ -134,6 +148,7 @@ impl Origins {
         match way {
             Way::Daemon => format!("git://{}/{}-{who}.git", self.daemon.address(), size.name),
             Way::Http => format!("http://{}/{}-{who}.git", self.http.address(), size.name),
+            Way::Https => format!("https://{}/{}-{who}.git", self.https.address(), size.name),
             Way::Ssh => format!("ssh://{}@{}{}", user(), self.ssh.address(), path.display()),
             Way::Local => format!("file://{}", path.display()),
         }
