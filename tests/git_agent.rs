@@ -9,6 +9,7 @@ use std::{
 use tokio::net::UnixStream;
 
 use crate::{
+    git_push::{manifest, publishes},
     git_servers::{error, lives, repository, site},
     support::{
         host::Setup,
@@ -86,6 +87,20 @@ async fn by_the_first_key_of_an_agent_that_the_server_takes() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn a_push_by_an_agents_key() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
+    let agent = Agent::start(setup.path("ssh/agent")).await;
+    agent.add(&setup.path("ssh"), "key");
+    setup.manifest(&manifest(&remote, &format!("key = \"agent:ssh/agent\"\npin = \"{}\"\n", sshd.pin())));
+    publishes(setup, &repository).await;
 }
 
 /// What is said of agents that do not help; the socket is `S`.

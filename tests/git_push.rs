@@ -11,17 +11,18 @@ use crate::{
     support::{
         ca::Ca,
         git::Repository,
-        git_servers::{Daemon, Web},
+        git_servers::{Daemon, Secure, Web},
         host::{Host, Setup},
         skip,
-        sshd::Sshd,
+        sshd::{Sshd, keygen, public, user},
         tables,
+        upstream::dead,
         wait::{SOON, until},
     },
 };
 
 /// The site, and beside it the agent that does what `orders.git` says; `lines` end the site's binding.
-fn manifest(remote: &str, lines: &str) -> String {
+pub(crate) fn manifest(remote: &str, lines: &str) -> String {
     let publisher = tables::guest(
         "publisher",
         "publisher",
@@ -52,7 +53,7 @@ fn clean(repository: &std::path::Path) {
 }
 
 /// The agent publishes what is ordered, twice; the site shows it, and the agent was woken by the orders alone.
-async fn publishes(setup: Setup, repository: &Repository) -> Host {
+pub(crate) async fn publishes(setup: Setup, repository: &Repository) -> Host {
     let orders = setup.repository("orders");
     order(&orders, "");
     let first = repository.head("main").expect("it has a commit");
@@ -151,20 +152,21 @@ async fn over_http_and_tls_with_and_without_credentials() {
     }
     let ca = Ca::new("private");
     for (path, secure, token) in [
-        ("/site.git", false, None),
-        ("/site.git", true, None),
-        ("/moved/site.git", false, None),
-        ("/private/site.git", true, Some("me:secret")),
-        ("/private/site.git", true, Some("token")),
+        ("/site.git", Secure::No, None),
+        ("/site.git", Secure::Roots, None),
+        ("/moved/site.git", Secure::No, None),
+        ("/private/site.git", Secure::System, Some("me:secret")),
+        ("/private/site.git", Secure::Roots, Some("token")),
+        ("/bearer/site.git", Secure::Roots, Some("token")),
     ] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
-        // Who has shown credentials may push anyway.
-        if token.is_none() {
+        // Whom the server knows by name may push anyway.
+        if !path.starts_with("/private") {
             repository.git(&["config", "http.receivepack", "true"]);
         }
         let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
-        let (remote, lines) = web.binding(&setup, path, secure, token);
+        let (setup, remote, lines) = web.binding(setup, path, secure, token);
         setup.manifest(&manifest(&remote, &lines));
         publishes(setup, &repository).await;
     }
@@ -175,13 +177,22 @@ async fn by_ssh() {
     if skip::missing(&["git-shell", "ssh-keygen", "sshd"]) {
         return;
     }
-    let setup = Setup::without_manifest();
-    let repository = repository(&setup);
-    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
-    setup.manifest(&manifest(&remote, &format!("key = \"ssh/key\"\npin = \"{}\"\n", sshd.pin())));
-    let _host = publishes(setup, &repository).await;
-    // All of that on one connection.
-    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    let (rsa, ecdsa) = (["-t", "rsa", "-b", "2048"], ["-t", "ecdsa", "-b", "256"]);
+    for (kind, version) in [(&["-t", "ed25519"][..], true), (&rsa, true), (&ecdsa, true), (&["-t", "ed25519"], false)] {
+        let setup = Setup::without_manifest();
+        let repository = repository(&setup);
+        let folder = setup.path("ssh");
+        fs::create_dir(&folder).unwrap();
+        keygen(&folder, "key", kind);
+        keygen(&folder, "host", kind);
+        let sshd = Sshd::with(&folder, &["key"], dead(), version).await;
+        setup.write("known_hosts", format!("{} {}\n", sshd.name(), public(&folder, "host")));
+        let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
+        setup.manifest(&manifest(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
+        let _host = publishes(setup, &repository).await;
+        // All of that on one connection.
+        assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    }
 }
 
 /// What the agent hears, and what the log says of it.

@@ -4,7 +4,7 @@
 use crate::support::{
     ca::Ca,
     git::Repository,
-    git_servers::{Daemon, Web},
+    git_servers::{Daemon, Secure, Web},
     host::{Host, Setup},
     skip, tables,
     wait::{SOON, until},
@@ -86,21 +86,58 @@ async fn over_http_and_tls_with_and_without_credentials() {
     }
     let ca = Ca::new("private");
     for (path, secure, token) in [
-        ("/site.git", false, None),
-        ("/site.git", true, None),
+        ("/site.git", Secure::No, None),
+        ("/site.git", Secure::Roots, None),
+        ("/site.git", Secure::System, None),
         // Redirected: a suffix that was left out, and to another path.
-        ("/site", false, None),
-        ("/moved/site.git", true, Some("token")),
-        // As a user, and as a token alone.
-        ("/private/site.git", true, Some("me:secret")),
-        ("/private/site.git", true, Some("token")),
+        ("/site", Secure::No, None),
+        ("/moved/site.git", Secure::Roots, Some("token")),
+        // As a user, as a token alone, and as a bearer.
+        ("/private/site.git", Secure::Roots, Some("me:secret")),
+        ("/private/site.git", Secure::System, Some("token")),
+        ("/bearer/site.git", Secure::Roots, Some("token")),
     ] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
         let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
-        let (remote, lines) = web.binding(&setup, path, secure, token);
+        let (setup, remote, lines) = web.binding(setup, path, secure, token);
         setup.manifest(&site(&remote, &lines));
         lives(setup, &repository, || drop(web)).await;
+    }
+}
+
+/// What `host ps` says of a branch that is gone: by a path, and by a server. When it is back, that is served.
+#[tokio::test]
+async fn a_branch_that_is_deleted_keeps_its_last_head() {
+    for served in [false, true] {
+        let setup = Setup::without_manifest();
+        let repository = repository(&setup);
+        let daemon = Daemon::start(&setup.path("root")).await;
+        let remote = if served { format!("git://{}/site.git", daemon.address()) } else { "root/site.git".into() };
+        setup.manifest(&site(&remote, ""));
+        let host = setup.start().await;
+        shows(&host, "one").await;
+        let one = repository.head("main").expect("it has a commit");
+        repository.git(&["branch", "-m", "main", "trunk"]);
+        let words = "no branch main; it has trunk; the last head is served";
+        let error = host.setup().shown(&error(&host).await);
+        assert_eq!(error, format!("{remote}: {words}"));
+        assert_eq!(host.binding("site-pages").await["revision"], one);
+        let shown = host.command("ps", &[]).await.done();
+        assert!(shown.contains(words), "{shown}");
+        assert!(
+            host.setup().log().contains(&format!(
+                "binding site-pages: {}",
+                host.binding("site-pages").await["error"].as_str().unwrap()
+            ))
+        );
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+        // So it is after a restart.
+        let host = host.terminate().await.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+        repository.commit("main", &[("index.html", "two")]);
+        shows(&host, "two").await;
+        assert!(host.binding("site-pages").await["error"].is_null());
     }
 }
 

@@ -4,6 +4,7 @@
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
 use crate::{
+    git_push::{manifest, publishes},
     git_servers::{error, lives, repository, shows, site},
     support::{
         host::Setup,
@@ -85,6 +86,31 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         })
         .await;
     }
+}
+
+/// The short form of an address, which has no port: by one of loopback's addresses whose port 22 nobody has.
+#[tokio::test]
+async fn by_user_at_host_and_a_path() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let address = std::net::SocketAddr::from(([127, 22, high, low], 22));
+    if std::net::TcpListener::bind(address).is_err() {
+        return skip::left_out("port 22 of loopback");
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).unwrap();
+    keygen(&folder, "key", &["-t", "ed25519"]);
+    let sshd = Sshd::with(&folder, &["key"], address, true).await;
+    // As ssh-keyscan writes it where the port is SSH's own.
+    setup.write("known_hosts", format!("{} {}\n", address.ip(), public(&folder, "host")));
+    let remote = format!("{}@{}:{}", user(), address.ip(), repository.path().display());
+    setup.manifest(&manifest(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
+    let _host = publishes(setup, &repository).await;
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
 }
 
 /// The processes that serve connections stand still; the one that takes new ones does not.

@@ -58,7 +58,8 @@ impl Daemon {
 }
 
 /// `git http-backend` behind nginx: repositories at `/NAME.git`, and with a user `me` and the password `secret` at
-/// `/private/NAME.git`. At `/moved/` and without `.git`, redirects; at `/elsewhere/`, to another server.
+/// `/private/NAME.git`, with the bearer `token` at `/bearer/NAME.git`. At `/moved/` and without `.git`, redirects; at
+/// `/elsewhere/`, to another server.
 pub(crate) struct Web {
     plain: SocketAddr,
     secure: SocketAddr,
@@ -105,6 +106,8 @@ impl Web {
              location = /page {{ return 200 hello; }}\n\
              location = /broken.git/info/refs {{ default_type text/plain; return 500 'out of order'; }}\n\
              location = /text.git/info/refs {{ default_type text/plain; return 200 'a page'; }}\n\
+             location ~ ^/bearer(?<path>/.*)$ {{ if ($http_authorization != 'Bearer token') {{ add_header WWW-Authenticate \
+             'Bearer realm=git' always; return 401; }} {pass} }}\n\
              location ~ ^/private(?<path>/.*)$ {{ auth_basic git; auth_basic_user_file {folder_text}/users; {pass} }}\n\
              location ~ ^(?<path>/.*)$ {{ {pass} }}"
         );
@@ -116,24 +119,44 @@ impl Web {
         format!("http://{}", self.plain)
     }
 
-    /// The address of `path`, and the lines that go with it in a manifest of `setup`.
-    pub(crate) fn binding(&self, setup: &Setup, path: &str, secure: bool, token: Option<&str>) -> (String, String) {
+    /// The setup of who binds `path`, its address, and the lines that go with it in a manifest.
+    pub(crate) fn binding(
+        &self,
+        setup: Setup,
+        path: &str,
+        secure: Secure,
+        token: Option<&str>,
+    ) -> (Setup, String, String) {
         let mut lines = String::new();
-        if secure {
-            setup.write("ca.pem", &self.ca);
-            lines.push_str("ca = \"ca.pem\"\n");
-        }
         if let Some(token) = token {
             setup.secret("token", format!("{token}\n"));
             lines.push_str("token = \"token\"\n");
         }
-        (format!("{}{path}", if secure { self.secure() } else { self.plain() }), lines)
+        let roots = setup.write("ca.pem", &self.ca);
+        let (setup, origin) = match secure {
+            Secure::No => (setup, self.plain()),
+            Secure::Roots => {
+                lines.push_str("ca = \"ca.pem\"\n");
+                (setup, self.secure())
+            },
+            Secure::System => (setup.environment("SSL_CERT_FILE", roots), self.secure()),
+        };
+        (setup, format!("{origin}{path}"), lines)
     }
 
     /// By the name that its certificate is for.
     pub(crate) fn secure(&self) -> String {
         format!("https://localhost:{}", self.secure.port())
     }
+}
+
+/// Whether by TLS, and in whom one trusts there.
+pub(crate) enum Secure {
+    No,
+    /// The binding's `ca`.
+    Roots,
+    /// The system's roots, which `SSL_CERT_FILE` names.
+    System,
 }
 
 /// Where git keeps its programs.

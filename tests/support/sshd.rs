@@ -19,10 +19,15 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Its host keys are `host` (ed25519) and, where there is one, a certificate `host-cert.pub`; all in `folder`, as `keys`,
+    /// Its host keys are `host` (ed25519, unless it is there) and, where there is one, a certificate `host-cert.pub`; all in `folder`, as `keys`,
     /// whose public halves may come in.
     pub(crate) async fn start(folder: &Path, keys: &[&str]) -> Self {
-        let address = dead();
+        Self::with(folder, keys, dead(), true).await
+    }
+
+    /// At an address that is free. Without `version` it lets nobody say which version of Git's protocol is wanted.
+    pub(crate) async fn with(folder: &Path, keys: &[&str], address: SocketAddr, version: bool) -> Self {
+        let accepted = if version { "AcceptEnv GIT_PROTOCOL\n" } else { "" };
         let here = folder.display();
         if !folder.join("host").exists() {
             keygen(folder, "host", &["-t", "ed25519"]);
@@ -37,7 +42,7 @@ impl Sshd {
         let configuration = format!(
             "ListenAddress {address}\nHostKey {here}/host\n{certificate}PidFile none\nUsePAM no\nStrictModes no\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             AuthorizedKeysFile {here}/authorized_keys\nAcceptEnv GIT_PROTOCOL\nLogLevel VERBOSE\n\
+             AuthorizedKeysFile {here}/authorized_keys\n{accepted}LogLevel VERBOSE\n\
              ForceCommand exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n"
         );
         write(folder, "sshd_config", &configuration);
