@@ -2,7 +2,17 @@
 
 use std::{
     io::Write as _,
+    net::SocketAddr,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::watch,
 };
 
 use crate::{
@@ -12,6 +22,7 @@ use crate::{
         git_servers::Daemon,
         host::{Host, Setup},
         raw,
+        wait::{SOON, until},
     },
 };
 
@@ -96,6 +107,72 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     assert_eq!(raw::status(&plain), 404, "a secret is not taken without TLS");
     assert_eq!(host.binding("site-pages").await["revision"], revision, "something was fetched");
     assert!(!host.setup().log().contains(SECRET) && !host.setup().access_log().contains(SECRET));
+}
+
+/// A hundred hooks while one fetch goes on are one more fetch, whoever counts the server's conversations.
+#[tokio::test]
+async fn a_hundred_hooks_are_a_fetch_or_two() {
+    let setup = Setup::without_manifest();
+    let site_repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    let gate = Gate::before(daemon.address()).await;
+    setup.write("secret", format!("{SECRET}\n"));
+    let manifest = site(&format!("git://{}/site.git", gate.address), "hook = \"secret\"\n");
+    setup.manifest(&manifest.replace("poll = \"1s\"", "poll = \"24h\""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let before = gate.conversations();
+    gate.open.send_replace(false);
+    let (client, bearer) = (host.client(), format!("Bearer {SECRET}"));
+    site_repository.commit("main", &[("index.html", "two")]);
+    for _ in 0..10 {
+        let ten = (0..10).map(|_| client.send(with_body("POST", HOOK, &[("authorization", &bearer)], "")));
+        for reply in futures_util::future::join_all(ten).await {
+            assert_eq!(reply.status.as_u16(), 202);
+        }
+    }
+    // The first of them waits for the server.
+    until(SOON, "a conversation", async || (gate.conversations() > before).then_some(())).await;
+    gate.open.send_replace(true);
+    shows(&host, "two").await;
+    // Whatever was asked for is done before what is asked for now.
+    let waited = format!("{HOOK}?wait");
+    let reply = client.send(with_body("POST", &waited, &[("authorization", &bearer)], "")).await;
+    assert_eq!(reply.status.as_u16(), 200);
+    let fetches = gate.conversations() - before;
+    assert!((2..=4).contains(&fetches), "{fetches} conversations for 101 hooks");
+}
+
+/// Before a server: counts conversations, and lets nothing through while it is shut.
+struct Gate {
+    address: SocketAddr,
+    open: watch::Sender<bool>,
+    seen: Arc<AtomicUsize>,
+}
+
+impl Gate {
+    async fn before(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (open, seen) = (watch::Sender::new(true), Arc::new(AtomicUsize::new(0)));
+        let (opened, counting) = (open.subscribe(), seen.clone());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                counting.fetch_add(1, Ordering::SeqCst);
+                let mut opened = opened.clone();
+                tokio::spawn(async move {
+                    opened.wait_for(|open| *open).await.unwrap();
+                    let mut far = TcpStream::connect(server).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+                });
+            }
+        });
+        Self { address, open, seen }
+    }
+
+    fn conversations(&self) -> usize {
+        self.seen.load(Ordering::SeqCst)
+    }
 }
 
 /// The file that has the secret is the manifest's to say, also while the host runs.

@@ -28,6 +28,7 @@ use crate::http::{
     roster::{Roster, Table},
     serve,
     shares::Shares,
+    strangers::Strangers,
 };
 
 /// What the gateway is made of.
@@ -50,6 +51,7 @@ pub struct Gateway {
     pub(super) hooks: Arc<dyn Hooks>,
     pub(super) hooking: Semaphore,
     pub(super) hookers: Arc<Shares>,
+    pub(super) strangers: Strangers,
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     sink: Arc<dyn Sink>,
@@ -80,6 +82,7 @@ impl Gateway {
             hooks,
             hooking,
             hookers: Arc::default(),
+            strangers: Strangers::default(),
             journal,
             clock,
             sink,

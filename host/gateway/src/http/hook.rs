@@ -88,6 +88,9 @@ pub(super) fn answer(
         let Ok(Ok(_permit)) = tokio::time::timeout(WAIT, gateway.hooking.acquire()).await else {
             return visit.finish(response(Told::Busy));
         };
+        if let Some(left) = gateway.strangers.barred(client, gateway.clock.instant()) {
+            return visit.finish(later(left));
+        }
         let (parts, body) = request.into_parts();
         let wait =
             parts.uri.query().is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("wait")));
@@ -100,6 +103,9 @@ pub(super) fn answer(
             Ok(Ok(body)) => body.to_bytes(),
         };
         let told = gateway.hooks.tell(Hook { binding, head: parts.headers, body, wait }).await;
+        if told == Told::Denied {
+            gateway.strangers.wrong(client, gateway.clock.instant());
+        }
         visit.finish(response(told))
     })
 }
@@ -111,16 +117,18 @@ fn response(told: Told) -> Response<Payload> {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
-        Told::Busy => {
-            let mut response = plain(StatusCode::TOO_MANY_REQUESTS);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
-            response
-        }
+        Told::Busy => later(Duration::from_secs(1)),
         Told::Accepted => plain(StatusCode::ACCEPTED),
         Told::Serves(report) => json(StatusCode::OK, report),
         Told::Disproved(report) => json(StatusCode::UNPROCESSABLE_ENTITY, report),
         Told::Failed(report) => json(StatusCode::BAD_GATEWAY, report),
     }
+}
+
+fn later(wait: Duration) -> Response<Payload> {
+    let mut response = plain(StatusCode::TOO_MANY_REQUESTS);
+    response.headers_mut().insert(RETRY_AFTER, (wait.as_secs() + u64::from(wait.subsec_nanos() > 0)).into());
+    response
 }
 
 fn plain(status: StatusCode) -> Response<Payload> {

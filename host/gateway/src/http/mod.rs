@@ -37,6 +37,7 @@ mod service;
 mod shares;
 mod shelf;
 mod spool;
+mod strangers;
 mod streams;
 mod tunnel;
 mod upload;

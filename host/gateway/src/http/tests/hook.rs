@@ -89,3 +89,28 @@ async fn no_more_bodies_are_taken_in_than_may_be() {
     drop(held);
     assert_eq!(client.see(hook()).await.status, 202);
 }
+
+/// After twenty wrong secrets in a minute a client is not heard, with the right one neither; its neighbour is.
+#[tokio::test]
+async fn who_guesses_is_heard_no_more_for_a_while() {
+    let world = Setup::default().open();
+    let (mut guessing, mut seen) = (world.client(Protocol::Http1).await, Vec::new());
+    let tell = |path: &str, says: &'static str| {
+        request(Method::POST, &format!("/.well-known/host/hook/{path}"), &[("authorization", says)], "12345")
+    };
+    // What claims nothing is no try, nor is a fetch that failed.
+    for (path, says, status) in [("known", "yes", 202), ("known", "gone", 502), ("known", "bad", 422)] {
+        assert_eq!(guessing.see(tell(path, says)).await.status, status);
+    }
+    for at in 0..23 {
+        let path = if at % 2 == 0 { "known" } else { "unknown" };
+        seen.push(guessing.see(tell(path, "no")).await.status);
+    }
+    assert_eq!(seen, [[401; 20].as_slice(), &[429; 3]].concat());
+    let barred = guessing.see(tell("known", "yes")).await;
+    assert_eq!((barred.status, barred.field("retry-after"), barred.text()), (429, Some("60"), ""));
+    let peer = Peer { address: "192.0.2.200:7".parse().unwrap(), ..super::secure(Protocol::Http2) };
+    let mut neighbour = world.client_of(peer).await;
+    assert_eq!(neighbour.see(tell("known", "yes")).await.status, 202);
+    assert_eq!(guessing.get("/.well-known/host/other", &[]).await.status, 404, "everything else is answered");
+}
