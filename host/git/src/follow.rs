@@ -5,7 +5,7 @@
 use std::{
     collections::hash_map::RandomState,
     hash::{BuildHasher as _, Hasher as _},
-    io,
+    io, iter,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -21,6 +21,7 @@ use tokio::{
 
 use crate::{
     FetchError, Fetched, Location, Remote, Repository, StageError, Staging,
+    pace::{RETRY, delay, longer},
     remote::local::Local,
     watch::{Interest, Point, Watched, Watcher},
 };
@@ -30,9 +31,6 @@ const QUIET: Duration = Duration::from_millis(30);
 
 /// ...or something has for so long.
 const RESTLESS: Duration = Duration::from_millis(500);
-
-/// After the first failure; then twice as long each time, up to the poll's interval.
-const RETRY: Duration = Duration::from_millis(250);
 
 /// A sync holds up whoever writes to the same file system, so that pushes that come together share one.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -265,22 +263,10 @@ impl Following {
             }
             self.told = said;
         }
-        let delay = if outcome.is_ok() {
-            self.failures = 0;
-            self.poll
-        } else {
-            let delay = RETRY.saturating_mul(1 << self.failures.min(20));
-            self.failures += 1;
-            delay.min(self.poll)
-        };
+        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
+        let delay = delay(self.failures, self.poll);
         if self.jitter { longer(delay) } else { delay }
     }
-}
-
-/// By up to a tenth, which nobody can tell beforehand.
-fn longer(delay: Duration) -> Duration {
-    let random = RandomState::new().build_hasher().finish();
-    delay + delay * u32::try_from(random % 100).expect("below a hundred") / 1000
 }
 
 impl Round {

@@ -10,6 +10,7 @@ mod follow;
 pub mod fuzzing;
 mod history;
 mod objects;
+mod pace;
 mod push;
 mod refs;
 mod remote;
