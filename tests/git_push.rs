@@ -78,6 +78,13 @@ pub(crate) async fn publishes(setup: Setup, repository: &Repository) -> Host {
     assert_eq!(log.matches("open site: ").count(), 2, "{log}");
     clean(repository.path());
     clean(&host.setup().state().join("git/site-pages.git"));
+    // Nothing else is wanted for what came.
+    let bundle = host.setup().path("bundle");
+    let bundle = bundle.to_str().expect("text");
+    repository.git(&["bundle", "create", "--quiet", bundle, "main"]);
+    repository.git(&["bundle", "verify", "--quiet", bundle]);
+    let listed = repository.git(&["bundle", "list-heads", bundle]);
+    assert_eq!(listed, format!("{third} refs/heads/main"));
     host
 }
 
@@ -90,14 +97,6 @@ async fn to_a_repository_on_this_machine() {
 }
 
 #[tokio::test]
-async fn to_git_daemon() {
-    let setup = Setup::without_manifest();
-    let repository = repository(&setup);
-    let daemon = Daemon::start(&setup.path("root")).await;
-    setup.manifest(&manifest(&format!("git://{}/site.git", daemon.address()), ""));
-    publishes(setup, &repository).await;
-}
-#[tokio::test]
 async fn to_a_file_url() {
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
@@ -105,6 +104,14 @@ async fn to_a_file_url() {
     publishes(setup, &repository).await;
 }
 
+#[tokio::test]
+async fn to_git_daemon() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.manifest(&manifest(&format!("git://{}/site.git", daemon.address()), ""));
+    publishes(setup, &repository).await;
+}
 
 /// By the client itself: no component can ask for it.
 #[tokio::test]
@@ -172,6 +179,7 @@ async fn over_http_and_tls_with_and_without_credentials() {
     }
 }
 
+/// By each type of key, on both sides; and by a server that does not hear which version of the protocol is asked for.
 #[tokio::test]
 async fn by_ssh() {
     if skip::missing(&["git-shell", "ssh-keygen", "sshd"]) {

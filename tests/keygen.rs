@@ -40,7 +40,27 @@ async fn ssh_keygen_reads_what_was_made() {
     assert_eq!(public("seeded"), public("again"));
     assert_eq!(fs::read(path("rsa-seeded")).unwrap().len(), fs::read(path("rsa-again")).unwrap().len());
     assert_eq!(public("rsa-seeded"), public("rsa-again"));
+    // Out of standard input the same, and the same is refused.
+    let read = async |seed: &str, arguments: &[&str]| {
+        let input = fs::File::open(path(seed)).expect("it was written").into();
+        let arguments = [&["keygen", "--seed-file", "-"][..], arguments].concat();
+        setup.command_reading(input, &arguments).await
+    };
+    for (kind, name, seeded) in [("ed25519", "read", "seeded"), ("rsa", "rsa-read", "rsa-seeded")] {
+        let file = path(name);
+        let said = read("seed", &["--type", kind, "--output", &file]).await.done();
+        assert_eq!(said.lines().next(), Some(&*public(seeded)), "{kind}");
+        assert_eq!(public(name), public(seeded), "{kind}");
+        assert_eq!(fs::metadata(&file).expect("it was made").permissions().mode() & 0o777, 0o600);
+    }
     setup.secret("weak", "password");
+    setup.secret("nothing", "");
+    for seed in ["weak", "nothing"] {
+        let file = path("none");
+        let said = read(seed, &["--output", &file]).await.failed();
+        assert!(said.starts_with("host: the seed could be guessed: it has some "), "{said}");
+        assert!(!fs::exists(&file).expect("the folder is the test's"));
+    }
     let open = path("open");
     fs::copy(path("seed"), &open).and_then(|_| fs::set_permissions(&open, fs::Permissions::from_mode(0o644))).unwrap();
     // Failed, or not understood, and then clap has more to say.

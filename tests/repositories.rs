@@ -1,14 +1,20 @@
 //! Repositories as they should not be, and as large as they may be: what is said of them, and a neighbour that is served
 //! meanwhile.
 
-use std::{fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
+    git_servers,
     push::{shows, site},
     support::{
         client::{BOTH, ask, with_fields},
         git::{Item, Repository},
-        guests::HELLO,
+        git_servers::Daemon,
+        guests::{HELLO, component},
         host::{Host, Setup},
         tables,
         wait::{BUILT, SOON, until},
@@ -218,4 +224,75 @@ async fn a_file_of_two_gibibytes_is_only_passed_on() {
     }
     let grown = host.resident().saturating_sub(before);
     assert!(grown < 64 << 20, "{} MiB more", grown >> 20);
+}
+
+/// All that lies beside the state, with what is in it and when it was changed: whatever it serves, by a path and by a server,
+/// a host leaves it as it is, and so its temporary files.
+#[tokio::test]
+async fn nothing_is_written_outside_the_state_directory() {
+    let setup = Setup::without_manifest();
+    let (served, local) = (git_servers::repository(&setup), setup.repository("local"));
+    local.commit("main", &[("index.html", "one")]);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.write("folder/index.html", "one");
+    setup.write("secret", "a secret\n");
+    fs::create_dir(setup.path("tmp")).unwrap();
+    let remote = format!("git://{}/site.git", daemon.address());
+    let (folder, local_site) = (tables::site("folder"), tables::site("local"));
+    setup.manifest(&format!(
+        "{}{}{local_site}",
+        git_servers::site(&remote, "hook = \"secret\"\n"),
+        folder.replace("remote = \"folder.git\"\nbranch = \"main\"", "remote = \"folder/\"")
+    ));
+    let temporary = setup.path("tmp");
+    let setup = setup.environment("TMPDIR", temporary);
+    let before = outside(&setup);
+    assert!(before.contains_key("root/site.git/HEAD") && before.contains_key("folder/index.html"), "{before:?}");
+    let host = setup.start().await;
+    git_servers::shows(&host, "one").await;
+    assert_eq!(outside(host.setup()), before);
+    // What others change is theirs; trees that reach outside are among it.
+    let blob = served.object("blob", b"bad");
+    for name in ["..", "../../escaped", "/escaped", ".git", "a\\.git"] {
+        served.commit_tree("main", &[("100644", name, &blob)]);
+        local.commit_tree("main", &[("100644", name, &blob)]);
+        let theirs = outside(host.setup());
+        for (binding, repository) in [("site-pages", &served), ("local-pages", &local)] {
+            let refused = format!("the head {} of ", repository.head("main").unwrap());
+            until(SOON, &refused, async || {
+                host.binding(binding).await["error"].as_str().is_some_and(|e| e.contains(&refused)).then_some(())
+            })
+            .await;
+        }
+        assert_eq!(outside(host.setup()), theirs, "{name}");
+    }
+    served.commit("main", &[("index.html", "two")]);
+    let theirs = outside(host.setup());
+    git_servers::shows(&host, "two").await;
+    host.swap("site", &component("site")).await.done();
+    host.reload().await.done();
+    let setup = host.terminate().await;
+    assert_eq!(outside(&setup), theirs);
+}
+
+/// Files and folders by their path, but for the state and what the test itself has the host's words in.
+fn outside(setup: &Setup) -> BTreeMap<String, (SystemTime, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![setup.path("")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.strip_prefix(setup.path("")).unwrap().to_str().unwrap().to_owned();
+            if ["state", "log", "access"].contains(&&*name) {
+                continue;
+            }
+            let about = fs::symlink_metadata(&path).unwrap();
+            let contents = if about.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
+            if about.is_dir() {
+                folders.push(path);
+            }
+            found.insert(name, (about.modified().unwrap(), contents));
+        }
+    }
+    found
 }

@@ -148,7 +148,12 @@ impl Setup {
 
     /// Another command of the program, in the same folder.
     pub(crate) async fn command(&self, arguments: &[&str]) -> Outcome {
-        let output = self.invocation(arguments).stdin(Stdio::null()).output();
+        self.command_reading(Stdio::null(), arguments).await
+    }
+
+    /// With something at its standard input.
+    pub(crate) async fn command_reading(&self, input: Stdio, arguments: &[&str]) -> Outcome {
+        let output = self.invocation(arguments).stdin(input).output();
         let output = within(BUILT, &format!("host {arguments:?}"), output).await.expect("the program runs");
         let text = |bytes| String::from_utf8(bytes).expect("the program says text");
         Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }

@@ -94,6 +94,14 @@ fn as_many_commits_as_are_wanted_are_here_and_whole() {
         moved(&room.pages(), &remote.clone().deep(Depth::ALL));
         assert_eq!((log(room).as_str(), room.fsck().as_str()), ("5 4 3 2 1", ""), "{way}");
         assert_eq!(room.script("cat state/git/pages.git/shallow 2>/dev/null || true"), "", "{way}");
+        // Nothing else is wanted for it.
+        let copy = "git -C state/git/pages.git bundle";
+        room.script(&format!("{copy} create -q ../../../all.bundle refs/heads/served"));
+        let verified = room.script(&format!("{copy} verify ../../../all.bundle 2>&1"));
+        assert!(verified.contains("The bundle records a complete history."), "{way}: {verified}");
+        room.script(
+            "git clone -q -b served all.bundle theirs; git -C theirs fsck --full --strict; rm -rf theirs all.bundle",
+        );
     });
 }
 
