@@ -138,7 +138,7 @@ impl Web {
             Secure::Roots => {
                 lines.push_str("ca = \"ca.pem\"\n");
                 (setup, self.secure())
-            },
+            }
             Secure::System => (setup.environment("SSL_CERT_FILE", roots), self.secure()),
         };
         (setup, format!("{origin}{path}"), lines)

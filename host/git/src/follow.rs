@@ -3,9 +3,7 @@
 //! nothing about what was fetched.
 
 use std::{
-    collections::hash_map::RandomState,
-    hash::{BuildHasher as _, Hasher as _},
-    io, iter,
+    io,
     path::PathBuf,
     sync::Arc,
     time::{Duration, SystemTime},
