@@ -170,12 +170,26 @@ pub(crate) fn remove_empty(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
+/// So many files, of so many bytes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) count: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Files {
+    pub(crate) fn add(&mut self, bytes: u64) {
+        self.count += 1;
+        self.bytes += bytes;
+    }
+}
+
 /// Removes what a kill left behind in a repository of ours: locks and temporary files. Nobody else writes there while the
 /// host holds the state. Empty object files, and refs that are empty or nothing but noughts, are what a power cut leaves of
 /// ones that were not synced: they would hide the real ones from a fetch, and `git` calls them corrupt. Yields the files
-/// that may not be synced yet, since nobody knows any more which a killed host had not; and how many loose objects there are.
-pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>, usize)> {
-    let (mut recent, mut loose) = (Vec::new(), 0);
+/// that may not be synced yet, since nobody knows any more which a killed host had not; and the loose objects.
+pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>, Files)> {
+    let (mut recent, mut loose) = (Vec::new(), Files::default());
     let (objects, refs) = (git_dir.join("objects"), git_dir.join("refs"));
     let mut directories: Vec<PathBuf> = vec![git_dir.to_owned()];
     while let Some(directory) = directories.pop() {
@@ -203,7 +217,9 @@ pub(crate) fn sweep(git_dir: &Path, now: SystemTime) -> io::Result<(Vec<PathBuf>
                 fs::remove_file(entry.path())?;
                 continue;
             }
-            loose += usize::from(is_object);
+            if is_object {
+                loose.add(metadata.len());
+            }
             if metadata.modified()? + WRITTEN_BACK > now {
                 recent.push(entry.path());
             }

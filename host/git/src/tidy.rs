@@ -23,6 +23,9 @@ const MANY_PACKS: usize = 20;
 /// As `git` has it (`gc.auto`).
 const MANY_LOOSE: usize = 6_700;
 
+/// What may lie beside the largest pack, in bytes, or as much as that takes: so copying it costs no more than what came.
+const MUCH: u64 = 64 * 1024 * 1024;
+
 /// Why it could not be tidied; everything stays as it was.
 #[derive(Debug, thiserror::Error)]
 pub enum TidyError {
@@ -37,11 +40,13 @@ pub enum TidyError {
 
 impl Repository {
     /// Packs the head, what is kept, and what a snapshot is open of, and removes all other objects, where there are many
-    /// packs or loose files. Blocks, and fetches meanwhile: as long as copying those revisions takes.
+    /// packs or loose files, or large ones. Blocks, and fetches meanwhile: as long as copying those revisions takes.
     pub fn tidy(&self) -> Result<(), TidyError> {
         let mut fetching = lock(&self.0.fetching);
         let (packs, loose) = self.0.objects.counts();
-        if packs > MANY_PACKS || loose > MANY_LOOSE { self.0.tidy(&mut fetching) } else { Ok(()) }
+        let (largest, beside) = self.0.objects.room()?;
+        let untidy = packs > MANY_PACKS || loose > MANY_LOOSE || beside > MUCH.max(largest);
+        if untidy { self.0.tidy(&mut fetching) } else { Ok(()) }
     }
 }
 

@@ -9,7 +9,7 @@ use gix::{
 };
 
 use super::{DECODE_LIMIT, Incoming, Objects, delta, id_of, intake::Deflate};
-use crate::tree::Tree;
+use crate::{disk::Files, tree::Tree};
 
 /// A byte that says how long a base is, the base, and a delta.
 pub fn delta(bytes: &[u8]) {
@@ -55,7 +55,7 @@ fn decoded(raw: &[u8]) {
 /// each entry what it is, what it is made from or how it lies, its length and its contents.
 pub fn pack(bytes: &[u8]) {
     let ours = tempfile::tempdir().expect("a place");
-    let ours = (Objects::open(ours.path().to_owned(), 0).expect("an empty directory"), ours);
+    let ours = (Objects::open(ours.path().to_owned(), Files::default()).expect("an empty directory"), ours);
     if bytes.starts_with(b"PACK") {
         drop(Incoming::receive(bytes, &ours.0));
         return;

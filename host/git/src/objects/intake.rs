@@ -23,7 +23,7 @@ use super::{
     Contents, Fault, Incoming, Object, ObjectError, Objects, collision, loose, pack_writer::PackWriter,
     scan::ENTRY_HEADER,
 };
-use crate::disk::Unsettled;
+use crate::disk::{Unsettled, lock};
 
 /// As `git` does (`fetch.unpackLimit`): below it, files that the next `git gc` packs are cheaper than one more pack.
 const FEW: usize = 100;
@@ -234,9 +234,10 @@ impl<'a> Intake<'a> {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error.into()),
         }
+        let bytes = file.as_file().metadata()?.len();
         file.persist(&path).map_err(|error| error.error)?;
         self.loose += 1;
-        self.objects.count_loose();
+        lock(&self.objects.loose).add(bytes);
         self.unsettled.add([path]);
         Ok(())
     }

@@ -21,10 +21,7 @@ use std::{
     io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use gix::{
@@ -33,6 +30,8 @@ use gix::{
     objs::Kind,
 };
 use rustix::fs::OFlags;
+
+use crate::disk::{Files, lock};
 
 use self::{inflate::Inflate, pack::Pack, spilled::Spilled};
 
@@ -158,28 +157,28 @@ pub(crate) struct Objects {
     packs: RwLock<Arc<[Arc<Pack>]>>,
     max_packs: usize,
     /// Loose files, of ours.
-    loose: AtomicUsize,
+    loose: Mutex<Files>,
 }
 
 impl Objects {
-    /// Of ours, with `loose` loose files. However many packs there are, they have to be read.
-    pub(crate) fn open(directory: PathBuf, loose: usize) -> io::Result<Self> {
+    /// Of ours, with these loose files. However many packs there are, they have to be read.
+    pub(crate) fn open(directory: PathBuf, loose: Files) -> io::Result<Self> {
         Self::with(directory, loose, usize::MAX)
     }
 
     /// Of a remote.
     pub(crate) fn open_remote(directory: PathBuf) -> io::Result<Self> {
-        Self::with(directory, 0, MAX_PACKS)
+        Self::with(directory, Files::default(), MAX_PACKS)
     }
 
     /// Of a remote that is written to and not read: however many packs it has, none is opened.
     pub(crate) fn to_fill(directory: PathBuf) -> Self {
-        let (packs, loose) = (RwLock::new(Arc::new([]) as _), AtomicUsize::new(0));
+        let (packs, loose) = (RwLock::new(Arc::new([]) as _), Mutex::default());
         Self { directory, packs, max_packs: 0, loose }
     }
 
-    fn with(directory: PathBuf, loose: usize, max_packs: usize) -> io::Result<Self> {
-        let (packs, loose) = (RwLock::new(Arc::new([]) as _), AtomicUsize::new(loose));
+    fn with(directory: PathBuf, loose: Files, max_packs: usize) -> io::Result<Self> {
+        let (packs, loose) = (RwLock::new(Arc::new([]) as _), Mutex::new(loose));
         let objects = Self { directory, packs, max_packs, loose };
         objects.refresh()?;
         Ok(objects)
@@ -187,11 +186,18 @@ impl Objects {
 
     /// How many packs there are, and loose files.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.packs().len(), self.loose.load(Ordering::Relaxed))
+        (self.packs().len(), lock(&self.loose).count)
     }
 
-    fn count_loose(&self) {
-        self.loose.fetch_add(1, Ordering::Relaxed);
+    /// What takes room: the largest pack, and all that lies beside it; in bytes.
+    pub(crate) fn room(&self) -> io::Result<(u64, u64)> {
+        let (mut largest, mut all) = (0, lock(&self.loose).bytes);
+        for pack in self.packs().iter() {
+            let bytes = pack.bytes()?;
+            largest = bytes.max(largest);
+            all += bytes;
+        }
+        Ok((largest, all - largest))
     }
 
     /// Removes all but the pack whose index is at `kept`, and what is on its way in beside the objects. Who has one of the
@@ -199,7 +205,7 @@ impl Objects {
     pub(crate) fn keep_only(&self, kept: Option<&Path>) -> io::Result<()> {
         let removed = self.remove_all_but(kept);
         if removed.is_ok() {
-            self.loose.store(0, Ordering::Relaxed);
+            *lock(&self.loose) = Files::default();
         }
         // However far that went: what is gone must not be found in a list.
         self.refresh().and(removed)

@@ -1,7 +1,7 @@
 //! A pack and its index (versions 2 of both), read in place. Offsets, counts and sizes in them are only claims.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io,
     os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
@@ -75,6 +75,15 @@ impl Pack {
             return Err(damaged("it contradicts itself"));
         }
         Ok(Self { index_path, index, inode, made, fan, data: OnceLock::new() })
+    }
+
+    /// What it takes on the disk without its index; nothing once somebody has removed it.
+    pub(super) fn bytes(&self) -> io::Result<u64> {
+        match fs::metadata(self.index_path.with_extension("pack")) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether it is the very same file, and not another that took its place.

@@ -16,7 +16,7 @@ use gix::{
 use tempfile::TempDir;
 
 use crate::{
-    disk::Unsettled,
+    disk::{Files, Unsettled},
     objects::{Intake, IntakeError, Objects},
 };
 
@@ -54,7 +54,7 @@ impl Beside {
             .permissions(Permissions::from_mode(0o700))
             .tempdir_in(ours.directory())?;
         std::fs::create_dir(directory.path().join("pack"))?;
-        let objects = Objects::open(directory.path().to_owned(), 0)?;
+        let objects = Objects::open(directory.path().to_owned(), Files::default())?;
         Ok(Self { objects, unsettled: Unsettled::default(), directory })
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Depth, Fetched, Patience, Remote,
     cache::Cache,
-    disk::lock,
+    disk::{Files, lock},
     history::{Held, History},
     objects::Objects,
     repository::parse_commit,
@@ -57,7 +57,7 @@ fn deep(remote: &Remote, commits: u32) -> Remote {
 #[test]
 fn a_history_that_is_held_is_not_read_again() {
     let room = Room::new();
-    let there = Objects::open(room.path.clone(), 0).unwrap();
+    let there = Objects::open(room.path.clone(), Files::default()).unwrap();
     let parent = id(&"1".repeat(40));
     let commit = format!("tree {parent}\nparent {parent}\nauthor a <a@b> 0 +0000\ncommitter a <a@b> 0 +0000\n\nx\n");
     let commit = parse_commit(id(&"2".repeat(40)), commit.into_bytes()).unwrap();

@@ -14,7 +14,7 @@ use super::{
     support::{Room, id},
 };
 use crate::{
-    disk::Unsettled,
+    disk::{Files, Unsettled},
     objects::{DECODE_LIMIT, Incoming, Intake, Objects, PackError, id_of},
 };
 
@@ -46,7 +46,7 @@ fn packed(room: &Room) -> (Vec<u8>, Vec<(String, String)>) {
 
 fn ours(room: &Room) -> Objects {
     fs::create_dir_all(room.path.join("ours/pack")).unwrap();
-    Objects::open(room.path.join("ours"), 0).unwrap()
+    Objects::open(room.path.join("ours"), Files::default()).unwrap()
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_pack_takes_no_more_with_its_bases_than_it_may() {
     let room = Room::new();
     let zeros = "\0".repeat(65_536);
     room.remote("site.git", &[("zeros", &zeros)]);
-    let ours = Objects::open(room.path.join("site.git/objects"), 0).unwrap();
+    let ours = Objects::open(room.path.join("site.git/objects"), Files::default()).unwrap();
     let base = id_of(Kind::Blob, zeros.as_bytes()).unwrap();
     let copy = [0x80, 0x80, 0x04, 0x80, 0x80, 0x04, 0x80];
     let thin = pack(1, &[(7, copy.len() as u64, base.as_bytes(), &copy)]);

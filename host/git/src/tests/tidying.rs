@@ -70,6 +70,37 @@ fn packs_stay_few_and_what_is_used_stays_whole() {
     assert_eq!(room.fsck(), "");
 }
 
+/// Few, and large: loose files and packs in turn, with restarts between.
+#[test]
+fn what_is_large_does_not_pile_up() {
+    const FILE: usize = 10 * 1024 * 1024;
+    let room = Room::new();
+    room.script("git init -q --bare -b main origin");
+    let remote = Remote::local(room.path.join("origin"));
+    let taken = || room.script("du -sb state/git/pages.git/objects | cut -f1").trim().parse::<usize>().unwrap();
+    let mut taking = Vec::new();
+    for _ in 0..4 {
+        let pages = room.pages();
+        for beside in [1, 150, 1, 150, 1] {
+            room.script(&format!(
+                "cd origin; large=$(head -c {FILE} /dev/urandom | git hash-object -w --stdin)
+                 for n in $(seq {beside}); do mkdir -p files; echo $n $large >files/$n; done
+                 ls -d $PWD/files/* | git hash-object -w --stdin-paths | sed 's/.*/100644 blob &\t&/' >entries
+                 printf '100644 blob %s\tlarge\n' $large >>entries
+                 git update-ref refs/heads/main $(git commit-tree -m large $(git mktree <entries)); rm -r files"
+            ));
+            moved(&pages, &remote);
+            pages.tidy().unwrap();
+            taking.push(taken());
+        }
+    }
+    // As much as that, and what came last; and not each time, since that is copied.
+    let most = 64 * 1024 * 1024 + 2 * FILE;
+    assert!(taking.iter().all(|taken| *taken < most), "{taking:?}");
+    assert_eq!(taking.windows(2).filter(|two| two[1] < two[0]).count(), 2, "{taking:?}");
+    assert_eq!(room.fsck(), "");
+}
+
 #[test]
 fn nobody_who_reads_meanwhile_notices() {
     let room = Room::new();
