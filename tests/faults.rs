@@ -6,7 +6,7 @@ use http_body_util::BodyExt as _;
 
 use crate::support::{
     ca::Ca,
-    client::{BOTH, Client, Protocol, ask, with_body},
+    client::{BOTH, Client, Protocol, Reply, ask, with_body},
     guests::HELLO,
     host::{Host, Setup},
     tables,
@@ -16,11 +16,15 @@ use crate::support::{
 /// While a neighbour misbehaves, a page takes no longer than this.
 const PROMPT: Duration = Duration::from_secs(2);
 
-/// `mischief` at `https://mischief.test/` with a second to answer, and `hello` at `https://neighbour.test/`.
+/// This guest at `https://mischief.test/` with a second to answer, and `hello` at `https://neighbour.test/`.
 async fn mischief() -> Host {
+    misbehaving("mischief").await
+}
+
+async fn misbehaving(guest: &str) -> Host {
     let lines =
         "timeout = \"1s\"\nmemory = \"16MiB\"\ngit = { pages = \"read\" }\n[git.pages]\nremote = \"pages.git\"\n";
-    let guests = [tables::guest("neighbour", "hello", ""), tables::guest("mischief", "mischief", lines)];
+    let guests = [tables::guest("neighbour", "hello", ""), tables::guest("mischief", guest, lines)];
     let setup = Setup::new(&[tables::router(), guests.concat()].concat());
     setup.repository("pages").commit("main", &[("index.html", &"x".repeat(100_000))]);
     let routes =
@@ -118,14 +122,48 @@ async fn a_guest_that_takes_what_is_the_hosts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_not_whole_does_not_look_whole() {
     let host = mischief().await;
-    for path in ["/trap-midbody", "/error-midbody", "/stuck-body", "/wrong-length", "/too-long"] {
+    // What is found out before the head has gone is refused whole.
+    let refused = Some((502, "502 Bad Gateway\n"));
+    for (path, answer) in [
+        ("/trap-midbody", None),
+        ("/error-midbody", refused),
+        ("/stuck-body", None),
+        ("/wrong-length", refused),
+        ("/too-long", refused),
+    ] {
         for protocol in BOTH {
             let mut connection = host.client().connect("mischief.test", protocol).await;
-            // What is found out before the head has gone is refused whole.
-            if let Ok(reply) = connection.try_send(ask("GET", &url(path))).await {
-                assert_eq!(reply.brief(), (502, "502 Bad Gateway\n"), "{path} over {protocol:?}");
-            }
+            let reply = connection.try_send(ask("GET", &url(path))).await;
+            assert_eq!(reply.as_ref().ok().map(Reply::brief), answer, "{path} over {protocol:?}");
             neighbour(&host).await;
+        }
+    }
+}
+
+/// Of WASI 0.2 no less: its statuses, or that it breaks off.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_of_wasi_0_2_that_misbehaves() {
+    let host = misbehaving("mischief_p2").await;
+    let refused = Some((502, "502 Bad Gateway\n"));
+    let late = Some((504, "504 Gateway Timeout\n"));
+    for (path, answer) in [
+        ("/", Some((200, "some of the body\n"))),
+        ("/loop", late),
+        ("/sleep", late),
+        ("/trap", refused),
+        ("/nothing", refused),
+        ("/error", refused),
+        ("/wrong-length", refused),
+        ("/trap-midbody", None),
+        ("/loop-midbody", None),
+        ("/sleep-midbody", None),
+        ("/unfinished", None),
+        ("/given-up", None),
+    ] {
+        for protocol in BOTH {
+            let mut connection = host.client().connect("mischief.test", protocol).await;
+            let (reply, ()) = tokio::join!(connection.try_send(ask("GET", &url(path))), neighbour(&host));
+            assert_eq!(reply.as_ref().ok().map(Reply::brief), answer, "{path} over {protocol:?}");
         }
     }
 }

@@ -277,6 +277,39 @@ async fn what_was_proved_serves_after_a_restart() {
     }
 }
 
+/// What serves is damaged in all that is kept of it, and the branch has moved: what it stands at is proved as at first. With
+/// nothing to fetch it from there is nothing to serve, and a neighbour does not notice.
+#[tokio::test]
+async fn what_is_damaged_is_proved_again() {
+    let setup = Setup::new(&[tables::site("site"), tables::guest("hello", "hello", ""), tables::router()].concat());
+    let site = setup.repository("site");
+    site.commit("main", &[("index.html", "one")]);
+    let routes = [("hello.test.toml", "upstream = \"hello\"\n"), ("_.toml", "upstream = \"site\"\n")];
+    setup.repository("routes").commit("main", &routes);
+    let damaged = async |host: Host| {
+        let setup = host.kill().await;
+        damage(&setup.state().join("components"));
+        damage_objects(&setup);
+        setup
+    };
+    let setup = damaged(setup.start().await).await;
+    let two = site.commit("main", &[("index.html", "two")]);
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "two"));
+    let told = host.logged(&format!("site: serves pages {two}, component ")).await;
+    assert!(!told.contains("as proved before"), "{told}");
+
+    let setup = damaged(host).await;
+    let (away, back) = (setup.path("away.git"), site.path().to_owned());
+    fs::rename(&back, &away).unwrap();
+    let host = setup.start().await;
+    let reply = host.client().get("https://localhost/").await;
+    assert_eq!(reply.brief(), (503, "503 Service Unavailable: this site has not been fetched yet\n"));
+    assert_eq!(host.client().get("https://hello.test/").await.brief(), (200, HELLO));
+    fs::rename(&away, &back).unwrap();
+    shows(&host.client(), "https://localhost/", "two").await;
+}
+
 /// Its file is no component any more; what serves is kept, though it was swapped away from in between.
 #[tokio::test]
 async fn a_broken_file_costs_nothing_but_its_mention() {

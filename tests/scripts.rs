@@ -56,41 +56,52 @@ fn every_item_of_the_interfaces_is_documented() {
     assert!(items > 80, "{items} items: they are written in another way now");
 }
 
-/// The library comes by rustup where that has servers, once.
+/// The library comes by rustup where that has servers, once; else from Debian's sources, if this is Debian.
 #[test]
-fn the_library_comes_by_rustup_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let program = |name: &str, text: &str| {
-        fs::write(at(name), format!("#!/bin/sh\n{text}")).unwrap();
-        fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
-    };
-    let root_of_rust = at("rust").display().to_string();
-    program(
-        "rustc",
-        &format!(
-            "case \"$*\" in -vV) echo 'release: 1.0.0' ;; '--print sysroot') echo {root_of_rust} ;; \
-             *) test -e {root_of_rust}/brought ;; esac\n"
-        ),
-    );
-    let library = format!("{root_of_rust}/lib/rustlib/wasm32-wasip2/lib/self-contained");
-    program(
-        "rustup",
-        &format!(
-            "echo \"$*\" >>{root_of_rust}/asked; mkdir -p {library}; touch {library}/libc.a {root_of_rust}/brought\n"
-        ),
-    );
-    fs::create_dir(at("rust")).unwrap();
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
-    let mut said = Vec::new();
-    for _ in 0..2 {
-        let setup =
-            Command::new(root().join("scripts/setup")).env("PATH", &path).env_remove("WASM_STD").output().unwrap();
-        assert!(setup.status.success());
-        said.push(String::from_utf8([setup.stdout, setup.stderr].concat()).unwrap());
+fn the_library_comes_by_rustup_once_or_else_from_debian() {
+    let by_rustup = "setup: wasm32-wasip2 for rustc 1.0.0, by rustup\n";
+    let by_hand = "setup: this is not Debian; get the library by: rustup target add wasm32-wasip2\n";
+    for (servers, debian, asked, said) in [
+        (true, "", true, [by_rustup, ""]),
+        (false, "", true, [&*format!("{by_rustup}{by_hand}"), &format!("{by_rustup}{by_hand}")]),
+        (true, "debian", false, [by_hand, by_hand]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let program = |name: &str, text: &str| {
+            fs::write(at(name), format!("#!/bin/sh\n{text}")).unwrap();
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        let root_of_rust = at("rust").display().to_string();
+        program(
+            "rustc",
+            &format!(
+                "case \"$*\" in -vV) echo 'release: 1.0.0' ;; '--print sysroot') echo {root_of_rust} ;; \
+                 *) test -e {root_of_rust}/brought ;; esac\n"
+            ),
+        );
+        let library = format!("{root_of_rust}/lib/rustlib/wasm32-wasip2/lib/self-contained");
+        let brings = format!("mkdir -p {library}; touch {library}/libc.a {root_of_rust}/brought\n");
+        let brings = if servers { &*brings } else { "exit 1\n" };
+        program("rustup", &format!("echo \"$*\" >>{root_of_rust}/asked\n{brings}"));
+        fs::create_dir(at("rust")).unwrap();
+        // All that it needs, and no apt.
+        for name in ["bash", "dirname", "mkdir", "mktemp", "rm", "sed", "sh", "touch"] {
+            let path = std::env::var_os("PATH").unwrap();
+            let found = std::env::split_paths(&path).map(|folder| folder.join(name)).find(|path| path.exists());
+            std::os::unix::fs::symlink(found.expect("it is everywhere"), at(name)).unwrap();
+        }
+        for words in said {
+            let setup =
+                Command::new(root().join("scripts/setup")).env("PATH", folder.path()).env("WASM_STD", debian).output();
+            let setup = setup.unwrap();
+            assert_eq!(String::from_utf8([setup.stdout, setup.stderr].concat()).unwrap(), words);
+            assert_eq!(setup.status.success(), !words.ends_with(by_hand));
+        }
+        let asked =
+            if asked { "target add wasm32-wasip2\n".repeat(if servers { 1 } else { 2 }) } else { String::new() };
+        assert_eq!(fs::read_to_string(at("rust/asked")).unwrap_or_default(), asked);
     }
-    assert_eq!(said, ["setup: wasm32-wasip2 for rustc 1.0.0, by rustup\n", ""]);
-    assert_eq!(fs::read_to_string(at("rust/asked")).unwrap(), "target add wasm32-wasip2\n");
 }
 
 #[test]

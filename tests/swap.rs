@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 use sha2::{Digest, Sha256};
 
 use crate::support::{
-    broken::{nested_components, nested_types},
+    broken::{growing_a_table, nested_components, nested_types, slow},
     client::{BOTH, Client, Connection, Protocol, ask, with_body},
     guests::{HELLO, changed, component, fixture},
     host::{Host, Setup},
@@ -173,12 +173,14 @@ async fn what_should_not_serve_does_not() {
             written("deeper.wasm", &nested_types(1_000_000)),
             "can't be compiled: it is nested too deep, and overflows the compiler's stack of 16 MiB",
         ),
+        (written("slow.wasm", &slow(1_000)), "can't be compiled within 60 s of a processor's time"),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
         (
             changed("hello", "wasi:http/types@0.3.0", "wasi:http/typos@0.3.0"),
             "imports what this host does not have: component imports instance `wasi:http/typos@0.3.0`",
         ),
         (fixture("trap_at_start"), "trapped at its start: "),
+        (written("table.wasm", &growing_a_table(&whole, 100_000, true)), "trapped at its start: "),
         (fixture("invalid"), "index.html:3: the first problem\nthe second problem"),
     ];
     let before = host.component("app").await["digest"].clone();
@@ -194,7 +196,8 @@ async fn what_should_not_serve_does_not() {
         assert_eq!(host.client().get("https://a.test/").await.brief(), (200, HELLO), "{name}");
         let component = host.component("app").await;
         assert_eq!(component["digest"], before, "{name}");
-        if !["none.wasm", "empty.wasm"].contains(&name) {
+        // Of a file that is not there nothing was sent.
+        if name != "none.wasm" {
             let reason = reason.lines().next().unwrap();
             if !component["error"].as_str().is_some_and(|error| error.contains(reason)) {
                 untold.push(format!("{name}: ps says {}", component["error"]));
@@ -205,9 +208,12 @@ async fn what_should_not_serve_does_not() {
         }
     }
     assert!(untold.is_empty(), "{}", untold.join("\n"));
-    host.swap("app", &changed("hello", "Hello from a", "Hello from b")).await.done();
-    assert_eq!(host.client().get("https://a.test/").await.brief(), (200, "Hello from b component\n"));
-    assert!(host.component("app").await["error"].is_null());
+    // It is told that it may not, or it may.
+    for (elements, may) in [(100_000, false), (99_000, true)] {
+        host.swap("app", &host.setup().write("grows.wasm", growing_a_table(&whole, elements, may))).await.done();
+        assert_eq!(host.client().get("https://a.test/").await.brief(), (200, HELLO));
+        assert!(host.component("app").await["error"].is_null());
+    }
 }
 
 /// The other version tries to set a field that is none, and has no answer.
@@ -229,9 +235,13 @@ async fn a_component_of_another_role_does_not_take_the_place() {
     let setup = Setup::new(&[tables::guest("hello", "hello", ""), tables::router()].concat());
     setup.repository("routes").commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
     let host = setup.start().await;
-    for (name, file) in [("hello", "router_one"), ("hello", "agent_tick"), ("router", "hello")] {
-        let outcome = host.swap(name, &fixture(file)).await;
-        assert_eq!(outcome.code, Some(1), "{name} by {file}: {}{}", outcome.stdout, outcome.stderr);
+    for (name, file, words) in [
+        ("hello", "router_one", "it is a router, and hello is a service"),
+        ("hello", "agent_tick", "it is an agent, and hello is a service"),
+        ("router", "hello", "it is a service, and router is a router"),
+    ] {
+        let said = host.swap(name, &fixture(file)).await.failed();
+        assert_eq!(said, format!("host: {}: {name} was not swapped: {words}\n", fixture(file).display()));
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO), "{name} by {file}");
     }
 }

@@ -107,7 +107,7 @@ pub enum LoadError {
     TooDeep,
     #[error("can't be compiled within {} MiB of memory", COMPILE_MEMORY >> 20)]
     TooMuchMemory,
-    #[error("can't be compiled within {} s", COMPILE_TIME.as_secs())]
+    #[error("can't be compiled within {} s of a processor's time", COMPILE_TIME.as_secs())]
     TooLong,
     #[error("the compiler could not be run: {0}")]
     Compiler(std::io::Error),
@@ -117,7 +117,7 @@ pub enum LoadError {
 pub struct Compiler {
     child: Option<(PathBuf, Vec<OsString>)>,
     kept: Option<PathBuf>,
-    /// Each compiler may take gigabytes, and all processors.
+    /// Each compiler may take gigabytes, and a processor.
     turns: Turns,
 }
 
@@ -167,8 +167,9 @@ impl Compiler {
 /// Compiles `bytes`: what the child does. The error is one line.
 pub(crate) fn compile(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut config = crate::engine::config();
-    // The child needs no pool, and may not take its addresses.
-    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand);
+    // The child needs no pool, and may not take its addresses. A thread a core would take more than it has, and a stack that
+    // is not of our choice; other components are compiled meanwhile, by children of their own.
+    config.allocation_strategy(wasmtime::InstanceAllocationStrategy::OnDemand).parallel_compilation(false);
     let one_line = |error: wasmtime::Error| format!("{error:#}").replace('\n', " ");
     let engine = wasmtime::Engine::new(&config).map_err(one_line)?;
     engine.precompile_component(bytes).map_err(one_line)

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use wasmtime::{Store, component::ResourceTable};
@@ -14,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
-    Branch, Effects, Journal, Outbound, Publication, Upstream,
+    Branch, Effects, Journal, Level, Outbound, Publication, Upstream,
     body::Origin,
     capability::{
         clocks::Clock,
@@ -52,6 +52,17 @@ pub(crate) struct Given {
     pub(crate) drawn: Drawn,
     pub(crate) allowance: Arc<Allowance>,
     pub(crate) wall_clock: WallClock,
+}
+
+impl Given {
+    /// Says that what was `asked` is not granted, and the line that would; as seldom as a guest may speak, since it asks.
+    pub(crate) fn tell_denied(&self, asked: &str, line: &str) {
+        if self.allowance.take(Instant::now()).is_some() {
+            let component = &self.component;
+            let words = format!("asked {asked}; add to [component.{component}]: {line}");
+            self.journal.about(component, Level::Warning, words);
+        }
+    }
 }
 
 /// Whether an instance has begun to answer. Before, its clocks and generators say what was drawn for its generation; from

@@ -21,6 +21,17 @@ pub enum Wasi {
     P3,
 }
 
+impl Role {
+    /// In a sentence.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            Self::Router => "a router",
+            Self::Service { .. } => "a service",
+            Self::Agent => "an agent",
+        }
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -304,7 +304,7 @@ impl Host {
         if let (Some(now), Some(then)) = (now, then)
             && std::mem::discriminant(&now) != std::mem::discriminant(&then)
         {
-            let words = format!("it is a {now}, and {name} is a {then}");
+            let words = format!("it is {}, and {name} is {}", now.with_article(), then.with_article());
             self.refuse(running, words.clone());
             anyhow::bail!(words);
         }

@@ -51,8 +51,9 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     *current = loaded.manifest;
     host.say(Level::Info, "reloaded".to_owned());
     let Switched { components, others, warnings } = switched;
-    let warnings = [loaded.warnings, warnings, unfollowed(host, others).await].concat();
-    Ok(Reloaded { components, warnings })
+    let (late, disproved): (Vec<_>, Vec<_>) = unfollowed(host, others).await.into_iter().unzip();
+    let warnings = [loaded.warnings, warnings, late.concat()].concat();
+    Ok(Reloaded { components, warnings, disproved: disproved.concat() })
 }
 
 async fn switch(
@@ -125,28 +126,29 @@ struct Switched {
     warnings: Vec<Problem>,
 }
 
-/// Why these bindings do not stand at what their remotes have.
-async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<Problem> {
+/// Why each of these bindings does not stand at what its remote has, and why what it has is not served.
+async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Problem>, Vec<Problem>)> {
     let fetched = others.into_iter().map(|said| async move {
-        let Some(binding) = host.bindings.load().get(&said.name).cloned() else { return Vec::new() };
+        let Some(binding) = host.bindings.load().get(&said.name).cloned() else { return Default::default() };
         let meanwhile = if binding.revision().is_some() { "; what was fetched before is served" } else { "" };
-        let words = match tokio::time::timeout(FIRST, hooks::fetch(&binding)).await {
+        let problem = |words: String| said.place.problem(format!("[git.{}]: {words}", said.name));
+        match tokio::time::timeout(FIRST, hooks::fetch(&binding)).await {
             Err(_) => {
                 let words = format!("has not been fetched in {FIRST:?}{meanwhile}");
                 // Of all else the log has heard already.
                 host.say(Level::Warning, format!("binding {}: {words}", said.name));
-                vec![words]
+                (vec![problem(words)], Vec::new())
             }
-            Ok(Err(words)) => vec![format!("can't be fetched{meanwhile}: {words}")],
+            Ok(Err(words)) => (vec![problem(format!("can't be fetched{meanwhile}: {words}"))], Vec::new()),
             Ok(Ok(())) => {
                 let proofs = hooks::pass_on(&binding, &host.components.load_full()).await.into_iter();
                 let failed = proofs.filter_map(|(name, disproof)| Some((name, disproof?)));
-                failed.map(|(name, disproof)| format!("{name} goes on serving what it did: {disproof}")).collect()
+                let words = failed.map(|(name, why)| format!("{name} goes on serving what it did: {why}"));
+                (Vec::new(), words.map(problem).collect())
             }
-        };
-        words.into_iter().map(|words| said.place.problem(format!("[git.{}]: {words}", said.name))).collect()
+        }
     });
-    future::join_all(fetched).await.concat()
+    future::join_all(fetched).await
 }
 
 type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);

@@ -28,14 +28,16 @@ Examples:
   host reload && host ps
 
 Prints the components that have a new generation. All of them are proved before the first switches: if \
-one fails, none does, the reason is printed, and the exit status is 1. What was taken and is not as it \
-should be, like a remote that can't be fetched yet, is printed to standard error. SIGHUP does the same, \
-and says so in the log.";
+one fails, none does, the reason is printed, and the exit status is 1. So it is where a remote that is \
+new has what fails its proof; but then the manifest was taken. What is not as it should be otherwise, like \
+a remote that can't be fetched yet, is printed to standard error. SIGHUP does the same, and says so in the \
+log.";
 
 impl Reload {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let progress = Progress::show("proving what changed");
-        let Reloaded { components, warnings } = Client::new(&self.state.directory()?).reload().map_err(refused)?;
+        let Reloaded { components, warnings, disproved } =
+            Client::new(&self.state.directory()?).reload().map_err(refused)?;
         drop(progress);
         write_problems(&Problems(warnings), &mut std::io::stderr())?;
         let changed = if components.is_empty() {
@@ -44,6 +46,9 @@ impl Reload {
             components.join(" ")
         };
         writeln!(output, "{}", printable(&changed))?;
-        Ok(())
+        if disproved.is_empty() {
+            return Ok(());
+        }
+        Err(anyhow::Error::new(Problems(disproved)).context("the manifest was taken, but not all of it serves"))
     }
 }

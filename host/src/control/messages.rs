@@ -49,6 +49,9 @@ pub struct Reloaded {
     /// What is not as the manifest's author would have it, though it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,
+    /// What was fetched by what the manifest says now, and does not serve.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disproved: Vec<Problem>,
 }
 
 /// What `host ps --json` prints.

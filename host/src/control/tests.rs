@@ -42,7 +42,11 @@ impl Control for Host {
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {
-        Ok(Reloaded { components: vec!["site".into()], warnings: vec![Problem::new("slow\u{1b}")] })
+        Ok(Reloaded {
+            components: vec!["site".into()],
+            warnings: vec![Problem::new("slow\u{1b}")],
+            ..Reloaded::default()
+        })
     }
 }
 

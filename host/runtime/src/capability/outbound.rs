@@ -1,6 +1,6 @@
 //! `wasi:http`: which fields a guest may see and set, and the way out through `Outbound`.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use http::HeaderName;
 use http_body_util::BodyExt;
@@ -9,7 +9,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    Level, OutboundError,
+    OutboundError,
     body::{HostBody, Origin},
     capability::stdio::printable,
     ctx::{Answering, Given},
@@ -58,20 +58,14 @@ impl WasiHttpHooks for Hooks {
     }
 }
 
-/// Says what would have allowed it; as seldom as a guest may speak, since it is the guest who asks.
+/// Says what would have allowed it.
 fn told(given: &Given, wanted: &http::Uri, error: &OutboundError) {
-    if !matches!(error, OutboundError::Denied) || given.allowance.take(Instant::now()).is_none() {
+    let (OutboundError::Denied, Some(scheme), Some(authority)) = (error, wanted.scheme_str(), wanted.authority())
+    else {
         return;
-    }
-    let origin = match (wanted.scheme_str(), wanted.authority()) {
-        (Some(scheme), Some(authority)) => printable(format!("{scheme}://{authority}").as_bytes()),
-        _ => return,
     };
-    let words = format!(
-        "asked for {origin}, which is not granted; add to [component.{}]: http = [\"{origin}\"]",
-        given.component
-    );
-    given.journal.about(&given.component, Level::Warning, words);
+    let origin = printable(format!("{scheme}://{authority}").as_bytes());
+    given.tell_denied(&format!("for {origin}, which is not granted"), &format!("http = [\"{origin}\"]"));
 }
 
 fn error_code(error: &OutboundError) -> Error {

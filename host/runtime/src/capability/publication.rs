@@ -8,7 +8,6 @@ use std::{
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
 };
 
 use bytes::Bytes;
@@ -21,7 +20,7 @@ use wasmtime::{
 
 use super::{Ours, repository::OpenBranch, stdio::printable};
 use crate::{
-    Author, Contents, Kind, Level, PublishError, Staging, TreeError,
+    Author, Contents, Kind, PublishError, Staging, TreeError,
     bindings::{
         publication as wit,
         repository::{Error, Kind as WitKind},
@@ -244,13 +243,9 @@ fn granted(given: &Given, name: &str) -> Result<Arc<dyn crate::Publication>, wit
     if let Some(publication) = given.publications.get(name) {
         return Ok(publication.clone());
     }
-    if given.branches.contains_key(name) && given.allowance.take(Instant::now()).is_some() {
-        let (component, name) = (&given.component, printable(name.as_bytes()));
-        let words = format!(
-            "asked to write to {name}, which is granted for reading; add to [component.{component}]: git = {{ {name} = \"write\" }}"
-        );
-        given.journal.about(component, Level::Warning, words);
-    }
+    let granted = if given.branches.contains_key(name) { "granted for reading" } else { "not granted" };
+    let name = printable(name.as_bytes());
+    given.tell_denied(&format!("to write to {name}, which is {granted}"), &format!("git = {{ {name} = \"write\" }}"));
     Err(wit::Failure::Failed(Error::Denied))
 }
 

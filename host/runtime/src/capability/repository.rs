@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use wasmtime::component::{Access, FutureReader, Resource, StreamReader};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView, p3::bindings::http::types::HostResponseWithStore};
 
-use super::Ours;
+use super::{Ours, stdio::printable};
 use crate::{
     Blob, Branch, Kind, TreeError,
     bindings::repository as wit,
@@ -38,7 +38,12 @@ impl wit::Host for Ctx {}
 
 impl wit::HostBranch for Ctx {
     fn open(&mut self, name: String) -> wasmtime::Result<Result<Resource<OpenBranch>, wit::Error>> {
-        let Some(branch) = self.given.branches.get(&name).cloned() else { return Ok(Err(wit::Error::Denied)) };
+        let Some(branch) = self.given.branches.get(&name).cloned() else {
+            let name = printable(name.as_bytes());
+            self.given
+                .tell_denied(&format!("for {name}, which is not granted"), &format!("git = {{ {name} = \"read\" }}"));
+            return Ok(Err(wit::Error::Denied));
+        };
         Ok(Ok(self.table.push(OpenBranch(branch))?))
     }
 

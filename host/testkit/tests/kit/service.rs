@@ -60,6 +60,8 @@ fn a_branchs_file_is_handed_on_without_holding_the_instance() {
     assert_eq!(gone, "no response: internal-error: the host refused Error::NotFound");
     let denied = guest.handle(&Request::get("/read?from=secrets")).unwrap_err().to_string();
     assert_eq!(denied, "no response: internal-error: the host refused Error::Denied");
+    let told = "asked for secrets, which is not granted; add to [component.mischief]: git = { secrets = \"read\" }";
+    assert!(guest.log().iter().any(|line| line == told), "{:?}", guest.log());
 }
 
 #[test]
