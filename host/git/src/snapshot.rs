@@ -331,9 +331,14 @@ impl BlobReader {
         self.size
     }
 
-    /// Whether [`Self::chunk`] reads the disk, and so blocks.
-    pub fn blocks(&self) -> bool {
-        matches!(self.source, Source::Disk(_))
+    /// Up to `limit` of the next bytes where no waiting for the disk is needed for them, and they are not the last.
+    pub fn chunk_at_hand(&mut self, limit: usize) -> Result<Option<Bytes>, ReadError> {
+        let Source::Disk(object) = &mut self.source else { return self.chunk(limit).map(Some) };
+        let mut bytes = vec![0; usize::try_from(self.left).unwrap_or(usize::MAX).min(limit)];
+        let length = object.fill_at_hand(&mut bytes).map_err(|fault| self.snapshot.failed(self.id, fault))?;
+        bytes.truncate(length);
+        self.left -= length as u64;
+        Ok((length > 0).then(|| bytes.into()))
     }
 
     /// The next `limit` bytes; fewer at the end only, none after it. The last ones come only after the whole was checked

@@ -16,6 +16,9 @@ use tokio::task::JoinHandle;
 /// Bytes of one frame of a body: what a TLS record holds four times over.
 const CHUNK: usize = 64 << 10;
 
+/// Frames that are made in a row of what the kernel has in memory, before others have their turn.
+const IN_A_ROW: u8 = 8;
+
 /// One revision of a binding.
 pub(super) struct GitBranch(Snapshot);
 
@@ -88,7 +91,8 @@ impl Branch for GitBranch {
                 None => self.off(path, atoll_git::Snapshot::read).await?,
             };
             let size = reader.size();
-            let body: Body = BlobBody { left: size, reading: Reading::Idle(Box::new(reader)) }.boxed_unsync();
+            let body: Body =
+                BlobBody { left: size, in_a_row: 0, reading: Reading::Idle(Box::new(reader)) }.boxed_unsync();
             Ok(Blob { size, body })
         })
     }
@@ -128,6 +132,7 @@ pub(super) fn error(error: &ReadError) -> TreeError {
 /// The contents of a blob, piece by piece.
 struct BlobBody {
     left: u64,
+    in_a_row: u8,
     reading: Reading,
 }
 
@@ -149,17 +154,25 @@ impl http_body::Body for BlobBody {
         let chunk = loop {
             match std::mem::replace(&mut self.reading, Reading::Over) {
                 Reading::Over => return Poll::Ready(None),
-                Reading::Idle(mut reader) if reader.blocks() => {
-                    self.reading = Reading::Away(tokio::task::spawn_blocking(move || {
-                        let chunk = reader.chunk(CHUNK);
-                        (reader, chunk)
-                    }));
-                }
-                Reading::Idle(mut reader) => {
-                    let chunk = reader.chunk(CHUNK);
+                Reading::Idle(reader) if self.in_a_row == IN_A_ROW => {
                     self.reading = Reading::Idle(reader);
-                    break chunk;
+                    self.in_a_row = 0;
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
                 }
+                Reading::Idle(mut reader) => match reader.chunk_at_hand(CHUNK).transpose() {
+                    Some(chunk) => {
+                        self.reading = Reading::Idle(reader);
+                        self.in_a_row += 1;
+                        break chunk;
+                    }
+                    None => {
+                        self.reading = Reading::Away(tokio::task::spawn_blocking(move || {
+                            let chunk = reader.chunk(CHUNK);
+                            (reader, chunk)
+                        }));
+                    }
+                },
                 Reading::Away(mut away) => match Pin::new(&mut away).poll(cx) {
                     Poll::Pending => {
                         self.reading = Reading::Away(away);
@@ -167,6 +180,7 @@ impl http_body::Body for BlobBody {
                     }
                     Poll::Ready(Ok((reader, chunk))) => {
                         self.reading = Reading::Idle(reader);
+                        self.in_a_row = 0;
                         break chunk;
                     }
                     Poll::Ready(Err(_)) => {

@@ -1,9 +1,16 @@
 //! A zlib stream in a file, inflated piece by piece. It reads with `pread`, never through a mapping: a file cut short
-//! under a mapping would kill the process, and here it is an error.
+//! under a mapping would kill the process, and here it is an error. What the kernel has in memory can be had without
+//! waiting for the disk.
 
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, ErrorKind, IoSliceMut},
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
 
 use gix::zlib::{Decompress, FlushDecompress, Status};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
 use super::Fault;
 
@@ -45,10 +52,33 @@ impl Inflate {
 
     /// Fills `out`, or as much of it as there is until the stream ends.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
+        self.fill_by(out, |file, input, offset| file.read_at(input, offset))
+    }
+
+    /// The same, or as much as can be had without waiting for the disk: nothing is no error, but then `fill` is to be asked.
+    pub(crate) fn fill_at_hand(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
+        self.fill_by(out, |file, input, offset| {
+            match preadv2(file, &mut [IoSliceMut::new(input)], offset, ReadWriteFlags::NOWAIT) {
+                // A file system that cannot say.
+                Err(Errno::OPNOTSUPP | Errno::NOSYS) => Err(ErrorKind::WouldBlock.into()),
+                read => Ok(read?),
+            }
+        })
+    }
+
+    /// Ends early where `read` would block.
+    fn fill_by(
+        &mut self,
+        out: &mut [u8],
+        read: impl Fn(&File, &mut [u8], u64) -> io::Result<usize>,
+    ) -> Result<usize, Fault> {
         let mut filled = 0;
         while filled < out.len() && !self.ended {
             if self.used == self.input.len() {
-                self.refill()?;
+                match self.refill(&read) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                    refilled => refilled?,
+                }
             }
             let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
             let status = self
@@ -78,19 +108,19 @@ impl Inflate {
         }
     }
 
-    fn refill(&mut self) -> io::Result<()> {
+    fn refill(&mut self, read: impl Fn(&File, &mut [u8], u64) -> io::Result<usize>) -> io::Result<()> {
         let left = usize::try_from(self.end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let wanted = left.min(self.input.capacity());
         self.input.resize(wanted, 0);
         let read = loop {
-            match self.file.read_at(&mut self.input, self.offset) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                read => break read?,
+            match read(&self.file, &mut self.input, self.offset) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => break read,
             }
         };
-        self.input.truncate(read);
-        self.offset += read as u64;
         self.used = 0;
+        self.input.truncate(*read.as_ref().unwrap_or(&0));
+        self.offset += read? as u64;
         Ok(())
     }
 }

@@ -140,6 +140,16 @@ impl Object {
         }
     }
 
+    /// Fills as much of `out` as needs no waiting for the disk, and leaves at least one byte for [`Self::fill`], which checks
+    /// the end.
+    pub(crate) fn fill_at_hand(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
+        let Contents::Stream { inflate, left, .. } = &mut self.contents else { return Ok(0) };
+        let length = usize::try_from(left.saturating_sub(1)).unwrap_or(usize::MAX).min(out.len());
+        let filled = inflate.fill_at_hand(&mut out[..length])?;
+        *left -= filled as u64;
+        Ok(filled)
+    }
+
     /// All of it.
     fn bytes(mut self) -> Result<Vec<u8>, Fault> {
         if let Contents::Whole { bytes, given: 0 } = self.contents {
