@@ -107,6 +107,9 @@ async fn fields_about_the_client_are_the_hosts() {
         ("forwarded", "for=10.0.0.1"),
         ("te", "trailers, gzip"),
         ("x-end", "kept"),
+        // As a browser cuts them up.
+        ("cookie", "a=1"),
+        ("cookie", "b=2"),
     ];
     for protocol in BOTH {
         let reply = host.client().send_over(protocol, with_fields("GET", "https://a.test/", &claims)).await;
@@ -126,6 +129,9 @@ async fn fields_about_the_client_are_the_hosts() {
         }
     }
     assert_eq!(seen[0].field("x-end"), "kept");
+    let cookies = seen.iter().map(|seen| seen.fields.get_all("cookie").iter().count());
+    assert_eq!(cookies.collect::<Vec<_>>(), [2, 1, 0], "over HTTP/2 they are one line again");
+    assert_eq!(seen[1].field("cookie"), "a=1; b=2");
 }
 
 #[tokio::test]

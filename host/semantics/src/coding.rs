@@ -42,7 +42,7 @@ impl Coding {
 /// The coding that a request likes best, RFC 9110 section 12.5.3. Where it likes none, the bytes as they are: a client that
 /// refuses them too gets what it can't complain of.
 pub fn preferred(request: &HeaderMap) -> Coding {
-    if !request.contains_key(ACCEPT_ENCODING) {
+    if !request.contains_key(ACCEPT_ENCODING) || Directives::of(request.get_all(CACHE_CONTROL)).no_transform {
         return Coding::Identity;
     }
     let Likings { brotli, gzip, identity, any } = Likings::of(request);
@@ -234,6 +234,8 @@ mod tests {
             assert_eq!(preferred(&accepting(value)), coding, "{value}");
         }
         assert_eq!(preferred(&HeaderMap::new()), Identity);
+        let as_it_is = [("accept-encoding", "br, gzip"), ("cache-control", "max-age=0, no-transform")];
+        assert_eq!(preferred(&fields(&as_it_is)), Identity);
     }
 
     #[test]

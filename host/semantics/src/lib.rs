@@ -4,6 +4,7 @@
 pub mod authority;
 pub mod cache_control;
 pub mod coding;
+pub mod cookies;
 pub mod forwarded;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use atoll_runtime::{Decision, Failure, under};
-use atoll_semantics::{forwarded, hop, scheme::Scheme};
+use atoll_semantics::{cookies, forwarded, hop, scheme::Scheme};
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version,
@@ -103,7 +103,10 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
     }
 
     inbound.wish = wish.map(Box::new);
-    // Before anything is decided or remembered by what a client could take out again.
+    // Before anything is decided or remembered by what a client could take out again, or says in another way.
+    if version == Version::HTTP_2 {
+        cookies::join(request.headers_mut());
+    }
     if request.headers().contains_key(CONNECTION) {
         hop::strip(request.headers_mut());
     }
