@@ -40,3 +40,4 @@ mod tls;
 mod upgrade;
 mod upstream_faults;
 mod upstreams;
+mod windows;

@@ -22,8 +22,11 @@ use crate::{
 };
 
 /// What one stream may send us before we take it: also what a slow reader holds in memory.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// Requests at once on a connection, whatever more the peer allows.
+const STREAMS: u32 = 128;
+/// Room for all of them: those whose readers take nothing leave each of the others its own.
+const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Bytes of a response's head, as RFC 9113 counts them.
 const HEADER_LIST: u32 = 64 * 1024;
 
@@ -36,7 +39,7 @@ const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// What the peer allows us.
 #[derive(Default)]
 pub(crate) struct Allowed {
-    /// Streams at once; none before its settings are here.
+    /// Streams at once, as many as we want at most; none before its settings are here.
     pub(crate) streams: AtomicUsize,
     changed: Notify,
 }
@@ -105,9 +108,9 @@ struct Settings {
     /// A frame's head, or a setting, as far as it is here.
     piece: [u8; FRAME_HEAD],
     filled: usize,
-    /// The first settings are those that nothing need stand in: then there is no limit.
+    /// The first settings are those that nothing need stand in: then the limit is ours.
     first: bool,
-    streams: Option<usize>,
+    streams: Option<u32>,
 }
 
 impl Settings {
@@ -141,7 +144,7 @@ impl Settings {
     fn setting(&mut self) {
         let [id, more, value @ .., _, _, _] = self.piece;
         if u16::from_be_bytes([id, more]) == MAX_CONCURRENT_STREAMS {
-            self.streams = Some(usize::try_from(u32::from_be_bytes(value)).unwrap_or(usize::MAX));
+            self.streams = Some(u32::from_be_bytes(value).min(STREAMS));
         }
     }
 
@@ -150,10 +153,10 @@ impl Settings {
         self.settings = false;
         if self.first {
             self.first = false;
-            self.streams.get_or_insert(usize::MAX);
+            self.streams.get_or_insert(STREAMS);
         }
         if let Some(streams) = self.streams.take() {
-            self.allowed.streams.store(streams, Relaxed);
+            self.allowed.streams.store(streams as usize, Relaxed);
             self.allowed.changed.notify_one();
         }
     }
@@ -188,7 +191,7 @@ impl Hear for Settings {
 mod tests {
     use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-    use super::{Allowed, Hear, Settings};
+    use super::{Allowed, Hear, STREAMS, Settings};
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap();
@@ -201,11 +204,13 @@ mod tests {
         const FIVE: [u8; 6] = [0, 3, 0, 0, 0, 5];
         const WINDOW: [u8; 6] = [0, 4, 0, 3, 0, 0];
         let settings = |all: &[[u8; 6]]| frame(4, 0, &all.concat());
-        let none = usize::MAX;
+        const MANY: [u8; 6] = [0, 3, 0x7f, 0xff, 0xff, 0xff];
+        let none = STREAMS as usize;
         for (what, bytes, expected) in [
             ("nothing yet", vec![], 0),
             ("no settings", settings(&[]), none),
             ("another setting", settings(&[WINDOW]), none),
+            ("more than we want", settings(&[MANY]), none),
             ("four", settings(&[WINDOW, FOUR, WINDOW]), 4),
             ("the last of two", settings(&[FOUR, FIVE]), 5),
             ("five later", [settings(&[FOUR]), frame(0, 0, &FOUR), settings(&[FIVE])].concat(), 5),

@@ -90,9 +90,10 @@ pub(super) const PENDING_RESETS: usize = 20;
 pub(super) const ERROR_RESETS: usize = 256;
 
 /// Bytes that HTTP/2 may send us before somebody reads them, a stream and a connection: what ten thousand clients could
-/// make us hold, against the speed of one upload (256 KiB a round trip).
-pub(super) const STREAM_WINDOW: u32 = 256 * 1024;
-pub(super) const CONNECTION_WINDOW: u32 = 512 * 1024;
+/// make us hold, against the speed of one upload (128 KiB a round trip), and of a connection's others beside fifteen that
+/// nobody reads.
+pub(super) const STREAM_WINDOW: u32 = 128 * 1024;
+pub(super) const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 
 /// Bytes of a response that HTTP/2 holds for a stream that its client does not read.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
