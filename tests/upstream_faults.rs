@@ -89,6 +89,37 @@ fn deeds() -> Vec<(&'static str, Deed, Seen)> {
         ("bad chunk", Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"), Seen::Cut),
         ("no last chunk", Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"), Seen::Cut),
         ("long", Say(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour and more"), Seen::Whole(200, "four".into())),
+        (
+            "a length and a coding",
+            Say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+            bad_gateway(),
+        ),
+        ("a coding alone", Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nok"), bad_gateway()),
+        (
+            "a coding before chunked",
+            Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+            bad_gateway(),
+        ),
+        (
+            "chunked twice",
+            Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+            bad_gateway(),
+        ),
+        (
+            "two lengths in one line",
+            Say(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok"),
+            bad_gateway(),
+        ),
+        (
+            "one length in one line",
+            Say(b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok"),
+            Seen::Whole(200, "ok".into()),
+        ),
+        (
+            "one length in two lines",
+            Say(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
+            Seen::Whole(200, "ok".into()),
+        ),
         ("to the end", Say(b"HTTP/1.1 200 OK\r\n\r\nall"), Seen::Whole(200, "all".into())),
         ("endless body", Endless(b"HTTP/1.1 200 OK\r\n\r\n", &[b'x'; 4096]), Seen::Left(200)),
         (
@@ -130,6 +161,11 @@ async fn does(deed: Deed) -> SocketAddr {
 async fn sees(client: Client, protocol: Protocol, url: &str, name: &str) -> Seen {
     let mut connection = client.connect(name, protocol).await;
     let Ok(response) = within(SOON, "a head", connection.open(ask("GET", url))).await else { return Seen::Cut };
+    let lengths: Vec<_> = response.headers().get_all("content-length").iter().collect();
+    assert!(
+        matches!(lengths[..], [] | [_]) && !lengths.iter().any(|length| length.as_bytes().contains(&b',')),
+        "{lengths:?}"
+    );
     let (status, mut body) = (response.status().as_u16(), response.into_body());
     let mut bytes = Vec::new();
     while bytes.len() < ENOUGH {
@@ -179,6 +215,9 @@ async fn what_upstreams_do_costs_their_own_requests_alone() {
             let (seen, ()) = tokio::join!(sees(host.client(), protocol, &url, &host_name), neighbour(&client));
             assert_eq!(seen, expected, "{name} over {protocol:?}");
         }
+    }
+    for why in ["it said a length and a transfer coding", "it said a transfer coding that is not just chunked"] {
+        host.logged(&format!("upstream broke off: {why}")).await;
     }
 }
 

@@ -18,6 +18,7 @@ use crate::http::{
     collect::declared,
     edge::{House, failed},
     encoder::Encoders,
+    framed,
     health::in_turn,
     inbound::{Inbound, Line, moved},
     least::Least,
@@ -157,6 +158,7 @@ fn received(
     if switched {
         return Ok(Response::from_parts(head, Payload::empty()));
     }
+    framed::settle(&mut head.headers).map_err(|error| Fault::Broken(error.to_string()))?;
     hop::strip(&mut head.headers);
     let only_head = request.method == Method::HEAD;
     let empty = only_head || matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

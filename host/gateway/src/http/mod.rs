@@ -14,6 +14,7 @@ mod encoding;
 mod ending;
 mod flight;
 mod forward;
+mod framed;
 mod frames;
 mod gateway;
 mod gather;

@@ -15,7 +15,7 @@ use std::{
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
 };
 use hyper::{
     ext::Protocol,
@@ -91,7 +91,7 @@ impl Wish {
         }
         let upstream = hyper::upgrade::on(&mut *response);
         let head = response.headers_mut();
-        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH] {
+        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH, TRANSFER_ENCODING] {
             head.remove(name);
         }
         if self.connect {
