@@ -84,6 +84,12 @@ fn deeds() -> Vec<(&'static str, Deed, Seen)> {
             Endless(b"HTTP/1.1 200 OK\r\nX-A: ", b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"),
             bad_gateway(),
         ),
+        ("endless interim heads", Endless(b"", b"HTTP/1.1 103 Early Hints\r\nX-A: a\r\n\r\n"), bad_gateway()),
+        (
+            "interim heads",
+            Say(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+            Seen::Whole(200, "ok".into()),
+        ),
         ("short", Say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), Seen::Cut),
         ("reset within", Reset(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), Seen::Cut),
         ("bad chunk", Say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nzz\r\n"), Seen::Cut),

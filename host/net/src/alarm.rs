@@ -26,16 +26,16 @@ impl Alarm {
     ) -> Option<T> {
         let mut due = Instant::now() + limit;
         poll_fn(|cx| {
-            if let Poll::Ready(outcome) = exchange.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
+            // Before the exchange: one that always has something to do leaves nothing of the task's turn to look at a timer.
             while self.poll(due, cx).is_ready() {
                 if !progress.is_some_and(Progress::moved) {
-                    return Poll::Ready(None);
+                    // What came while nobody looked counts.
+                    let outcome = exchange.as_mut().poll(cx);
+                    return Poll::Ready(if let Poll::Ready(outcome) = outcome { Some(outcome) } else { None });
                 }
                 due = Instant::now() + limit;
             }
-            Poll::Pending
+            exchange.as_mut().poll(cx).map(Some)
         })
         .await
     }
@@ -82,6 +82,26 @@ mod tests {
             assert_eq!(alarm.in_time(pin!(pending::<()>()), LIMIT, None).await, None);
             assert!(begun.elapsed() >= LIMIT);
         }
+    }
+
+    /// The runtime takes a task's turn from it, and what it polls then is never ready.
+    #[tokio::test]
+    async fn what_never_rests_has_no_longer() {
+        let busy = async {
+            loop {
+                tokio::task::consume_budget().await;
+            }
+        };
+        assert_eq!(Alarm::default().in_time(pin!(busy), LIMIT, None).await, None::<()>);
+    }
+
+    #[tokio::test]
+    async fn what_came_in_time_is_no_less_for_being_looked_at_late() {
+        let mut alarm = Alarm::default();
+        let mut exchange = pin!(sleep(MOST_OF_IT));
+        let waiting = alarm.in_time(exchange.as_mut(), LIMIT, None);
+        let (outcome, ()) = tokio::join!(waiting, async { std::thread::sleep(2 * LIMIT) });
+        assert_eq!(outcome, Some(()));
     }
 
     #[tokio::test]

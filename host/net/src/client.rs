@@ -21,7 +21,7 @@ use crate::{
     DialError, Dialler, Incoming, Origin, Protocol, Stream,
     alarm::Alarm,
     body::{BoxError, Outgoing, Progress},
-    http1::Http1,
+    http1::{Http1, Trouble},
     http2,
     pool::{Keep, Pool, Slot},
     shared::{Connected, Join, Multiplexed},
@@ -64,6 +64,9 @@ pub enum SendError {
     /// The connection broke off, or what came was no HTTP.
     #[error("{origin}: {}", with_causes(&**error))]
     Broken { origin: Origin, error: Arc<hyper::Error> },
+    /// Answers that are to be followed by one that counts (RFC 9110, section 15.2), and none that does.
+    #[error("{origin}: interim answers without end")]
+    Interim { origin: Origin },
     /// The request's own body failed: it is not the origin's fault.
     #[error("{origin}: the request's body broke off")]
     Request { origin: Origin },
@@ -160,7 +163,8 @@ impl Client {
                 let exchange = connection.exchange(for_http1(origin, head, body), self.options.head, progress);
                 match exchange.await {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
-                    Some(Err(error)) => Err(failure(origin, error, progress, !connection.heard())),
+                    Some(Err(Trouble::Hyper(error))) => Err(failure(origin, error, progress, !connection.heard())),
+                    Some(Err(Trouble::Interim)) => Err(gone(SendError::Interim { origin: origin.clone() })),
                     None => Err(timed_out(origin)),
                 }
             }
@@ -308,7 +312,12 @@ fn reset(error: &hyper::Error) -> Option<h2::Reason> {
 }
 
 fn timed_out(origin: &Origin) -> Failure {
-    Failure { error: SendError::TimedOut { origin: origin.clone() }, unsent: None, unheard: false }
+    gone(SendError::TimedOut { origin: origin.clone() })
+}
+
+/// Of a request that is not to be sent again.
+fn gone(error: SendError) -> Failure {
+    Failure { error, unsent: None, unheard: false }
 }
 
 /// What goes out of a head: it may be needed again.

@@ -6,7 +6,7 @@ use std::{
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -31,22 +31,34 @@ use crate::{
 /// Bytes of a response's head, its trailers, and of what is read of a body at once.
 const HEAD: usize = 64 * 1024;
 
+/// Bytes that may come before the head of an answer is whole: some interim ones (RFC 9110, section 15.2), which hyper skips,
+/// however many there are.
+const INTERIM: usize = 256 * 1024;
+
 /// How long a request's body may go on after the whole of its answer is here.
 const LINGER: Duration = Duration::from_secs(30);
 
 pub(crate) struct Http1 {
     sender: SendRequest<Outgoing>,
     driver: Driver,
-    heard: Arc<AtomicBool>,
+    /// Bytes from the peer since the last request was sent.
+    heard: Arc<AtomicUsize>,
     /// For one head after the other.
     alarm: Alarm,
 }
 
-type Outcome = Result<Response<hyper::body::Incoming>, TrySendError<Request<Outgoing>>>;
+type Outcome = Result<Response<hyper::body::Incoming>, Trouble>;
+
+/// Why there is no answer.
+pub(crate) enum Trouble {
+    Hyper(TrySendError<Request<Outgoing>>),
+    /// Interim answers, and no other.
+    Interim,
+}
 
 impl Http1 {
     pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, hyper::Error> {
-        let heard = Arc::<AtomicBool>::default();
+        let heard = Arc::<AtomicUsize>::default();
         let ear = Ear { stream, to: Heard(heard.clone()) };
         let (sender, connection) =
             Builder::new().max_buf_size(HEAD).max_header_size(HEAD).handshake(TokioIo::new(ear)).await?;
@@ -62,16 +74,19 @@ impl Http1 {
         limit: Duration,
         progress: Option<&'a Progress>,
     ) -> impl Future<Output = Option<Outcome>> + use<'a> {
-        self.heard.store(false, Relaxed);
+        self.heard.store(0, Relaxed);
         // Not in the future, which would hold the whole request.
         let answer = self.sender.try_send_request(request);
-        let Self { driver, alarm, .. } = self;
+        let Self { driver, alarm, heard, .. } = self;
         async move {
             let mut answer = pin!(answer);
             let answered = pin!(poll_fn(|cx| {
                 // An error of the connection comes out of the answer.
                 let _ = driver.poll(cx);
-                answer.as_mut().poll(cx)
+                match answer.as_mut().poll(cx) {
+                    Poll::Pending if heard.load(Relaxed) > INTERIM => Poll::Ready(Err(Trouble::Interim)),
+                    answer => answer.map_err(Trouble::Hyper),
+                }
             }));
             let outcome = alarm.in_time(answered, limit, progress).await?;
             if outcome.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS) {
@@ -84,7 +99,7 @@ impl Http1 {
 
     /// Whether anything came from the peer since the last request was sent.
     pub(crate) fn heard(&self) -> bool {
-        self.heard.load(Relaxed)
+        self.heard.load(Relaxed) > 0
     }
 
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -139,11 +154,11 @@ impl Driver {
     }
 }
 
-/// Notes that the peer said something.
-struct Heard(Arc<AtomicBool>);
+/// Counts what the peer said.
+struct Heard(Arc<AtomicUsize>);
 
 impl Hear for Heard {
-    fn hear(&mut self, _: &[u8]) {
-        self.0.store(true, Relaxed);
+    fn hear(&mut self, bytes: &[u8]) {
+        self.0.fetch_add(bytes.len(), Relaxed);
     }
 }

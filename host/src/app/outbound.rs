@@ -68,6 +68,7 @@ fn outcome(error: &SendError) -> OutboundError {
         SendError::Connect(DialError::Untrusted { .. } | DialError::Tls { .. }) => OutboundError::Untrusted,
         SendError::Connect(DialError::Http2 { .. })
         | SendError::Broken { .. }
+        | SendError::Interim { .. }
         | SendError::Request { .. }
         | SendError::Connection { .. } => OutboundError::Protocol,
     }

@@ -135,7 +135,9 @@ fn fault(error: SendError, fate: &Fate) -> Fault {
         SendError::TimedOut { .. } if fate.waiting() => Fault::ClientStalled,
         SendError::TimedOut { .. } => Fault::Slow,
         SendError::Request { .. } => Fault::Request,
-        SendError::Broken { .. } | SendError::Connection { .. } => Fault::Broken(error.to_string()),
+        SendError::Broken { .. } | SendError::Interim { .. } | SendError::Connection { .. } => {
+            Fault::Broken(error.to_string())
+        }
     }
 }
 
