@@ -257,10 +257,20 @@ async fn requests_in_a_pipeline_are_answered_in_order() {
     let all = [ask("/a", ""), ask("/private", ""), post.to_owned(), ask("/../", ""), last].concat();
     let answer = raw::tls(&host.client(), "a.test", all.as_bytes()).await;
     assert_eq!(statuses(&answer), [200, 403, 200, 400, 200], "{}", String::from_utf8_lossy(&answer));
-    // What is chunked in one breath with what went before is not vouched for.
-    let chunked = "POST /e HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    let answer = raw::tls(&host.client(), "a.test", [&ask("/a", ""), chunked].concat().as_bytes()).await;
-    assert_eq!(statuses(&answer), [200, 400]);
+    let last = ask("/d", "Connection: close\r\n");
+    let chunked = |more: &str, body: &str| {
+        format!("POST /e HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n{more}\r\n{body}0\r\n\r\n")
+    };
+    let (empty, some) = (chunked("", ""), chunked("", "2\r\nhi\r\n"));
+    let answer = raw::tls(&host.client(), "a.test", [&*empty, &last].concat().as_bytes()).await;
+    assert_eq!(statuses(&answer), [200, 200], "{}", String::from_utf8_lossy(&answer));
+    let all = [&ask("/private", ""), &some, &*empty, post, &some, &last].concat();
+    let answer = raw::tls(&host.client(), "a.test", all.as_bytes()).await;
+    assert_eq!(statuses(&answer), [403, 200, 200, 200, 200, 200], "{}", String::from_utf8_lossy(&answer));
+    // What could be read in two ways is refused in its place, and nothing behind it is read.
+    let both = chunked("Content-Length: 5\r\n", "");
+    let answer = raw::tls(&host.client(), "a.test", [&*some, &both, &some, &last].concat().as_bytes()).await;
+    assert_eq!(statuses(&answer), [200, 400], "{}", String::from_utf8_lossy(&answer));
 }
 
 /// 100 Continue comes when the upstream is there to read, and not where nobody will.

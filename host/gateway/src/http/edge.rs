@@ -73,12 +73,11 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
     let origin = forwarded::settle(request.headers_mut(), peer.origin(), &table.trusted);
     let record = table.access.as_ref().map(|log| Record::begin(log, &request, origin.client));
     let insist = peer.certificate.as_ref().is_some_and(|certificate| certificate.public());
-    let vouched = house.line.watch.vouched();
     let in_pieces = version == Version::HTTP_2;
     let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record, in_pieces), insist);
 
     if let Some(coding) = request.headers().get(TRANSFER_ENCODING)
-        && let Some(fault) = misframed(coding, &request, vouched)
+        && let Some(fault) = misframed(coding, &request, &house.line.watch)
     {
         return failed(visit, &fault, &request);
     }
@@ -210,12 +209,12 @@ fn carry(
 }
 
 /// What is wrong with how a request over HTTP/1.1 says where its body ends. hyper has refused what it can't follow.
-fn misframed<B>(coding: &HeaderValue, request: &Request<B>, vouched: bool) -> Option<Fault> {
+fn misframed<B>(coding: &HeaderValue, request: &Request<B>, watch: &Watch) -> Option<Fault> {
+    let vouched = watch.vouched();
     let one = request.headers().get_all(TRANSFER_ENCODING).iter().nth(1).is_none();
     if !one || !coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked") {
         return Some(Fault::Coding);
     }
-    // Also where it was sent in one breath with what went before: nobody does that who means well.
     (!vouched).then_some(Fault::Framing)
 }
 

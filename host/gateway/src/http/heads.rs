@@ -1,6 +1,6 @@
 //! What hyper does not tell of an HTTP/1.1 head: whether it named a length beside a transfer coding, of which it drops one
 //! without a word (RFC 9112, section 6.1: it ought to be handled as an error). To know where a head begins, it follows the
-//! messages by their framing, and by nothing else; where it can't, it vouches for nothing any more.
+//! messages by their framing, and by nothing else; where it can't, or a head named both, it vouches for nothing any more.
 
 const LENGTH: &[u8] = b"content-length";
 const CODING: &[u8] = b"transfer-encoding";
@@ -23,8 +23,8 @@ pub(super) struct Heads {
 /// What came with some bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
-    /// One head has ended, of which is known that it named no length.
-    pub(super) vouched: bool,
+    /// Heads that have ended, each of which named a transfer coding and no length.
+    pub(super) vouched: u32,
     /// A head has begun.
     pub(super) begun: bool,
     /// A head has begun and not ended, or nobody knows.
@@ -72,15 +72,14 @@ enum Length {
 impl Heads {
     /// Bytes that come after those before.
     pub(super) fn received(&mut self, mut bytes: &[u8]) -> News {
-        let (mut news, mut ended) = (News::default(), 0);
+        let mut news = News::default();
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
                 State::Start => match byte {
                     b'\r' => bytes = rest,
                     b'\n' if self.begun => {
                         bytes = rest;
-                        ended += 1;
-                        news.vouched = ended == 1 && self.length == Length::None;
+                        news.vouched += u32::from(self.coded && self.length == Length::None);
                         self.state = self.body();
                     }
                     b'\n' => bytes = rest,
@@ -206,8 +205,10 @@ impl Heads {
     /// Behind a head.
     fn body(&mut self) -> State {
         match self.length {
-            _ if self.coded => State::Size(0, false),
-            Length::None | Length::Said(0, true) => self.next(),
+            Length::None if self.coded => State::Size(0, false),
+            Length::None => self.next(),
+            _ if self.coded => State::Lost,
+            Length::Said(0, true) => self.next(),
             Length::Said(length, true) => State::Body(length),
             Length::Said(_, false) | Length::Wrong => State::Lost,
         }
@@ -239,26 +240,25 @@ mod tests {
 
     #[test]
     fn a_length_is_seen_however_it_is_cut_and_written() {
+        const CODED: &str = "Transfer-Encoding: chunked";
         for (head, vouched) in [
-            (GET, true),
-            ("GET / HTTP/1.1\nhost: a\n\n", true),
-            ("\r\n\nGET / HTTP/1.1\r\ncontent-length: 1\r\n\r\n", false),
-            ("GET / HTTP/1.1\nc\ncontent-length: 1\n\n", false),
-            ("GET / HTTP/1.1\r\ncontent-length: 1\r\n\r\n", false),
-            ("GET / HTTP/1.1\nContent-LENGTH:1\n\n", false),
-            ("GET / HTTP/1.1\r\nx: content-length: 1\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\ncontent-type: 1\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\ncontent-len\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\na-field-with-a-very-long-name: 1\r\n\r\n", true),
-            (CHUNKED, true),
-            ("POST / HTTP/1.1\r\ncontent-length: 1\r\nTransfer-Encoding: chunked\r\n\r\n", false),
-            ("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\ncontent-length: 1\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nhost: a\r\n", false),
+            (GET.to_owned(), 0),
+            (CHUNKED.to_owned(), 1),
+            (format!("GET / HTTP/1.1\nhost: a\n{CODED}\n\n"), 1),
+            (format!("\r\n\nGET / HTTP/1.1\r\n{CODED}\r\ncontent-length: 1\r\n\r\n"), 0),
+            (format!("GET / HTTP/1.1\nc\ncontent-length: 1\n{CODED}\n\n"), 0),
+            (format!("GET / HTTP/1.1\r\ncontent-length: 1\r\n{CODED}\r\n\r\n"), 0),
+            (format!("GET / HTTP/1.1\nContent-LENGTH:1\n{CODED}\n\n"), 0),
+            (format!("GET / HTTP/1.1\r\nx: content-length: 1\r\n{CODED}\r\n\r\n"), 1),
+            (format!("GET / HTTP/1.1\r\ncontent-type: 1\r\n{CODED}\r\n\r\n"), 1),
+            (format!("GET / HTTP/1.1\r\ncontent-len\r\n{CODED}\r\n\r\n"), 1),
+            (format!("GET / HTTP/1.1\r\na-field-with-a-very-long-name: 1\r\n{CODED}\r\n\r\n"), 1),
+            (format!("GET / HTTP/1.1\r\n{CODED}\r\n"), 0),
         ] {
             for piece in [1, 2, 5, head.len()] {
                 let mut heads = Heads::default();
                 let parts = head.as_bytes().chunks(piece);
-                assert_eq!(parts.map(|part| heads.received(part).vouched).last(), Some(vouched), "{head:?} by {piece}");
+                assert_eq!(parts.map(|part| heads.received(part).vouched).sum::<u32>(), vouched, "{head:?} by {piece}");
             }
         }
     }
@@ -297,24 +297,28 @@ mod tests {
                 for part in message.as_bytes().chunks(piece) {
                     heads.received(part);
                 }
-                let news = heads.received(GET.as_bytes());
-                assert_eq!(news.vouched, seen, "{message:?} by {piece}");
+                let news = heads.received(CHUNKED.as_bytes());
+                assert_eq!(news.vouched, u32::from(seen), "{message:?} by {piece}");
             }
             let mut heads = Heads::default();
-            let (begun, rest) = GET.split_at(20);
+            let (begun, rest) = CHUNKED.split_at(20);
             heads.received(format!("{message}{begun}").as_bytes());
-            assert_eq!(heads.received(rest.as_bytes()).vouched, seen, "{message:?} and a beginning");
+            assert_eq!(heads.received(rest.as_bytes()).vouched, u32::from(seen), "{message:?} and a beginning");
         }
     }
 
     #[test]
-    fn of_two_heads_in_one_breath_none_is_vouched_for() {
+    fn each_head_of_one_breath_is_vouched_for_up_to_one_that_names_both() {
         let mut heads = Heads::default();
-        let two = format!("POST / HTTP/1.1\r\ncontent-length: 0\r\n\r\n{GET}");
-        assert_eq!(heads.received(two.as_bytes()), News { vouched: false, begun: true, open: false });
-        assert_eq!(heads.received(GET.as_bytes()), News { vouched: true, begun: true, open: false });
-        assert_eq!(heads.received(b"GET"), News { vouched: false, begun: true, open: true });
-        assert_eq!(heads.received(&GET.as_bytes()[3..]), News { vouched: true, begun: false, open: false });
+        let whole = format!("{CHUNKED}0\r\n\r\n");
+        let many = format!("{whole}{GET}{}{whole}{GET}", post(": 0"));
+        assert_eq!(heads.received(many.as_bytes()), News { vouched: 2, begun: true, open: false });
+        assert_eq!(heads.received(whole.as_bytes()), News { vouched: 1, begun: true, open: false });
+        assert_eq!(heads.received(b"GET"), News { vouched: 0, begun: true, open: true });
+        assert_eq!(heads.received(&GET.as_bytes()[3..]), News { vouched: 0, begun: false, open: false });
         assert_eq!(heads.received(b"\r\n"), News::default());
+        let both = "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(heads.received(format!("{whole}{both}{whole}").as_bytes()).vouched, 1);
+        assert_eq!(heads.received(whole.as_bytes()).vouched, 0);
     }
 }

@@ -46,8 +46,8 @@ pub(super) struct Watch {
     taken: AtomicU64,
     /// Whether there are bytes that it does not take.
     blocked: AtomicBool,
-    /// Whether the head that came last is known to have named no length.
-    vouched: AtomicBool,
+    /// Requests to come, next to one another among those of a transfer coding, which are known to have named no length.
+    vouched: AtomicU32,
     /// Whether its handshake is over.
     serving: AtomicBool,
     /// Whether a request ever came.
@@ -100,7 +100,7 @@ impl Watch {
             begun: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
-            vouched: AtomicBool::new(false),
+            vouched: AtomicU32::new(0),
             serving: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             resting: AtomicBool::new(false),
@@ -145,16 +145,19 @@ impl Watch {
         }
     }
 
-    /// Whether the head that came last is known to have named no length.
-    pub(super) fn vouch(&self, known: bool) {
-        self.vouched.store(known, Ordering::Relaxed);
+    /// So many more heads came that named a transfer coding, and no length.
+    pub(super) fn vouch(&self, heads: u32) {
+        if heads > 0 {
+            self.vouched.fetch_add(heads, Ordering::Relaxed);
+        }
     }
 
-    /// The same, for the request that is of this head. The connection's task alone asks.
+    /// Whether the next request that names a transfer coding is of such a head. Asked once for each, by the connection's
+    /// task alone.
     pub(super) fn vouched(&self) -> bool {
         let vouched = self.vouched.load(Ordering::Relaxed);
-        self.vouched.store(false, Ordering::Relaxed);
-        vouched
+        self.vouched.store(vouched.saturating_sub(1), Ordering::Relaxed);
+        vouched > 0
     }
 
     /// Its client has taken some bytes.
