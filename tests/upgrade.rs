@@ -100,9 +100,13 @@ async fn upgraded(client: &Client) -> (TlsStream<TcpStream>, String) {
 }
 
 fn connect(path: &str) -> Vec<u8> {
+    connect_to("websocket", path)
+}
+
+fn connect_to(protocol: &str, path: &str) -> Vec<u8> {
     let fields = [
         field(":method", "CONNECT"),
-        field(":protocol", "websocket"),
+        field(":protocol", protocol),
         field(":scheme", "https"),
         field(":authority", "a.test"),
         field(":path", path),
@@ -216,6 +220,18 @@ async fn what_is_no_tunnel() {
         let line = host.accessed(2).await.remove(1);
         assert_eq!(line["status"], over2, "{answer} {path}: {line}");
     }
+    // HTTP once more would go past every decision.
+    let upstream = Echo::start(PLAIN, None).await;
+    let host = before(&upstream.url, "").await;
+    let request = "GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close, Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+                   HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n\r\n";
+    assert_eq!(raw::status(&raw::tls(&host.client(), "a.test", request.as_bytes()).await), 200);
+    let head = upstream.head().to_ascii_lowercase();
+    assert!(!["upgrade", "http2-settings", "h2c"].iter().any(|word| head.contains(word)), "{head}");
+    let mut frames = Frames::open(&host.client(), "a.test", &[]).await;
+    frames.send(&connect_to("h2c", "/")).await;
+    within(SOON, "an answer", frames.outcome()).await;
+    assert_eq!((&host.accessed(2).await[1]["status"], upstream.heads.lock().unwrap().len()), (&501.into(), 1));
     // Nobody has asked.
     let upstream = Echo::start(SWITCH, None).await;
     let host = before(&upstream.url, "").await;

@@ -42,17 +42,22 @@ pub(super) struct Wish {
 /// Takes the wish out of a request, which is then a GET like any other. To be called before fields of the connection are
 /// taken out.
 pub(super) fn wish<B>(request: &mut Request<B>) -> Option<Wish> {
-    let (protocol, connect) = if request.method() == Method::CONNECT {
+    let connect = request.method() == Method::CONNECT;
+    let protocol = if connect {
         let protocol = request.extensions_mut().remove::<Protocol>()?;
-        *request.method_mut() = Method::GET;
-        (HeaderValue::from_bytes(protocol.as_ref()).ok()?, true)
+        HeaderValue::from_bytes(protocol.as_ref()).ok()?
     } else {
         let one = request.headers().get_all(UPGRADE).iter().nth(1).is_none();
         let named = request.headers().get_all(CONNECTION).iter().any(names_upgrade);
         let usable = request.version() == Version::HTTP_11 && request.method() == Method::GET;
-        let protocol = request.headers().get(UPGRADE).filter(|value| one && named && usable && is_one(value))?;
-        (protocol.clone(), false)
+        request.headers().get(UPGRADE).filter(|value| one && named && usable && is_one(value))?.clone()
     };
+    if is_http(&protocol) {
+        return None;
+    }
+    if connect {
+        *request.method_mut() = Method::GET;
+    }
     let on = request.extensions_mut().remove::<OnUpgrade>()?;
     Some(Wish { protocol, connect, on })
 }
@@ -64,6 +69,13 @@ fn names_upgrade(value: &HeaderValue) -> bool {
 /// Whether one protocol is named: of several the upstream could choose another than was meant.
 fn is_one(value: &HeaderValue) -> bool {
     !value.is_empty() && value.as_bytes().iter().all(|byte| byte.is_ascii_graphic() && *byte != b',')
+}
+
+/// Whether it is HTTP once more (`h2c`, RFC 7540, section 3.2), or TLS (RFC 2817): requests within would go to the upstream
+/// past every decision, and say of their client what they like.
+fn is_http(protocol: &HeaderValue) -> bool {
+    let name = protocol.as_bytes().split(|byte| *byte == b'/').next().unwrap_or_default();
+    [&b"h2c"[..], b"h2", b"http", b"tls"].iter().any(|http| name.eq_ignore_ascii_case(http))
 }
 
 impl Wish {
@@ -205,6 +217,11 @@ mod tests {
             (Method::POST, Version::HTTP_11, "upgrade", "websocket"),
             (Method::GET, Version::HTTP_11, "upgrade", "h2c, websocket"),
             (Method::GET, Version::HTTP_11, "upgrade", ""),
+            (Method::GET, Version::HTTP_11, "upgrade, http2-settings", "h2c"),
+            (Method::GET, Version::HTTP_11, "upgrade", "H2C"),
+            (Method::GET, Version::HTTP_11, "upgrade", "h2"),
+            (Method::GET, Version::HTTP_11, "upgrade", "HTTP/2.0"),
+            (Method::GET, Version::HTTP_11, "upgrade", "TLS/1.0"),
             (Method::CONNECT, Version::HTTP_11, "upgrade", "websocket"),
         ] {
             let mut request = Request::builder().method(method).version(version);
