@@ -6,8 +6,8 @@ use crate::support::{
     client::{Client, Protocol, ask},
     curl::curl,
     frames::{
-        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PADDED, PING, PRIORITY, PUSH_PROMISE,
-        RST_STREAM, SETTINGS, WINDOW_UPDATE, field, frame, get, head,
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PADDED, PING, PREFACE, PRIORITY,
+        PUSH_PROMISE, RST_STREAM, SETTINGS, WINDOW_UPDATE, field, frame, get, head,
     },
     host::{Host, Setup},
     skip::missing,
@@ -264,6 +264,32 @@ async fn who_opens_no_window_is_let_go() {
         };
         let ((), ()) = tokio::join!(neighbour(&client), within(SOON, "its end", end));
         assert!(begun.elapsed() > Duration::from_secs(1), "{path}: {:?}", begun.elapsed());
+    }
+}
+
+/// A connection over which nothing is asked has as much time as a head, and not the time for a farewell beside.
+#[tokio::test]
+async fn who_asks_nothing_is_let_go() {
+    let host = host("head = \"2s\"").await;
+    let client = host.client();
+    let settings = frame(SETTINGS, 0, 0, &[]);
+    let half = frame(HEADERS, 0, 1, &head(NAME, "/"));
+    for (what, bytes) in [
+        ("a preface", PREFACE.to_vec()),
+        ("settings", [PREFACE, &settings].concat()),
+        ("half a head", [PREFACE, &settings, &half].concat()),
+    ] {
+        let mut frames = Frames::silent(&client, NAME).await;
+        frames.send(&bytes).await;
+        let mut last = None;
+        let end = async {
+            while let Some(frame) = frames.next().await {
+                last = Some((frame.kind, frame.stream));
+            }
+        };
+        let ((), ()) = tokio::join!(neighbour(&client), within(Duration::from_secs(9), what, end));
+        // Whoever has begun to speak HTTP/2 is told.
+        assert!(what == "a preface" || last.is_some(), "{what}: {last:?}");
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) enum Order {
     Leave,
     /// It took too long with a head: to be told so, and ended.
     Late,
-    /// Others need its place: to be told, and ended.
+    /// It asked nothing for too long, or others need its place: to be told, and ended.
     Yield,
     /// Now.
     Abort,
@@ -218,8 +218,13 @@ impl Watch {
         if begun != 0 && !self.is_busy() && now.wrapping_sub(begun.wrapping_sub(1)) > self.pace.head {
             return Some(Order::Late);
         }
-        let most = if self.asked.load(Ordering::Relaxed) { self.pace.idle } else { self.pace.head };
-        (idle > most && begun == 0).then_some(Order::Leave)
+        // Who has never asked has nothing to finish, and is not waited for: not for an answer to GOAWAY either.
+        let (most, order) = if self.asked.load(Ordering::Relaxed) {
+            (self.pace.idle, Order::Leave)
+        } else {
+            (self.pace.head, Order::Yield)
+        };
+        (idle > most && begun == 0).then_some(order)
     }
 
     /// Lets it rest, if it has had nothing to do for a while.

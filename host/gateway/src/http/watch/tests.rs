@@ -46,17 +46,27 @@ fn limit(of: impl Fn(&Limits) -> std::time::Duration) -> u32 {
 }
 
 #[test]
-fn who_asks_nothing_is_told_to_leave_and_then_ended() {
+fn who_asks_nothing_is_told_so_and_ended() {
     let mut line = line();
     line.ticks(limit(|limits| limits.head));
     assert_eq!(line.order(), Order::Serve);
     line.ticks(1);
-    // Two more seconds for a head that is on its way.
-    assert_eq!(line.order(), Order::Serve);
-    line.ticks(2);
-    assert_eq!(line.order(), Order::Leave);
-    line.ticks(LEAVE);
+    assert_eq!(line.order(), Order::Yield);
+    let busy = line.watch.begin();
+    assert_eq!(line.order(), Order::Leave, "its first request came before the word did");
+    drop(busy);
+    line.ticks(LEAVE + 1);
     assert_eq!(line.order(), Order::Abort);
+}
+
+#[test]
+fn who_has_just_come_when_all_are_to_leave_may_ask() {
+    let mut line = line();
+    line.watch.tell(Order::Leave);
+    line.ticks(1);
+    assert_eq!(line.order(), Order::Serve);
+    line.ticks(1);
+    assert_eq!(line.order(), Order::Leave);
 }
 
 #[test]
