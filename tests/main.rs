@@ -34,6 +34,7 @@ mod shutdown;
 mod site;
 mod site_types;
 mod slow;
+mod starts;
 mod support;
 mod swap;
 mod tls;

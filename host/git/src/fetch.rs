@@ -117,7 +117,7 @@ impl Repository {
     fn fetch_for(&self, follower: Option<u64>, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
         let mut fetching = lock(&self.0.fetching);
         fetching.follower = follower;
-        match &remote.location {
+        let fetched = match &remote.location {
             Location::Local(path) => match Local::find(path)? {
                 Local::Repository(repository) => self.0.fetch_local(&mut fetching, &repository, remote),
                 Local::Directory(path) => match &remote.branch {
@@ -126,7 +126,9 @@ impl Repository {
                 },
             },
             Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote),
-        }
+        }?;
+        self.0.came_from(remote, &fetched)?;
+        Ok(fetched)
     }
 }
 

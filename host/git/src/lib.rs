@@ -10,6 +10,7 @@ mod follow;
 pub mod fuzzing;
 mod history;
 mod objects;
+mod origin;
 mod pace;
 mod push;
 mod refs;

@@ -84,6 +84,11 @@ impl Refs {
         self.store.git_dir().join("atoll-pushing")
     }
 
+    /// Where it stands which remote all of this came from.
+    pub(crate) fn origin(&self) -> PathBuf {
+        self.store.git_dir().join("atoll-origin")
+    }
+
     fn shallow_path(&self) -> PathBuf {
         self.store.git_dir().join("shallow")
     }

@@ -22,6 +22,7 @@ use crate::{
     disk::{self, Identity, Unsettled, lock},
     fetch::Fetching,
     objects::{Fault, ObjectError, Objects},
+    origin,
     refs::{Refs, SERVING},
     remote::receive,
     snapshot::ReadError,
@@ -79,6 +80,8 @@ pub(crate) struct Shared {
     pub(crate) open: Mutex<HashMap<ObjectId, usize>>,
     /// The state directory, which is no site.
     pub(crate) state: Identity,
+    /// The remote that all of this came from, as `origin` writes it.
+    pub(crate) origin: Mutex<Option<String>>,
     damage: Option<WalkError>,
 }
 
@@ -102,9 +105,11 @@ impl Repository {
             }
             Some(Err(damage)) => (None, Some(damage)),
         };
+        let origin = Mutex::new(origin::read(&refs));
         Ok(Self(Arc::new(Shared {
             objects,
             cache,
+            origin,
             refs,
             head: watch::Sender::new(head),
             fetching: Mutex::new(fetching),

@@ -5,7 +5,7 @@
 //! switch.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
@@ -98,18 +98,11 @@ impl Keeper {
     pub(crate) async fn run(mut self) {
         self.settle().await;
         if !self.serves() && !self.held {
-            // Under today's table, the bytes and revisions that a former run proved.
+            // Under today's table, the bytes and revisions that a former run proved: until these pass, nothing is well.
             let current = self.base.clone();
-            let failed = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.shared.unproved.store(true, Ordering::Relaxed);
             self.resume(&current);
-            if self.serves() {
-                let words = "what was proved before serves, under today's table";
-                self.runtime.journal().about(&self.shared.name, Level::Warning, words);
-                self.settle().await;
-                // Where it is the table that is not proved, nothing is left that waits, and nothing is well.
-                let mut error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner);
-                *error = error.take().or(failed);
-            }
+            self.settle().await;
         }
         self.proved = None;
         loop {
@@ -147,8 +140,13 @@ impl Keeper {
         match self.runtime.assemble(&self.shared.name, proved) {
             Ok(generation) => {
                 self.base = Draft::of(generation.inputs());
-                let words = format!("serves {}, as proved before", title(&generation));
-                self.runtime.journal().about(&self.shared.name, Level::Info, words);
+                let (title, journal) = (title(&generation), self.runtime.journal());
+                if self.shared.unproved.load(Ordering::Relaxed) {
+                    let words = format!("serves {title}, proved before, but not by what the manifest says today");
+                    journal.about(&self.shared.name, Level::Warning, words);
+                } else {
+                    journal.about(&self.shared.name, Level::Info, format!("serves {title}, as proved before"));
+                }
                 self.shared.switch(Arc::new(generation));
                 for change in differences(&self.base, current) {
                     self.wait(change);
@@ -249,7 +247,8 @@ impl Keeper {
     }
 
     fn serves_already(&self, candidate: &Inputs) -> bool {
-        self.serves() && self.base.complete().is_some_and(|base| base.same(candidate))
+        let proved = self.serves() && !self.shared.unproved.load(Ordering::Relaxed);
+        proved && self.base.complete().is_some_and(|base| base.same(candidate))
     }
 
     /// The base with these of the waiting changes.
@@ -307,6 +306,7 @@ impl Keeper {
         }
         self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", title(&generation)));
         self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        self.shared.unproved.store(false, Ordering::Relaxed);
         let old = self.shared.switch(generation);
         if let Some(old) = old {
             self.drain(&old);
@@ -391,6 +391,7 @@ impl Keeper {
     fn failed(&mut self, tried: Option<Inputs>, disproof: Disproof) -> bool {
         let words = match self.serves() {
             true => format!("not proved, the former goes on serving: {disproof}"),
+            false if self.proved.is_some() => format!("not proved: {disproof}"),
             false => format!("not proved, nothing serves: {disproof}"),
         };
         *self.shared.error.lock().unwrap_or_else(PoisonError::into_inner) = Some(disproof.clone());

@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwapOption;
@@ -118,6 +121,8 @@ pub(crate) struct Shared {
     pub(crate) serving: ArcSwapOption<Generation>,
     /// Why the newest candidate does not serve.
     pub(crate) error: Mutex<Option<Disproof>>,
+    /// Whether what serves was proved by a former run alone, and not by what the manifest says today.
+    pub(crate) unproved: AtomicBool,
     /// What was refused last, without becoming a candidate.
     pub(crate) refused: Mutex<Option<Disproof>>,
     /// The generation that serves; 0 before the first.
@@ -161,6 +166,7 @@ impl Slot {
             name,
             serving: ArcSwapOption::empty(),
             error: Mutex::default(),
+            unproved: AtomicBool::default(),
             refused: Mutex::default(),
             switched: watch::Sender::new(0),
             draining: Mutex::default(),
@@ -197,6 +203,11 @@ impl Slot {
             }
             (error, refused) => error.or(refused),
         }
+    }
+
+    /// Whether what serves has still to be proved.
+    pub fn is_unproved(&self) -> bool {
+        self.shared.unproved.load(Ordering::Relaxed)
     }
 
     /// Notes that a candidate was none: its file is no component, or one for something else.

@@ -40,6 +40,8 @@ pub(super) struct Title {
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
+    /// Where its branch comes from, in words.
+    origin: String,
     title: Title,
     repository: Repository,
     follower: Follower,
@@ -47,6 +49,8 @@ pub(super) struct Binding {
     hook: ArcSwapOption<Secret>,
     /// Held while something is committed to it: each takes a thread.
     committing: Arc<tokio::sync::Mutex<()>>,
+    /// Whether what was here at its beginning had come from elsewhere: nothing of it may serve.
+    foreign: bool,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -58,7 +62,8 @@ pub(super) struct Binding {
 pub(super) type Moved = Arc<dyn Fn(Name, Arc<dyn Branch>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Binding {
-    /// Follows `said`; `moved` is told of each new head.
+    /// Follows `said`; `moved` is told of each new head. Unless it goes on with what `serves`, what came from another remote
+    /// is none of its own.
     pub(super) fn follow(
         store: &Store,
         watcher: &Watcher,
@@ -66,6 +71,7 @@ impl Binding {
         said: &manifest::Binding,
         log: &Arc<Log>,
         moved: Moved,
+        serves: bool,
     ) -> anyhow::Result<Self> {
         let repository = store.repository(&said.name)?;
         if let Some(damage) = repository.damage() {
@@ -76,6 +82,14 @@ impl Binding {
             );
         }
         let remote = Remote { location, branch: said.branch.clone(), depth: said.depth };
+        let before = if serves { None } else { repository.claim(&remote) };
+        if let Some(before) = &before {
+            let words =
+                format!("binding {}: what was fetched from {before} is not served for another remote", said.name);
+            let log: &dyn Journal = &**log;
+            log.host(Level::Warning, words);
+        }
+        let origin = remote.title();
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());
         let passed = watch::Sender::new(None);
@@ -85,7 +99,8 @@ impl Binding {
         let title = Title::new(said.name.clone(), log.clone());
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
-        Ok(Self { said: said.clone(), title, repository, follower, hook, committing, error, heads, passed })
+        let (said, foreign) = (said.clone(), before.is_some());
+        Ok(Self { said, origin, title, repository, follower, hook, committing, foreign, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -104,6 +119,16 @@ impl Binding {
 
     pub(super) fn repository(&self) -> &Repository {
         &self.repository
+    }
+
+    /// Whether what is kept of it from before its beginning is another remote's.
+    pub(super) fn is_foreign(&self) -> bool {
+        self.foreign
+    }
+
+    /// Where its branch comes from, in words.
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// What was fetched last.

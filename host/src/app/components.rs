@@ -10,7 +10,12 @@ use atoll_runtime::{
     Role, Start, Table, Upstream,
 };
 
-use super::{bindings::Bindings, ledger::Proved, outbound::Origins, publishing::GitPublication};
+use super::{
+    bindings::Bindings,
+    ledger::{self, Proved},
+    outbound::Origins,
+    publishing::GitPublication,
+};
 use crate::{
     manifest::{self, Manifest, Name},
     problem::Problem,
@@ -149,6 +154,9 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         else {
             continue;
         };
+        if binding.is_foreign() {
+            return none(current);
+        }
         if branch.revision() == revision {
             continue;
         }
@@ -163,11 +171,11 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
             _ => return none(current),
         }
     }
-    let unchanged = entry.table == current.table.hash.to_string();
-    let upstreams = match code.surface().role {
+    let upstreams: Arc<[Upstream]> = match code.surface().role {
         Some(atoll_runtime::Role::Router) => current.upstreams.clone(),
         _ => Arc::default(),
     };
+    let unchanged = entry.table == current.table.hash.to_string() && entry.upstreams == ledger::names(&upstreams);
     let proved = Inputs { code, table: current.table.clone(), branches, upstreams };
     Start { proved: Some(proved), unchanged, current, held: false }
 }

@@ -164,7 +164,7 @@ impl Host {
                 elsewhere.push((said.clone(), location));
                 binding.clone()
             } else {
-                Arc::new(self.binding(said, location)?)
+                Arc::new(self.binding(said, location, false)?)
             };
             bindings.insert(name.clone(), binding);
         }
@@ -175,16 +175,16 @@ impl Host {
     pub(super) fn follow_elsewhere(&self, elsewhere: Vec<Elsewhere>) -> anyhow::Result<()> {
         let mut bindings = (**self.bindings.load()).clone();
         for (said, location) in elsewhere {
-            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location)?));
+            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location, true)?));
         }
         self.bindings.store(Arc::new(bindings));
         Ok(())
     }
 
-    fn binding(&self, said: &manifest::Binding, location: Location) -> anyhow::Result<Binding> {
+    fn binding(&self, said: &manifest::Binding, location: Location, serves: bool) -> anyhow::Result<Binding> {
         let components = self.components.clone();
         let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
-        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved)
+        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved, serves)
     }
 
     /// Reads and compiles the files of components, all at once.
@@ -315,7 +315,8 @@ impl Host {
 
     /// What was given is no candidate at all.
     fn refuse(&self, running: &Running, words: String) {
-        self.about(&running.said.name, Level::Error, format!("not swapped: {words}"));
+        let words = format!("not swapped: {words}");
+        self.about(&running.said.name, Level::Error, words.clone());
         running.slot.refuse(words);
     }
 

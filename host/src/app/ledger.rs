@@ -11,7 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use atoll_git::ObjectId;
-use atoll_runtime::{Code, Digest, Generation, Ledger};
+use atoll_runtime::{Code, Digest, Generation, Ledger, Upstream};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -26,6 +26,15 @@ pub(super) struct Entry {
     pub table: String,
     /// By binding of the manifest; empty for a branch without a commit.
     pub revisions: BTreeMap<String, String>,
+    /// Of a router: what it could name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upstreams: Vec<String>,
+}
+
+/// What a router may name, as an entry has it.
+pub(super) fn names(upstreams: &[Upstream]) -> Vec<String> {
+    let kind = |upstream: &Upstream| if upstream.component { "component" } else { "url" };
+    upstreams.iter().map(|upstream| format!("{} {}", kind(upstream), upstream.name)).collect()
 }
 
 pub(super) struct Proved {
@@ -100,7 +109,8 @@ impl Proved {
         // Held, so that nobody lets go of the bytes before an entry names them.
         let mut entries = self.entries();
         self.keep_bytes(&inputs.code).map_err(|error| error.to_string())?;
-        let entry = Entry { digest, table: inputs.table.hash.to_string(), revisions };
+        let (table, upstreams) = (inputs.table.hash.to_string(), names(&inputs.upstreams));
+        let entry = Entry { digest, table, revisions, upstreams };
         let before = entries.insert(component.to_owned(), entry.clone()).unwrap_or_default();
         self.write(&entries).map_err(|error| error.to_string())?;
         if before.digest != entry.digest {

@@ -100,6 +100,10 @@ async fn switch(
     future::join_all(others.into_iter().map(|(_, prepared)| prepared.switch())).await;
     future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;
     changed.sort();
+    // What was refused before is over: all that the manifest names was read and proved.
+    for running in components.values() {
+        running.slot.pardon();
+    }
     front.switch(&components, fronted, manifest);
     for (name, binding) in bindings.iter() {
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
@@ -191,7 +195,7 @@ async fn prove(
                 changes.push(Change::Upstreams(upstreams.clone()));
             }
         }
-        if !changes.is_empty() {
+        if !changes.is_empty() || old.slot.is_unproved() {
             let next = old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?;
             prepared.push((role, next));
             changed.push(name.to_string());

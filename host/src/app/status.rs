@@ -34,6 +34,7 @@ pub(super) fn status(host: &Host, front: &Front) -> Status {
     let bindings = host.bindings.load();
     let bindings = bindings.iter().map(|(name, binding)| BindingStatus {
         name: name.to_string(),
+        origin: binding.origin().to_owned(),
         revision: binding.revision(),
         error: binding.error(),
     });

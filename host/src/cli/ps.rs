@@ -67,7 +67,7 @@ fn render(status: &Status, zone: &TimeZone) -> String {
     let errors = status.components.iter().map(|component| (&component.name, &component.error));
     let mut text = table(&rows.collect::<Vec<_>>()) + &explained(errors);
     if !status.bindings.is_empty() {
-        let heads = ["BINDING", "REVISION"].map(str::to_owned);
+        let heads = ["BINDING", "REVISION", "ORIGIN"].map(str::to_owned);
         let rows = std::iter::once(heads).chain(status.bindings.iter().map(binding));
         let errors = status.bindings.iter().map(|binding| (&binding.name, &binding.error));
         text = text + "\n" + &table(&rows.collect::<Vec<_>>()) + &explained(errors);
@@ -111,8 +111,9 @@ fn component(component: &ComponentStatus) -> [String; 12] {
     ]
 }
 
-fn binding(binding: &BindingStatus) -> [String; 2] {
-    [printable(&binding.name).into_owned(), binding.revision.as_deref().map_or("-".into(), short)]
+fn binding(binding: &BindingStatus) -> [String; 3] {
+    let revision = binding.revision.as_deref().map_or("-".into(), short);
+    [printable(&binding.name).into_owned(), revision, printable(&binding.origin).into_owned()]
 }
 
 fn certificate(certificate: &CertificateStatus, zone: &TimeZone) -> [String; 3] {
@@ -169,6 +170,7 @@ mod tests {
             ],
             bindings: vec![BindingStatus {
                 name: "pages".into(),
+                origin: "pages.git, branch main".into(),
                 revision: Some("fedcba98765432100000".into()),
                 error: Some("there is nothing".into()),
             }],
@@ -189,8 +191,8 @@ site    -       -             -          0          0B      0         0     0   
 site: _headers:3: bad\\u{1b}
 site: _headers:9: worse
 
-BINDING  REVISION
-pages    fedcba987654
+BINDING  REVISION      ORIGIN
+pages    fedcba987654  pages.git, branch main
 pages: there is nothing
 
 CERTIFICATE  EXPIRES                    NAMES

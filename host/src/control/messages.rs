@@ -99,6 +99,9 @@ pub struct ComponentStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BindingStatus {
     pub name: String,
+    /// Where it is fetched from, without credentials, and the branch where the manifest says one.
+    #[serde(default)]
+    pub origin: String,
     /// What was fetched, which may be newer than what serves; none for a branch without a commit.
     pub revision: Option<String>,
     /// Why it cannot be fetched.
@@ -168,7 +171,7 @@ mod tests {
             concat!(
                 r#"{"components":[{"name":"site","role":"service","digest":"ab","revisions":{"pages":"cd"},"instances":0,"#,
                 r#""memory":0,"requests":7,"hits":0,"misses":0,"traps":0,"uptime":0,"draining":0,"swapped":false}],"#,
-                r#""bindings":[{"name":"pages","revision":null,"error":"gone"}],"certificates":[]}"#
+                r#""bindings":[{"name":"pages","origin":"","revision":null,"error":"gone"}],"certificates":[]}"#
             )
         );
     }

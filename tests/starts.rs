@@ -1,0 +1,107 @@
+//! What a start serves when the manifest is another one than before: nothing that was fetched for somebody else, and what
+//! today's manifest does not bear out with a word of it.
+
+use std::fs;
+
+use crate::support::{
+    git::Repository,
+    guests::HELLO,
+    host::Setup,
+    tables,
+    upstream::{dead, whole},
+    wait::{SOON, until},
+};
+
+const NOT_FETCHED: (u16, &str) = (503, "503 Service Unavailable: this site has not been fetched yet\n");
+
+/// Two projects that call a binding alike and share a state: what was fetched for the one is not shown by the other.
+#[tokio::test]
+async fn what_came_from_another_remote_is_not_served() {
+    let site = |remote: &str| {
+        let lines = remote
+            .split_once('#')
+            .map_or(format!("{remote}\""), |(path, name)| format!("{path}\"\nbranch = \"{name}\""));
+        tables::site("site").replace("remote = \"site.git\"\nbranch = \"main\"", &format!("remote = \"{lines}"))
+    };
+    let setup = Setup::new(&site("site.git"));
+    let repository = setup.repository("site");
+    let one = repository.commit("main", &[("index.html", "one")]);
+    Repository::bare(setup.path("empty.git"));
+    setup.write("folder/index.html", "folder");
+    let server = format!("git://{}/site.git", dead());
+    let mut host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    let origin = host.setup().path("site.git").display().to_string();
+    assert_eq!(host.binding("site-pages").await["origin"], *origin);
+    for (remote, expected) in [
+        ("none/", NOT_FETCHED),
+        (&*server, NOT_FETCHED),
+        ("site.git#other", NOT_FETCHED),
+        ("empty.git", NOT_FETCHED),
+        ("folder", (200, "folder")),
+    ] {
+        let setup = host.terminate().await;
+        setup.manifest(&site(remote));
+        host = setup.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), expected, "{remote}");
+        let word = format!("binding site-pages: what was fetched from {origin} is not served for another remote");
+        assert!(host.setup().log().contains(&word), "{remote}: {}", host.setup().log());
+        // Nor at the next start, and it is not lost: as long as nothing came from elsewhere, it is here.
+        let setup = host.terminate().await;
+        host = setup.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), expected, "{remote}, again");
+        if expected.0 != 200 {
+            let setup = host.terminate().await;
+            let (there, away) = (setup.path("site.git"), setup.path("away.git"));
+            fs::rename(&there, &away).unwrap();
+            setup.manifest(&site("site.git"));
+            host = setup.start().await;
+            assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{remote}, and back");
+            assert_eq!(host.component("site").await["revisions"]["pages"], one);
+            fs::rename(&away, &there).unwrap();
+        }
+    }
+}
+
+/// Whatever was proved is served at a start, for a start can't be refused; but where what it was proved by has gone, that is
+/// told until it is put right.
+#[tokio::test]
+async fn what_todays_manifest_does_not_bear_out_is_told() {
+    let upstream = crate::support::upstream::Upstream::start(crate::support::client::Protocol::Http1, |_| {
+        http::Response::new(whole("app"))
+    });
+    let upstream = upstream.await;
+    let guest = |name: &str| tables::guest(name, "hello", "");
+    let rest = [guest("hello"), tables::router()].concat();
+    let with_upstream = [tables::upstream("app", upstream.address()), rest.clone()].concat();
+    let with_component = [guest("app"), rest.clone()].concat();
+    let routes = [("a.test.toml", "upstream = \"app\"\n"), ("_.toml", "upstream = \"hello\"\n")];
+    let wrong = "a.test.toml:1: no upstream `app` in the manifest";
+    for before in [&with_upstream, &with_component] {
+        let setup = Setup::new(before);
+        setup.repository("routes").commit("main", &routes);
+        let host = setup.start().await;
+        assert_eq!(host.client().get("https://a.test/").await.status, 200);
+        let setup = host.terminate().await;
+        setup.manifest(&rest);
+        let host = setup.start().await;
+        // Of the other names nobody is the worse for it.
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+        let says = async |expected: bool| {
+            let component = host.component("router").await;
+            let error = component["error"].as_str().unwrap_or_default();
+            assert_eq!(error.contains(wrong), expected, "{component}");
+        };
+        says(true).await;
+        let log = host.setup().log();
+        assert!(log.contains("proved before, but not by what the manifest says today"), "{log}");
+        assert_eq!(log.matches(wrong).count(), 1, "{log}");
+        let said = host.reload().await.failed();
+        assert!(said.contains(wrong) && said.contains("nothing was changed"), "{said}");
+        says(true).await;
+        host.setup().manifest(before);
+        host.reload().await.done();
+        until(SOON, "nothing wrong", async || host.component("router").await["error"].is_null().then_some(())).await;
+        assert_eq!(host.client().get("https://a.test/").await.status, 200);
+    }
+}
