@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use http::Response;
 use http_body_util::BodyExt as _;
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
@@ -9,7 +10,7 @@ use crate::support::{
     client::{BOTH, Client, Protocol, ask},
     host::{Host, Setup},
     raw, tables,
-    upstream::dead,
+    upstream::{Seen, Upstream, dead, whole},
     wait::{SOON, within},
 };
 
@@ -118,6 +119,61 @@ async fn running_out_of_descriptors_is_survived() {
     served(&host.client()).await;
 }
 
+/// What the system lets it have it takes, and says where that is less than its own limits.
+#[tokio::test]
+async fn all_the_descriptors_that_there_are() {
+    let host = Setup::new(&manifest("connections = 3000")).descriptors(256, 4000).start().await;
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", host.id())).unwrap();
+    let line: Vec<_> =
+        limits.lines().find(|line| line.starts_with("Max open files")).unwrap().split_whitespace().collect();
+    assert_eq!(line[3..5], ["4000", "4000"]);
+    let words = "4000 files and sockets may be open at once, and 3000 `connections`, with what goes along, may come to 4024: \
+                 raise that (LimitNOFILE=, ulimit -n), or lower `connections` in [limits]";
+    host.logged(words).await;
+    host.setup().manifest(&manifest("connections = 2976"));
+    host.reload().await.done();
+    assert_eq!(host.setup().log().matches("files and sockets may be open").count(), 1);
+}
+
+/// Of what an upstream carries at once a client has a part, however slowly it takes that; it waits for its own, and another
+/// has what is left.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_has_a_part_of_an_upstream() {
+    let large = bytes::Bytes::from(vec![b'x'; 32 << 20]);
+    let answer = move |seen: &Seen| {
+        Response::new(whole(if seen.target.ends_with("/large") { large.clone() } else { "x".into() }))
+    };
+    // On eight connections that is sixteen.
+    let upstream = Upstream::taking(2, answer).await;
+    let lines = format!("[upstream.app]\nurl = \"http://{}\"\nprotocol = \"h2c\"\n", upstream.address());
+    let setup = Setup::new(&[lines, tables::router()].concat());
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        let mut connection = host.client().narrow().connect("a.test", Protocol::Http1).await;
+        let response = connection.open(ask("GET", "https://a.test/large")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        held.push((connection, response));
+    }
+    let client = host.client();
+    let beyond = tokio::spawn(async move { client.get("https://a.test/").await });
+    let neighbour = host.client().connecting_from("127.0.0.2".parse().unwrap());
+    for protocol in BOTH {
+        assert_eq!(neighbour.send_over(protocol, ask("GET", "https://a.test/")).await.brief(), (200, "x"));
+    }
+    assert!(!beyond.is_finished(), "it waits for its own");
+    assert_eq!(beyond.await.unwrap().brief(), (503, "503 Service Unavailable\n"));
+    let lines = host.accessed(3).await;
+    assert_eq!((&lines[2]["status"], &lines[2]["error"]), (&503.into(), &"overloaded".into()), "{lines:?}");
+    assert_eq!(upstream.seen().len(), 6);
+    assert!(!host.setup().log().contains("[upstream.app]"), "it is not the upstream's fault");
+    let client = host.client();
+    let waits = tokio::spawn(async move { client.get("https://a.test/").await });
+    drop(held);
+    assert_eq!(waits.await.unwrap().brief(), (200, "x"));
+}
+
 /// Bytes over a window: who takes nothing goes, who takes little at a time stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_download_has_a_least_rate() {
@@ -173,6 +229,40 @@ async fn a_proxy_header_tells_the_client() {
     assert_eq!(host.client().get(URL).await.status, 200);
     let answer = raw::plain(https, b"PROXY TCP4 192.0.2.1 192.0.2.2 7 80\r\n").await;
     assert_eq!(answer[..6], [0x15, 3, 3, 0, 2, 2]);
+}
+
+/// The same before TLS.
+#[tokio::test]
+async fn a_proxy_header_comes_before_tls() {
+    let https = dead();
+    let listen = format!("[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"{https}\"\nproxied = \"{https}\"\n");
+    let manifest = [&*listen, "[limits]\nhandshake = \"1s\"\n", &tables::guest("hello", "hello", "")].concat();
+    let host = Setup::new(&manifest).start().await;
+    let v2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x07\x7f\0\0\x01\0\x01\0\x02";
+    let mut lines = 0;
+    for (header, client) in [
+        (&b"PROXY TCP4 192.0.2.1 192.0.2.2 7 443\r\n"[..], "192.0.2.1"),
+        (b"PROXY TCP6 2001:db8::1 ::1 7 443\r\n", "2001:db8::1"),
+        (v2, "192.0.2.7"),
+        (b"PROXY UNKNOWN\r\n", "127.0.0.1"),
+    ] {
+        for protocol in BOTH {
+            let reply = host.client().announced(header).send_over(protocol, ask("GET", URL)).await;
+            assert_eq!(reply.status, 200, "{header:?} {protocol:?}");
+            lines += 1;
+            assert_eq!(host.accessed(lines).await[lines - 1]["client"], client, "{header:?}");
+        }
+    }
+    // Without one, with half of one, and with one more.
+    for header in [&b""[..], b"PROXY TCP4 192.0.2.1 ", &[v2, &v2[..]].concat()] {
+        let error = host.client().announced(header).handshake(Some("localhost"), &[]).await.expect_err("closed");
+        let name = format!("{:?}", error.kind());
+        assert!(
+            ["UnexpectedEof", "ConnectionReset", "BrokenPipe", "InvalidData"].contains(&&*name),
+            "{header:?}: {error}"
+        );
+    }
+    assert_eq!(host.accessed(lines).await.len(), lines);
 }
 
 /// A reload changes them for connections that come after it.

@@ -20,7 +20,7 @@ use rustls::{
     ClientConfig, ProtocolVersion, RootCertStore, SupportedProtocolVersion,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use tokio::{net::TcpSocket, time::timeout};
+use tokio::{io::AsyncWriteExt as _, net::TcpSocket, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::wait::{BUILT, SOON, within};
@@ -43,6 +43,7 @@ pub(crate) struct Client {
     versions: Vec<&'static SupportedProtocolVersion>,
     receive_buffer: Option<u32>,
     hesitation: Duration,
+    announced: Vec<u8>,
 }
 
 /// One connection.
@@ -104,6 +105,7 @@ impl Client {
             versions: rustls::ALL_VERSIONS.to_vec(),
             receive_buffer: None,
             hesitation: Duration::ZERO,
+            announced: Vec::new(),
         }
     }
 
@@ -128,6 +130,12 @@ impl Client {
     /// Waits between connecting and the first word.
     pub(crate) fn hesitating(mut self, hesitation: Duration) -> Self {
         self.hesitation = hesitation;
+        self
+    }
+
+    /// Says this before TLS begins, as a balancer does.
+    pub(crate) fn announced(mut self, header: &[u8]) -> Self {
+        self.announced = header.to_vec();
         self
     }
 
@@ -194,8 +202,9 @@ impl Client {
             if let Some(source) = self.source {
                 socket.bind(SocketAddr::new(source, 0))?;
             }
-            let stream = socket.connect(self.address).await?;
+            let mut stream = socket.connect(self.address).await?;
             stream.set_nodelay(true)?;
+            stream.write_all(&self.announced).await?;
             tokio::time::sleep(self.hesitation).await;
             TlsConnector::from(Arc::new(config)).connect(name, stream).await
         };

@@ -33,6 +33,8 @@ pub(crate) struct Setup {
     environment: Vec<(&'static str, PathBuf)>,
     /// Handed over to it, as a supervisor would.
     socket: Option<std::net::TcpListener>,
+    /// How many descriptors it may have at first, and at most.
+    descriptors: Option<(u32, u32)>,
 }
 
 /// What a supervisor does with a socket (sd_listen_fds(3)); ours comes as standard input.
@@ -73,6 +75,7 @@ impl Setup {
             arguments: Vec::new(),
             environment: Vec::new(),
             socket: None,
+            descriptors: None,
         }
     }
 
@@ -109,6 +112,12 @@ impl Setup {
     /// Hands a socket over to each host that is started.
     pub(crate) fn handing_over(mut self, socket: std::net::TcpListener) -> Self {
         self.socket = Some(socket);
+        self
+    }
+
+    /// So many descriptors at first, and at most.
+    pub(crate) fn descriptors(mut self, soft: u32, hard: u32) -> Self {
+        self.descriptors = Some((soft, hard));
         self
     }
 
@@ -182,9 +191,15 @@ impl Setup {
             arguments.extend(["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"]);
         }
         arguments.extend(self.arguments.iter().map(String::as_str));
-        let (mut command, stdin) = match &self.socket {
-            None => (self.invocation(&arguments), Stdio::null()),
-            Some(socket) => {
+        let (mut command, stdin) = match (&self.socket, self.descriptors) {
+            (None, None) => (self.invocation(&arguments), Stdio::null()),
+            (None, Some((soft, hard))) => {
+                let program = self.program.to_str().expect("a path of ours");
+                let limited = format!(r#"ulimit -S -n {soft}; ulimit -H -n {hard}; exec "$0" "$@""#);
+                let arguments = [&["-c", &limited, program], &arguments[..]].concat();
+                (self.invocation_of("bash".as_ref(), &arguments), Stdio::null())
+            }
+            (Some(socket), _) => {
                 let program = self.program.to_str().expect("a path of ours");
                 let arguments = [&["-c", HAND_OVER, program], &arguments[..]].concat();
                 let socket = socket.try_clone().expect("a descriptor");

@@ -81,7 +81,12 @@ impl Upstream {
         protocol: Protocol,
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
-        Self::serve(protocol, None, Arc::new(answer)).await
+        Self::serve(protocol, None, None, Arc::new(answer)).await
+    }
+
+    /// Over h2c, so many streams a connection at once.
+    pub(crate) async fn taking(streams: u32, answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static) -> Self {
+        Self::serve(Protocol::Http2, None, Some(streams), Arc::new(answer)).await
     }
 
     /// Over TLS, with that protocol alone by ALPN.
@@ -91,7 +96,7 @@ impl Upstream {
         answer: impl Fn(&Seen) -> Response<Body> + Send + Sync + 'static,
     ) -> Self {
         let only = if protocol == Protocol::Http2 { "h2" } else { "http/1.1" };
-        Self::serve(protocol, Some(tls_acceptor(pair, &[only])), Arc::new(answer)).await
+        Self::serve(protocol, Some(tls_acceptor(pair, &[only])), None, Arc::new(answer)).await
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -103,7 +108,7 @@ impl Upstream {
         self.seen.lock().expect("no handler panics").clone()
     }
 
-    async fn serve(protocol: Protocol, tls: Option<TlsAcceptor>, answer: Answer) -> Self {
+    async fn serve(protocol: Protocol, tls: Option<TlsAcceptor>, streams: Option<u32>, answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("a bound listener");
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -113,10 +118,10 @@ impl Upstream {
                 let (answer, notes, tls) = (Arc::clone(&answer), Arc::clone(&notes), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => connection(protocol, stream, answer, notes).await,
+                        None => connection(protocol, stream, streams, answer, notes).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                connection(protocol, stream, answer, notes).await;
+                                connection(protocol, stream, streams, answer, notes).await;
                             }
                         }
                     }
@@ -144,6 +149,7 @@ impl Seen {
 async fn connection(
     protocol: Protocol,
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    streams: Option<u32>,
     answer: Answer,
     notes: Arc<Mutex<Vec<Seen>>>,
 ) {
@@ -163,7 +169,13 @@ async fn connection(
     // A connection that breaks off is the client's doing, and the client's test sees it.
     let _ = match protocol {
         Protocol::Http1 => http1::Builder::new().serve_connection(io, service).await,
-        Protocol::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
+        Protocol::Http2 => {
+            let mut builder = http2::Builder::new(TokioExecutor::new());
+            if let Some(streams) = streams {
+                builder.max_concurrent_streams(streams);
+            }
+            builder.serve_connection(io, service).await
+        }
     };
 }
 

@@ -24,7 +24,7 @@ use crate::{
     http1::{Http1, Trouble},
     http2,
     pool::{Keep, Pool, Slot},
-    shared::{Connected, Join, Multiplexed},
+    shared::{self, Connected, Join, Multiplexed},
 };
 
 /// Limits of a client.
@@ -107,6 +107,14 @@ impl Client {
     /// What opens its connections.
     pub fn dialler(&self) -> &Dialler {
         &self.dialler
+    }
+
+    /// Requests at once that `origin` takes over HTTP/2, as far as is known; none where each has a connection of its own.
+    pub fn room(&self, origin: &Origin) -> Option<usize> {
+        if !origin.may_multiplex() {
+            return None;
+        }
+        self.pool.known(origin).map_or(Some(shared::MOST * http2::STREAMS as usize), |slot| slot.shared.room())
     }
 
     /// Sends `request` to `origin`; what it carries beside method, target, fields and body stays here.

@@ -24,7 +24,7 @@ use crate::{
 /// What one stream may send us before we take it: also what a slow reader holds in memory.
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// Requests at once on a connection, whatever more the peer allows.
-const STREAMS: u32 = 128;
+pub(crate) const STREAMS: u32 = 128;
 /// Room for all of them: those whose readers take nothing leave each of the others its own.
 const CONNECTION_WINDOW: u32 = STREAMS * STREAM_WINDOW;
 /// Bytes of a response's head, as RFC 9113 counts them.

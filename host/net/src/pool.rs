@@ -37,8 +37,8 @@ impl Pool {
 
     /// Finds or makes the slot of an origin.
     pub(crate) fn slot(self: &Arc<Self>, origin: &Origin) -> Arc<Slot> {
-        if let Some(slot) = self.slots.read().unwrap_or_else(PoisonError::into_inner).get(origin) {
-            return slot.clone();
+        if let Some(slot) = self.known(origin) {
+            return slot;
         }
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         if slots.is_empty() {
@@ -46,6 +46,11 @@ impl Pool {
             tokio::spawn(sweep_now_and_then(Arc::downgrade(self), self.keep.rest / 2));
         }
         slots.entry(origin.clone()).or_insert_with(|| Arc::new(Slot::new(self.keep))).clone()
+    }
+
+    /// The slot of an origin that something is open to, or was a short while ago.
+    pub(crate) fn known(&self, origin: &Origin) -> Option<Arc<Slot>> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(origin).cloned()
     }
 
     /// Drops what has rested too long, and forgets origins that nothing is open to. Says whether any is left.

@@ -14,10 +14,15 @@ use tokio::sync::{
     watch::{self, Receiver, Sender},
 };
 
-use crate::{DialError, body::Outgoing, http2::Allowed, pool::Slot};
+use crate::{
+    DialError,
+    body::Outgoing,
+    http2::{Allowed, STREAMS},
+    pool::Slot,
+};
 
 /// Connections at once.
-const MOST: usize = 8;
+pub(crate) const MOST: usize = 8;
 
 /// How long no further one is tried where one could not be opened beside those that are.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -97,6 +102,13 @@ impl Shared {
     pub(crate) fn take(&self, slot: &Arc<Slot>) -> Option<Multiplexed> {
         let mut state = self.state();
         if state.queue.is_empty() { state.take(slot) } else { None }
+    }
+
+    /// Requests at once that connections to its origin carry, as far as is known; none where it wants HTTP/1.1.
+    pub(crate) fn room(&self) -> Option<usize> {
+        let state = self.state();
+        let allowed = state.open.first().map(|open| open.allowed.streams.load(Relaxed));
+        (!state.unwanted).then(|| allowed.unwrap_or(STREAMS as usize) * MOST)
     }
 
     /// A place in the queue, behind all who have one.

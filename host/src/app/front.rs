@@ -22,6 +22,7 @@ use super::{
     certificates,
     components::nobody_decides,
     decides::Decides,
+    descriptors,
     door::Door,
     hooks::Pushes,
     host::{Components, Host},
@@ -84,7 +85,7 @@ pub(super) struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
     certificates: Vec<certificates::Said>,
     upstreams: Vec<(Arc<str>, Upstream)>,
-    /// Of certificates.
+    /// Of certificates, and of descriptors.
     pub(super) warnings: Vec<Problem>,
 }
 
@@ -160,6 +161,7 @@ impl Front {
         }
         let mut warnings = certificates::warnings(&certificates, now);
         warnings.extend(certificates::lost(&certificates, &self.said.load()).into_iter().map(Problem::new));
+        warnings.extend(descriptors::warning(manifest).map(Problem::new));
         let upstreams = self.upstreams(manifest)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {

@@ -6,6 +6,7 @@ mod branches;
 mod certificates;
 mod components;
 mod decides;
+mod descriptors;
 mod door;
 mod front;
 mod hooks;
@@ -61,6 +62,7 @@ const DEMO: [(&str, &[u8]); 3] = [
 
 /// Serves until told to stop. `options` make the manifest again at a reload.
 pub fn run(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
+    descriptors::raise();
     let threads = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .on_thread_park(allocator::tidy)

@@ -1,10 +1,12 @@
 //! What hangs on a response until its last byte has left: the connection is busy that long, and the log's line is written
 //! then.
 
-use crate::http::{access::Record, watch::Busy};
+use crate::http::{access::Record, shares::Seat, watch::Busy};
 
 pub(super) struct Ending {
     busy: Option<Busy>,
+    /// What its client has of an upstream meanwhile.
+    seat: Option<Seat>,
     record: Option<Box<Record>>,
     in_pieces: bool,
 }
@@ -12,7 +14,11 @@ pub(super) struct Ending {
 impl Ending {
     /// `in_pieces`, where what takes the body holds what it was given for as long as the client likes.
     pub(super) fn new(busy: Busy, record: Option<Box<Record>>, in_pieces: bool) -> Self {
-        Self { busy: Some(busy), record, in_pieces }
+        Self { busy: Some(busy), seat: None, record, in_pieces }
+    }
+
+    pub(super) fn hold(&mut self, seat: Seat) {
+        self.seat = Some(seat);
     }
 
     pub(super) fn in_pieces(&self) -> bool {
@@ -47,7 +53,7 @@ impl Ending {
 
     /// The body has ended. Without this, whoever read it went away.
     pub(super) fn complete(&mut self) {
-        self.busy = None;
+        (self.busy, self.seat) = (None, None);
         if let Some(mut record) = self.record.take() {
             record.complete = true;
         }

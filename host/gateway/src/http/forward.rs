@@ -1,9 +1,9 @@
 //! To a URL: the request as the host knows it, to the first of its origins that can be reached. Bodies stream both ways.
 
-use std::{borrow::Cow, future::poll_fn, sync::Arc, task::Poll, time::Instant};
+use std::{borrow::Cow, future::poll_fn, net::IpAddr, sync::Arc, task::Poll, time::Instant};
 
 use atoll_net::{Incoming, SendError};
-use atoll_runtime::{Decision, Forwarding, Level, under};
+use atoll_runtime::{Decision, Failure, Forwarding, Level, under};
 use atoll_semantics::{coding, forwarded, hop};
 use http::{
     HeaderMap, Method, Request, Response, StatusCode, Uri,
@@ -19,13 +19,16 @@ use crate::http::{
     edge::{House, failed},
     encoder::Encoders,
     framed,
+    gateway::Gateway,
     health::in_turn,
     inbound::{Inbound, Line, moved},
     least::Least,
+    limits::EXCHANGES,
     payload::Payload,
     rescue::Fault,
-    roster::Named,
+    roster::{Named, UrlUpstream},
     service::forwarding,
+    shares::Seat,
     tunnel::Wish,
     upload::{Fate, Upload},
     visit::{Answering, Visit},
@@ -56,7 +59,12 @@ pub(super) fn answer(
     let mut body = body;
     // Of a tunnel it comes later.
     let looked_at = parts.method.is_safe() && wish.is_none();
+    let client = inbound.origin.client;
     Answering::later(async move {
+        match seat(&gateway, &named, client).await {
+            Ok(seat) => visit.hold(seat),
+            Err(fault) => return visit.fail(&fault, &parts.method, &parts.headers),
+        }
         if looked_at && let Err(fault) = begun(&mut body, &line).await {
             return visit.fail(&fault, &parts.method, &parts.headers);
         }
@@ -76,6 +84,18 @@ pub(super) fn answer(
             }
         }
     })
+}
+
+/// Of what the upstream may have under way, one of the client's share; none for those who speak for many. A tunnel has it
+/// until it is one.
+async fn seat(gateway: &Gateway, named: &Named, client: IpAddr) -> Result<Option<Seat>, Fault> {
+    if gateway.trusts(client) {
+        return Ok(None);
+    }
+    let UrlUpstream { client: sender, places, .. } = &named.upstream;
+    let room = places.iter().map(|place| sender.room(&place.origin).unwrap_or(EXCHANGES)).max();
+    let seat = named.shares.seat(client, room.unwrap_or(EXCHANGES), true).await;
+    seat.map(Some).ok_or(Fault::Service(Failure::Overloaded))
 }
 
 /// A GET whose body is to come, of a length that nobody named, mostly has none: over HTTP/1.1 that has to be known before

@@ -107,5 +107,9 @@ pub(super) const COLLECTED: u64 = 1024 * 1024;
 /// Bodies that are encoded as they pass by, at once: 180 MiB at most. Beyond it, they pass as they are.
 pub(super) const ENCODERS: usize = 256;
 
+/// Requests under way at once at a URL that is spoken to by HTTP/1.1, each over a connection of its own: a client's quarter
+/// is as many as it may have connections.
+pub const EXCHANGES: usize = 4096;
+
 /// How long one request waits for another's answer before it asks for itself.
 pub(super) const SHARED_WAIT: Duration = Duration::from_secs(10);

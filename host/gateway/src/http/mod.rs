@@ -54,7 +54,7 @@ pub use connections::Admission;
 pub use edge::Challenges;
 pub use gateway::{Capabilities, Gateway, Remembering};
 pub use hook::{Hook, Hooks, Told};
-pub use limits::Limits;
+pub use limits::{EXCHANGES, Limits};
 pub use peer::{Certificate, Peer};
 pub use roster::{Place, Roster, Upstream, UrlUpstream};
 pub use spool::Spool;

@@ -107,6 +107,8 @@ pub(super) struct Named {
     pub(super) name: Arc<str>,
     pub(super) upstream: UrlUpstream,
     pub(super) complaints: Complaints,
+    /// Of what it has under way at once.
+    pub(super) shares: Arc<Shares>,
 }
 
 impl Table {
@@ -131,7 +133,12 @@ impl Table {
                     Member::Component(Arc::new(Service { component, tally, shares }))
                 }
                 Upstream::Url(upstream) => {
-                    Member::Url(Arc::new(Named { name: name.clone(), upstream, complaints: Complaints::default() }))
+                    let shares = match before.and_then(|before| before.upstreams.get(&name)) {
+                        Some(Member::Url(named)) => named.shares.clone(),
+                        _ => Arc::default(),
+                    };
+                    let complaints = Complaints::default();
+                    Member::Url(Arc::new(Named { name: name.clone(), upstream, complaints, shares }))
                 }
             };
             (name, member)

@@ -16,6 +16,7 @@ use crate::http::{
     ending::Ending,
     payload::Payload,
     rescue::Fault,
+    shares::Seat,
 };
 
 /// A year, as browsers' lists ask for; other names of the domain are their owners' business.
@@ -36,6 +37,11 @@ impl Visit {
         if let Some(record) = self.ending.record() {
             note(record);
         }
+    }
+
+    /// Until the response has ended.
+    pub(super) fn hold(&mut self, seat: Option<Seat>) {
+        seat.into_iter().for_each(|seat| self.ending.hold(seat));
     }
 
     /// Who answers, for the log.
