@@ -39,6 +39,7 @@ mod support;
 mod swap;
 mod tls;
 mod upgrade;
+mod uploads;
 mod upstream_faults;
 mod upstreams;
 mod windows;

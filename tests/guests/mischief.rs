@@ -39,6 +39,7 @@ impl Guest for Mischief {
             "/count" => query.respond(format!("{seen}\n")),
             "/respond" => query.respond(query.text("body").unwrap_or_default()),
             "/echo" => echo(request),
+            "/size" => size(request).await,
             "/copy" => copy(request),
             "/env" => {
                 ok(std::env::vars().map(|(name, value)| format!("{name}={value}\n")).collect::<Vec<_>>().concat())
@@ -176,6 +177,15 @@ fn echo(request: Request) -> Result<Response, ErrorCode> {
     let (body, trailers) = Request::consume_body(request, result);
     let (response, _) = Response::new(Fields::new(), Some(body), trailers);
     Ok(response)
+}
+
+/// How many bytes the request's body has; or the error.
+async fn size(request: Request) -> Result<Response, ErrorCode> {
+    let (_, result) = wit_future::new(|| Ok(()));
+    let (body, trailers) = Request::consume_body(request, result);
+    let body = body.collect().await;
+    trailers.await?;
+    ok(format!("{}\n", body.len()))
 }
 
 /// The request's body, through the guest's memory.

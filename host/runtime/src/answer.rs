@@ -50,6 +50,9 @@ pub enum Failure {
     /// The trap, with its backtrace.
     #[error("trapped: {0}")]
     Trapped(String),
+    /// It had no answer to a request whose body broke off.
+    #[error("the request's body broke off")]
+    Request,
     /// It returned an error, or nothing.
     #[error("no response: {0}")]
     NoResponse(String),

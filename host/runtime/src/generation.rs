@@ -206,7 +206,7 @@ impl Generation {
 
     fn log(&self, failure: &Failure) {
         let level = match failure {
-            Failure::NotServing { .. } | Failure::Overloaded => return,
+            Failure::NotServing { .. } | Failure::Overloaded | Failure::Request => return,
             _ => Level::Error,
         };
         self.given.journal.about(&self.given.component, level, failure.to_string());

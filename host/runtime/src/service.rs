@@ -121,7 +121,7 @@ impl Service {
         let timeout = self.given.limits.timeout;
         let taken = tokio::select! {
             biased;
-            taken = asked => taken?,
+            taken = asked => taken.map_err(|failure| progress.told(failure))?,
             () = progress.overdue(timeout) => return Err(Failure::TimedOut),
             () = self.reset.cancelled() => return Err(reset()),
         };
@@ -133,7 +133,7 @@ impl Service {
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
                 let fate = fate.insert(Fate::default()).clone();
-                Streamed::from_guest(frames, body, fate, timeout)
+                Streamed::from_guest(frames, body, fate, progress, timeout)
             }
         };
         match fate {
@@ -158,7 +158,7 @@ impl Service {
         let timeout = self.given.limits.timeout;
         let (taken, held) = tokio::select! {
             biased;
-            answer = crowd.ask(request, (place, in_flight)) => answer?,
+            answer = crowd.ask(request, (place, in_flight)) => answer.map_err(|failure| progress.told(failure))?,
             () = progress.overdue(timeout) => {
                 crowd.fate().abandon();
                 return Err(Failure::TimedOut);
@@ -171,7 +171,7 @@ impl Service {
             Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
-                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), timeout).holding(held)
+                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), progress, timeout).holding(held)
             }
         };
         Ok(Answer {
@@ -283,14 +283,15 @@ impl Service {
                     self.trapped(&failure);
                 }
                 let length = length(&method, response.status(), response.headers());
-                let body = |body| Streamed::from_guest(VecDeque::new(), body, fate, timeout).of_length(length);
+                let body =
+                    |body| Streamed::from_guest(VecDeque::new(), body, fate, progress, timeout).of_length(length);
                 let response = response.map(|content| body(content).boxed_unsync());
                 Ok(Answer { response, effects: answering.effects() })
             }
-            Ok(Err(code)) => Err(Failure::NoResponse(format!("{code:?}"))),
+            Ok(Err(code)) => Err(progress.told(Failure::NoResponse(format!("{code:?}")))),
             Err(_) => match failure.await {
-                Ok(failure) => Err(failure),
-                Err(_) => Err(Failure::NoResponse("it returned without a response".into())),
+                Ok(failure) => Err(progress.told(failure)),
+                Err(_) => Err(progress.told(Failure::NoResponse("it returned without a response".into()))),
             },
         }
     }

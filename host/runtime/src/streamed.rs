@@ -14,11 +14,11 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::BodyError;
+use crate::{BodyError, upload::Progress};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -107,8 +107,9 @@ enum Rest {
 struct GuestRest {
     body: WasiBody,
     fate: Fate,
-    /// How long to wait for a chunk.
+    /// How long to wait for a chunk, of the guest's own time.
     timeout: Duration,
+    progress: Progress,
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
@@ -127,8 +128,14 @@ impl Streamed {
         Self::new(taken, Rest::Host(body))
     }
 
-    pub(crate) fn from_guest(taken: VecDeque<Frame<Bytes>>, body: WasiBody, fate: Fate, timeout: Duration) -> Self {
-        Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, waiting: None })))
+    pub(crate) fn from_guest(
+        taken: VecDeque<Frame<Bytes>>,
+        body: WasiBody,
+        fate: Fate,
+        progress: Progress,
+        timeout: Duration,
+    ) -> Self {
+        Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, progress, waiting: None })))
     }
 
     /// Not whole unless it has just so many bytes. (wasi-http's own check says nothing where its channel is full.)
@@ -222,6 +229,14 @@ impl GuestRest {
             let timeout = self.timeout;
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             ready!(waiting.as_mut().poll(cx));
+            loop {
+                let due = self.progress.due(timeout);
+                if due <= Instant::now() {
+                    break;
+                }
+                waiting.as_mut().reset(due);
+                ready!(waiting.as_mut().poll(cx));
+            }
             self.fate.abandon();
             return Poll::Ready(Some(Err(BrokenOff::TimedOut.into())));
         };

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 use wasmtime_wasi_http::Error;
 
-use crate::Body;
+use crate::{Body, Failure};
 
 /// When the guest last got something to work on.
 #[derive(Clone)]
@@ -27,6 +27,8 @@ struct Marks {
     last: AtomicU64,
     /// The guest has asked for more, and the client has not sent it.
     waits_for_client: AtomicBool,
+    /// The client, or who stands between, did not bring it to its end.
+    broke_off: AtomicBool,
 }
 
 impl Progress {
@@ -35,21 +37,35 @@ impl Progress {
             start: Instant::now(),
             last: AtomicU64::new(0),
             waits_for_client: AtomicBool::new(false),
+            broke_off: AtomicBool::new(false),
         }))
     }
 
     /// Returns when the guest has had `timeout` to itself without a word.
     pub(crate) async fn overdue(&self, timeout: Duration) {
-        loop {
-            let last = Duration::from_millis(self.0.last.load(Ordering::Relaxed));
-            let deadline = self.0.start + last + timeout;
-            tokio::time::sleep_until(deadline).await;
-            if self.0.waits_for_client.load(Ordering::Relaxed) {
-                self.note();
-            } else if Duration::from_millis(self.0.last.load(Ordering::Relaxed)) == last {
-                return;
-            }
+        let mut due = self.due(timeout);
+        while Instant::now() < due {
+            tokio::time::sleep_until(due).await;
+            due = self.due(timeout);
         }
+    }
+
+    /// The failure as it is to be told: what a guest makes of a body that broke off is not its own.
+    pub(crate) fn told(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::NoResponse(_) | Failure::BadAnswer(_) if self.0.broke_off.load(Ordering::Relaxed) => {
+                Failure::Request
+            }
+            failure => failure,
+        }
+    }
+
+    /// When it will have had that, as things stand.
+    pub(crate) fn due(&self, timeout: Duration) -> Instant {
+        if self.0.waits_for_client.load(Ordering::Relaxed) {
+            self.note();
+        }
+        self.0.start + Duration::from_millis(self.0.last.load(Ordering::Relaxed)) + timeout
     }
 
     fn note(&self) {
@@ -77,7 +93,10 @@ impl http_body::Body for Upload {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
         self.progress.0.waits_for_client.store(frame.is_pending(), Ordering::Relaxed);
         self.progress.note();
-        frame.map_err(|_| Error::ConnectionTerminated)
+        frame.map_err(|_| {
+            self.progress.0.broke_off.store(true, Ordering::Relaxed);
+            Error::ConnectionTerminated
+        })
     }
 
     fn is_end_stream(&self) -> bool {

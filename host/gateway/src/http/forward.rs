@@ -148,8 +148,10 @@ async fn send(
 }
 
 fn fault(error: SendError, fate: &Fate) -> Fault {
+    if let Some(blame) = fate.blame() {
+        return blame.into();
+    }
     match error {
-        _ if fate.stalled() => Fault::ClientStalled,
         SendError::Connect(error) => Fault::Unreachable(error.to_string()),
         // It had nothing to answer yet.
         SendError::TimedOut { .. } if fate.waiting() => Fault::ClientStalled,

@@ -32,7 +32,7 @@ use crate::http::{
     rescue::Fault,
     roster::Service,
     service::{forwarding, handed, present},
-    upload::Upload,
+    upload::{Blame, Upload},
     visit::Visit,
 };
 
@@ -187,7 +187,10 @@ impl Question {
         let (upload, fate) = Upload::new(body, &self.house.line);
         let request = self.request()?.map(|()| upload.boxed());
         let reply = self.live.clone().handle(request, self.isolation()).await;
-        reply.map_err(|failure| if fate.stalled() { Fault::ClientStalled } else { Fault::Service(failure) })
+        match reply {
+            Ok(Reply { response, marked }) => Ok(Reply { response: response.map(|body| fate.answering(body)), marked }),
+            Err(failure) => Err(fate.blame().map_or(Fault::Service(failure), Into::into)),
+        }
     }
 
     /// An answer that is to be remembered.
@@ -295,7 +298,10 @@ impl Question {
     }
 
     async fn collect(&self, body: Body, length: Option<u64>) -> Result<Collected, Fault> {
-        collect(body, length, COLLECTED).await.map_err(|error| Fault::Body(error.to_string()))
+        collect(body, length, COLLECTED).await.map_err(|error| match error.downcast::<Blame>() {
+            Ok(blame) => (*blame).into(),
+            Err(error) => Fault::Body(error.to_string()),
+        })
     }
 
     /// What this request gets of a remembered answer; the form that it likes best is made where nobody asked for it yet.

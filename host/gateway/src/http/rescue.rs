@@ -160,6 +160,7 @@ fn status(failure: &Failure, wrong: StatusCode) -> StatusCode {
     match failure {
         Failure::NotServing { .. } | Failure::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         Failure::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Request => StatusCode::BAD_REQUEST,
         Failure::Trapped(_) | Failure::NoResponse(_) | Failure::BadAnswer(_) => wrong,
     }
 }
@@ -209,6 +210,7 @@ mod tests {
             (Fault::Service(Failure::NoResponse("x".into())), 502, Some("no response: x")),
             (Fault::Service(Failure::BadAnswer("x".into())), 502, Some("bad answer: x")),
             (Fault::Service(Failure::TimedOut), 504, Some("timed out")),
+            (Fault::Service(Failure::Request), 400, Some("the request's body broke off")),
             (Fault::Service(Failure::Overloaded), 503, Some("overloaded")),
             (Fault::Body("x".into()), 502, Some("the body broke off: x")),
             (Fault::NoUpstream("app".into()), 502, Some("no upstream \"app\"")),

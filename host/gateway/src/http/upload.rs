@@ -15,11 +15,25 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 
-use crate::http::{arriving::Arriving, inbound::Line, least::Least};
+use crate::http::{arriving::Arriving, inbound::Line, least::Least, rescue::Fault};
 
-#[derive(Debug, thiserror::Error)]
-#[error("the client sent too little")]
-struct Stopped;
+/// What the client did, whoever says that something is wrong: it is not theirs.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(super) enum Blame {
+    #[error("the client sent too little")]
+    Stalled,
+    #[error("the request's body broke off")]
+    BrokeOff,
+}
+
+impl From<Blame> for Fault {
+    fn from(blame: Blame) -> Self {
+        match blame {
+            Blame::Stalled => Self::ClientStalled,
+            Blame::BrokeOff => Self::Request,
+        }
+    }
+}
 
 /// A body that is being sent on.
 pub(super) struct Upload {
@@ -37,6 +51,7 @@ pub(super) struct Fate(Option<Arc<Shared>>);
 #[derive(Default)]
 struct Shared {
     stalled: AtomicBool,
+    broke_off: AtomicBool,
     /// Whether somebody waits for the client's next bytes.
     waiting: AtomicBool,
     returned: Mutex<Option<Arriving>>,
@@ -44,13 +59,24 @@ struct Shared {
 
 impl Fate {
     /// Whether its client is why it ended.
-    pub(super) fn stalled(&self) -> bool {
-        self.0.as_ref().is_some_and(|shared| shared.stalled.load(Ordering::Relaxed))
+    pub(super) fn blame(&self) -> Option<Blame> {
+        let shared = self.0.as_ref()?;
+        let blames = [(&shared.stalled, Blame::Stalled), (&shared.broke_off, Blame::BrokeOff)];
+        blames.into_iter().find_map(|(so, blame)| so.load(Ordering::Relaxed).then_some(blame))
     }
 
     /// Whether whoever reads it waits for its client.
     pub(super) fn waiting(&self) -> bool {
         self.0.as_ref().is_some_and(|shared| shared.waiting.load(Ordering::Relaxed))
+    }
+
+    /// The answer's body, of which an error may be due to the request's.
+    pub(super) fn answering(&self, body: Body) -> Body {
+        if self.0.is_none() {
+            return body;
+        }
+        let fate = self.clone();
+        body.map_err(move |error| fate.blame().map_or(error, Into::into)).boxed_unsync()
     }
 
     /// The body, where it was dropped untouched.
@@ -91,8 +117,10 @@ impl http_body::Body for Upload {
             shared.waiting.store(polled.is_pending(), Ordering::Relaxed);
         }
         if let Poll::Ready(frame) = polled {
-            if let Some(Ok(frame)) = &frame {
-                self.least.came(frame.data_ref().map_or(0, Bytes::len));
+            match (&frame, &self.fate.0) {
+                (Some(Ok(frame)), _) => self.least.came(frame.data_ref().map_or(0, Bytes::len)),
+                (Some(Err(_)), Some(shared)) => shared.broke_off.store(true, Ordering::Relaxed),
+                (Some(Err(_)) | None, _) => {}
             }
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
@@ -100,7 +128,7 @@ impl http_body::Body for Upload {
         if let Some(shared) = &self.fate.0 {
             shared.stalled.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(Some(Err(Stopped.into())))
+        Poll::Ready(Some(Err(Blame::Stalled.into())))
     }
 
     fn is_end_stream(&self) -> bool {
