@@ -78,6 +78,16 @@ fn with(fields: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, 1, &[head(NAME, "/"), more.concat()].concat())
 }
 
+/// A request behind these bytes of its head.
+fn sized(before: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, &[before, &head(NAME, "/")].concat())
+}
+
+/// And before these.
+fn with_bytes(behind: &[u8]) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, 1, &[&head(NAME, "/"), behind].concat())
+}
+
 /// The h2 crate says PROTOCOL_ERROR for the whole connection where RFC 9113 has a finer code, or would let it live.
 #[tokio::test]
 async fn what_breaks_the_protocol() {
@@ -126,6 +136,15 @@ async fn what_breaks_the_protocol() {
         ("another frame amid a head", [only(HEADERS, 0, 1, &[0x82]), only(PING, 0, 0, &[0; 8])].concat(), "GOAWAY 1"),
         ("a head that is no HPACK", only(HEADERS, END_HEADERS, 1, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff]), "GOAWAY 1"),
         ("a field out of no table", only(HEADERS, END_HEADERS, 1, &[0xfe]), "GOAWAY 1"),
+        ("a field beyond the tables, by one", only(HEADERS, END_HEADERS, 1, &[0xbe]), "GOAWAY 1"),
+        ("field 0", only(HEADERS, END_HEADERS, 1, &[0x80]), "GOAWAY 1"),
+        ("a table as large as was agreed", sized(&[0x3f, 0xe1, 0x1f]), "answered 1"),
+        ("a table larger than was agreed", sized(&[0x3f, 0xe2, 0x1f]), "GOAWAY 1"),
+        ("a table of a size without end", sized(&[0x3f, 0xff, 0xff, 0xff, 0xff, 0x0f]), "GOAWAY 1"),
+        ("a table's size behind a field", with_bytes(&[0x20]), "GOAWAY 1"),
+        ("a name longer than its head", with_bytes(&[0, 0x7f, 0xff, 0x7f, b'x']), "GOAWAY 1"),
+        ("a value longer than its head", with_bytes(&[0, 1, b'x', 0x7f, 0xff, 0x7f]), "GOAWAY 1"),
+        ("a name without an end in Huffman's code", with_bytes(&[0, 0x84, 0xff, 0xff, 0xff, 0xff, 0]), "GOAWAY 1"),
         ("a stream that waits for itself", only(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]), "RST_STREAM 1 1"),
         ("a name in upper case", with(&[("X-A", "b")]), "GOAWAY 1"),
         ("a field of one connection", with(&[("connection", "close")]), "RST_STREAM 1 1"),

@@ -1,6 +1,7 @@
 //! Manifests as an operator writes them, and what they come to.
 
 mod mistakes;
+mod stated;
 
 use std::{path::PathBuf, time::Duration};
 
