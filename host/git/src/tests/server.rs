@@ -50,18 +50,25 @@ pub(super) fn daemon(runtime: &Runtime, address: SocketAddr, path: &str, patienc
 
 /// A server whose conversations are `serve`'s.
 pub(super) fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> (SocketAddr, Arc<Wire>) {
+    let wire = Arc::<Wire>::default();
+    (listen(wire.clone(), each), wire)
+}
+
+/// The same, counted on `wire`.
+fn listen(wire: Arc<Wire>, each: impl Fn(TcpStream) + Send + Sync + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let wire = Arc::<Wire>::default();
-    let (counting, each) = (wire.clone(), Arc::new(each));
+    let each = Arc::new(each);
     thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            counting.connections.fetch_add(1, Ordering::SeqCst);
+            wire.connections.fetch_add(1, Ordering::SeqCst);
+            // What a program says in two writes comes at once, and not when the first was acknowledged.
+            stream.set_nodelay(true).unwrap();
             let each = each.clone();
             thread::spawn(move || each(stream));
         }
     });
-    (address, wire)
+    address
 }
 
 /// `git upload-pack` and `git receive-pack` of what lies below `root`, as `git daemon` runs them; the first in version
@@ -69,7 +76,7 @@ pub(super) fn serve(each: impl Fn(TcpStream) + Send + Sync + 'static) -> (Socket
 pub(super) fn upload_pack(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Wire>) {
     let wire = Arc::<Wire>::default();
     let counting = wire.clone();
-    let (address, counted) = serve(move |mut stream| {
+    let address = listen(wire.clone(), move |mut stream| {
         let opening = packet(&mut stream);
         let (service, path) = opening.split('\0').next().unwrap().split_once(" /").unwrap();
         let fetches = service == "git-upload-pack";
@@ -105,8 +112,6 @@ pub(super) fn upload_pack(root: PathBuf, version: &'static str) -> (SocketAddr, 
         let _ = stream.shutdown(Shutdown::Both);
         child.wait().unwrap();
     });
-    // One count of both.
-    drop(counted);
     (address, wire)
 }
 

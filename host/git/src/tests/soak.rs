@@ -1,14 +1,21 @@
 //! A branch that moves thousands of times while the host runs: what that leaves is bounded.
 
-use std::{fmt::Write as _, fs};
+use std::{fmt::Write as _, fs, sync::atomic::Ordering};
 
-use super::support::{DATE, Room, drain, id, moved};
-use crate::{ObjectId, Remote};
+use super::{
+    server::{self, daemon, upload_pack},
+    support::{DATE, Room, drain, id, moved},
+};
+use crate::{ObjectId, Patience, Remote};
 
 const FETCHES: usize = 5_000;
 
 /// So often a commit is large enough for a pack; the others' objects stay loose.
 const LARGE: usize = 100;
+
+/// So many of each hundred commits and the next are fetched from a server, one after the other: half of the large ones are
+/// among them.
+const SERVED: usize = 40;
 
 /// A branch `all` of `origin`, each commit of which is another text in `page`; the commits, the oldest first.
 fn history(room: &Room) -> Vec<ObjectId> {
@@ -40,12 +47,16 @@ fn five_thousand_fetches_leave_a_bounded_number_of_files() {
     let room = Room::new();
     let commits = history(&room);
     assert_eq!(commits.len(), FETCHES);
-    let (pages, remote) = (room.pages(), Remote::local(room.path.join("origin")).at("main"));
+    let (pages, local) = (room.pages(), Remote::local(room.path.join("origin")).at("main"));
+    // By its path, and a thousand times by git's own server, which takes a process each time.
+    let runtime = server::runtime();
+    let (address, wire) = upload_pack(room.path.clone(), "2");
+    let remotes = [local, daemon(&runtime, address, "/origin", Patience::default())];
     let (mut packs, mut loose, mut open, mut shallow) = (0, 0, 0, 0);
     let (mut snapshot, mut reader) = (None, None);
     for (round, commit) in commits.iter().enumerate() {
         fs::write(room.path.join("origin/refs/heads/main"), format!("{commit}\n")).unwrap();
-        assert_eq!(moved(&pages, &remote).id, *commit);
+        assert_eq!(moved(&pages, &remotes[usize::from(round % (2 * LARGE) < SERVED)]).id, *commit);
         // As a follower does when the head has moved.
         pages.tidy().unwrap();
         let counts = pages.0.objects.counts();
@@ -70,6 +81,7 @@ fn five_thousand_fetches_leave_a_bounded_number_of_files() {
             assert_eq!(room.fsck(), "", "{round}");
         }
     }
+    assert_eq!(wire.connections.load(Ordering::SeqCst), FETCHES / (2 * LARGE) * SERVED);
     // More than so many are tidied before the next fetch; a pack and its index are open.
     assert!(packs <= 20 && loose <= 6_700, "{packs} packs, {loose} loose objects");
     assert!(open <= 45 && shallow <= 2_250, "{open} open files, {shallow} commits without their parents");
