@@ -45,7 +45,7 @@ async fn said(host: &Host, order: &str) -> String {
     .await
 }
 
-fn clean(repository: &std::path::Path) {
+pub(crate) fn clean(repository: &std::path::Path) {
     let fsck =
         Command::new("git").arg("-C").arg(repository).args(["fsck", "--full", "--strict", "--no-dangling"]).output();
     let fsck = fsck.expect("git is installed");

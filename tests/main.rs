@@ -11,6 +11,7 @@ mod faults;
 mod first_run;
 mod git_agent;
 mod git_hooks;
+mod git_kills;
 mod git_push;
 mod git_servers;
 mod git_ssh;
