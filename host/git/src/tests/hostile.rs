@@ -1,5 +1,5 @@
-//! Servers that lie, break off, hang or flood: what is said of each, exactly. The old head is served, nothing of what came
-//! is left on disk, and `git fsck` calls our copy clean.
+//! Servers that lie, break off, hang or flood: what is said of each, exactly, and what it may take. The old head is served,
+//! nothing of what came is left on disk, and `git fsck` calls our copy clean.
 
 use std::{
     io::{Read as _, Write as _},
@@ -9,13 +9,19 @@ use std::{
     time::Duration,
 };
 
-use gix::hash::{Kind as HashKind, hasher};
+use gix::hash::Kind as HashKind;
 
 use super::{
+    made::{deflated, pack, sealed, tiny},
     server::{self, BRIEF, banded, daemon, packet, packets},
     support::{InFull as _, Room, fetch, moved},
+    taken::{self, Taken, is_alone},
 };
 use crate::ObjectId;
+
+/// The most that any of them takes while it is heard, in bytes: of memory, and on disk.
+const MEMORY: u64 = 64 << 20;
+const DISK: u64 = 16 << 20;
 
 /// What a server does, message by message.
 #[derive(Clone)]
@@ -34,12 +40,16 @@ fn v2() -> Vec<u8> {
     [packets(V2), b"0000".to_vec()].concat()
 }
 
-/// Runs each of the cases on a repository that has a head.
-fn table(cases: &[(&str, Vec<Act>, &str)]) {
+/// Runs each of the cases of a test on a repository that has a head.
+fn table(test: &str, cases: &[(&str, Vec<Act>, &str)]) {
+    if !is_alone(&format!("hostile::{test}")) {
+        return;
+    }
     let room = Room::new();
     let good = room.remote("good", &[("a.txt", "one")]);
     let pages = room.pages();
     let head = moved(&pages, &good);
+    let kept = taken::bytes(&room.path.join("state"));
     let runtime = server::runtime();
     let script = Arc::new(Mutex::new(Vec::new()));
     let acts = script.clone();
@@ -52,15 +62,18 @@ fn table(cases: &[(&str, Vec<Act>, &str)]) {
         *script.lock().unwrap() = acts.clone();
         // Nothing is remembered of the one before.
         let remote = daemon(&runtime, address, "/x.git", BRIEF);
+        let taken = Taken::of(&room.path.join("state"));
         let said = match fetch(&pages, &remote) {
             Err(error) => error.in_full(),
             Ok(fetched) => format!("{fetched:?}"),
         };
+        let (memory, disk) = taken.most();
         let said = said.replace(&format!("git://{address}/x.git"), "R");
         assert_eq!(said, *words, "{name}");
         assert_eq!(pages.head(), Some(head), "{name}");
         assert_eq!(room.fsck(), "", "{name}");
-        assert_eq!(room.script("find state -name 'tmp_*'"), "", "{name}");
+        assert_eq!(taken::bytes(&room.path.join("state")), kept, "{name}");
+        assert!(memory <= MEMORY && disk <= DISK, "{name} takes {memory} bytes of memory, and {disk} on disk");
     }
 }
 
@@ -102,171 +115,135 @@ fn many(main: Option<&str>) -> Vec<u8> {
 fn servers_that_hang_at_each_stage() {
     let head = lines(&["1234567890123456789012345678901234567890 refs/heads/main\n"]);
     let talk = "R: nothing came within 500ms";
-    table(&[
-        ("at once", vec![Hang], talk),
-        ("in a length", vec![Say(b"00".to_vec()), Hang], talk),
-        ("in its greeting", vec![Say(packets(V2)), Hang], talk),
-        ("before its refs", vec![Say(v2()), Hear, Hang], talk),
-        ("in its refs", vec![Say(v2()), Hear, Say(head[..20].to_vec()), Hang], talk),
-        ("before the pack", vec![Say(v2()), Hear, Say(head.clone()), Hear, Hang], "R: nothing came within 400ms"),
-        (
-            "in the pack",
-            vec![Say(v2()), Hear, Say(head.clone()), Hear, Say(packets(&[b"packfile\n", b"\x01PACK"])), Hang],
-            "R: nothing came within 400ms",
-        ),
-        (
-            "after progress",
-            vec![Say(v2()), Hear, Say(head), Hear, Say(packets(&[b"packfile\n", b"\x02..."])), Hang],
-            "R: nothing came within 400ms",
-        ),
-    ]);
+    table(
+        "servers_that_hang_at_each_stage",
+        &[
+            ("at once", vec![Hang], talk),
+            ("in a length", vec![Say(b"00".to_vec()), Hang], talk),
+            ("in its greeting", vec![Say(packets(V2)), Hang], talk),
+            ("before its refs", vec![Say(v2()), Hear, Hang], talk),
+            ("in its refs", vec![Say(v2()), Hear, Say(head[..20].to_vec()), Hang], talk),
+            ("before the pack", vec![Say(v2()), Hear, Say(head.clone()), Hear, Hang], "R: nothing came within 400ms"),
+            (
+                "in the pack",
+                vec![Say(v2()), Hear, Say(head.clone()), Hear, Say(packets(&[b"packfile\n", b"\x01PACK"])), Hang],
+                "R: nothing came within 400ms",
+            ),
+            (
+                "after progress",
+                vec![Say(v2()), Hear, Say(head), Hear, Say(packets(&[b"packfile\n", b"\x02..."])), Hang],
+                "R: nothing came within 400ms",
+            ),
+        ],
+    );
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table")]
 fn servers_that_break_off_or_speak_otherwise() {
     let id = "1234567890123456789012345678901234567890";
     let head = lines(&[&format!("{id} refs/heads/main\n")]);
     let old = |capabilities: &str| lines(&[&format!("{id} refs/heads/main\0{capabilities}\n")]);
     let asked = |after: Vec<Act>| [vec![Say(v2()), Hear, Say(head.clone()), Hear], after].concat();
-    table(&[
-        ("nothing", vec![], "R: the connection ended early"),
-        ("half a packet", vec![Say(b"0010ab".to_vec())], "R: the connection ended early"),
-        (
-            "another protocol",
-            vec![Say(b"SSH-2.0-x\r\n".to_vec())],
-            "R: this is not the Git protocol: a packet without a length",
-        ),
-        (
-            "an error",
-            vec![Say(packets(&[b"ERR no \x1b]0;x\x07such\n"]))],
-            "R: the server says \"no \\u{1b}]0;x\\u{7}such\"",
-        ),
-        (
-            "an endless banner",
-            vec![Say([packets(V2), packets(&[&[b'x'; 60_000][..]; 300])].concat())],
-            "R: the server says more than 16777216 bytes before the pack",
-        ),
-        (
-            "SHA-256",
-            vec![Say(lines(&["version 2\n", "object-format=sha256\n"]))],
-            "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1",
-        ),
-        (
-            "SHA-256, before version 2",
-            vec![Say(old("object-format=sha256"))],
-            "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1",
-        ),
-        (
-            "refs that are none",
-            vec![Say(v2()), Hear, Say(lines(&["main\n"]))],
-            "R: this is not the Git protocol: a ref without an id or a name",
-        ),
-        (
-            "an id that is none",
-            vec![Say(v2()), Hear, Say(lines(&["../../etc/passwd refs/heads/main\n"]))],
-            "R: this is not the Git protocol: a ref without an id",
-        ),
-        (
-            "hostile names",
-            vec![
-                Say(v2()),
-                Hear,
-                Say(b"0000".to_vec()),
-                Hear,
-                Say(lines(&[&format!("{id} refs/heads/../x\n"), &format!("{id} refs/heads/\x1b[31m\n")])),
-            ],
-            "Gone(\"R: no branch main; it has ../x, \\\\u{1b}[31m\")",
-        ),
-        (
-            "10,000 refs, ours the last",
-            vec![Say(v2()), Hear, Say(many(Some(id))), Hear, Say(b"0000".to_vec())],
-            "R: this is not the Git protocol: an answer without a pack",
-        ),
-        (
-            "10,000 refs, none of them ours",
-            vec![Say(v2()), Hear, Say(b"0000".to_vec()), Hear, Say(many(None))],
-            "Gone(\"R: no branch main; it has b0, b1, b2, b3, b4, b5, b6, b7, b8, b9\")",
-        ),
-        ("no side-band", vec![Say(old("agent=x"))], "R: the server does not know side-band-64k, which is needed"),
-        ("no pack", asked(vec![Say(b"0000".to_vec())]), "R: this is not the Git protocol: an answer without a pack"),
-        (
-            "escape codes beside the pack",
-            asked(vec![Say(packets(&[b"packfile\n", b"\x02\x1b]0;x\x07\x1b[2J\r", b"\x01PACK", b"\x03\x1b[1mno\n"]))]),
-            "R: the server says \"\\u{1b}[1mno\"",
-        ),
-        (
-            "an error in place of a pack",
-            asked(vec![Say(packets(&[b"ERR upload-pack: not our ref\n"]))]),
-            "R: the server says \"upload-pack: not our ref\"",
-        ),
-        (
-            "an error in the pack",
-            asked(vec![Say(packets(&[b"packfile\n", b"\x01PACK", b"\x03no disk\x1b[2J\n"]))]),
-            "R: the server says \"no disk\\u{1b}[2J\"",
-        ),
-        (
-            "no more of the pack",
-            asked(vec![Say(packets(&[b"packfile\n", b"\x01PACK\0\0\0\x02\0\0\0\x05xxxxxxxxxxxxxxxxxxxxxxxxx"]))]),
-            "R: the connection ended early",
-        ),
-        (
-            "another band",
-            asked(vec![Say(packets(&[b"packfile\n", b"\x07PACK"]))]),
-            "R: this is not the Git protocol: a packet of no side-band",
-        ),
-    ]);
-}
-
-/// A pack that ends as it should.
-fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
-    let mut hash = hasher(HashKind::Sha1);
-    hash.update(&bytes);
-    bytes.extend(hash.try_finalize().unwrap().as_bytes());
-    bytes
-}
-
-/// A pack of these entries: the kind, the size that it says it has, what stands between, and what is deflated.
-pub(super) fn pack(count: u32, entries: &[(u8, u64, &[u8], &[u8])]) -> Vec<u8> {
-    let mut bytes = [b"PACK\0\0\0\x02", &count.to_be_bytes()[..]].concat();
-    for &(kind, mut size, between, contents) in entries {
-        let mut byte = kind << 4 | u8::try_from(size & 15).unwrap();
-        size >>= 4;
-        while size > 0 {
-            bytes.push(byte | 0x80);
-            byte = u8::try_from(size & 0x7f).unwrap();
-            size >>= 7;
-        }
-        bytes.push(byte);
-        bytes.extend_from_slice(between);
-        bytes.extend(deflated(contents));
-    }
-    sealed(bytes)
-}
-
-/// A pack of so many blobs of four bytes.
-fn tiny(count: u32) -> Vec<u8> {
-    let mut bytes = [b"PACK\0\0\0\x02", &count.to_be_bytes()[..]].concat();
-    for at in 0..count {
-        // In zlib's frame as they are: the sum of Adler-32 over them is the end of it.
-        let contents = at.to_be_bytes();
-        let (one, two) = contents.iter().fold((1_u32, 0_u32), |(one, two), byte| {
-            let one = one + u32::from(*byte);
-            (one, two + one)
-        });
-        bytes.extend([0x34, 0x78, 0x01, 0x01, 4, 0, 0xfb, 0xff]);
-        bytes.extend(contents);
-        bytes.extend((two << 16 | one).to_be_bytes());
-    }
-    sealed(bytes)
-}
-
-pub(super) fn deflated(contents: &[u8]) -> Vec<u8> {
-    use gix::zlib::{Compression, stream::deflate};
-    let mut compress = deflate::Compress::new(Compression::BEST_SPEED);
-    let mut out = vec![0; contents.len() + 1024];
-    compress.compress(contents, &mut out, deflate::FlushCompress::Finish).unwrap();
-    out.truncate(usize::try_from(compress.total_out()).unwrap());
-    out
+    table(
+        "servers_that_break_off_or_speak_otherwise",
+        &[
+            ("nothing", vec![], "R: the connection ended early"),
+            ("half a packet", vec![Say(b"0010ab".to_vec())], "R: the connection ended early"),
+            (
+                "another protocol",
+                vec![Say(b"SSH-2.0-x\r\n".to_vec())],
+                "R: this is not the Git protocol: a packet without a length",
+            ),
+            (
+                "an error",
+                vec![Say(packets(&[b"ERR no \x1b]0;x\x07such\n"]))],
+                "R: the server says \"no \\u{1b}]0;x\\u{7}such\"",
+            ),
+            (
+                "an endless banner",
+                vec![Say([packets(V2), packets(&[&[b'x'; 60_000][..]; 300])].concat())],
+                "R: the server says more than 16777216 bytes before the pack",
+            ),
+            (
+                "SHA-256",
+                vec![Say(lines(&["version 2\n", "object-format=sha256\n"]))],
+                "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1",
+            ),
+            (
+                "SHA-256, before version 2",
+                vec![Say(old("object-format=sha256"))],
+                "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1",
+            ),
+            (
+                "refs that are none",
+                vec![Say(v2()), Hear, Say(lines(&["main\n"]))],
+                "R: this is not the Git protocol: a ref without an id or a name",
+            ),
+            (
+                "an id that is none",
+                vec![Say(v2()), Hear, Say(lines(&["../../etc/passwd refs/heads/main\n"]))],
+                "R: this is not the Git protocol: a ref without an id",
+            ),
+            (
+                "hostile names",
+                vec![
+                    Say(v2()),
+                    Hear,
+                    Say(b"0000".to_vec()),
+                    Hear,
+                    Say(lines(&[&format!("{id} refs/heads/../x\n"), &format!("{id} refs/heads/\x1b[31m\n")])),
+                ],
+                "Gone(\"R: no branch main; it has ../x, \\\\u{1b}[31m\")",
+            ),
+            (
+                "10,000 refs, ours the last",
+                vec![Say(v2()), Hear, Say(many(Some(id))), Hear, Say(b"0000".to_vec())],
+                "R: this is not the Git protocol: an answer without a pack",
+            ),
+            (
+                "10,000 refs, none of them ours",
+                vec![Say(v2()), Hear, Say(b"0000".to_vec()), Hear, Say(many(None))],
+                "Gone(\"R: no branch main; it has b0, b1, b2, b3, b4, b5, b6, b7, b8, b9\")",
+            ),
+            ("no side-band", vec![Say(old("agent=x"))], "R: the server does not know side-band-64k, which is needed"),
+            (
+                "no pack",
+                asked(vec![Say(b"0000".to_vec())]),
+                "R: this is not the Git protocol: an answer without a pack",
+            ),
+            (
+                "escape codes beside the pack",
+                asked(vec![Say(packets(&[
+                    b"packfile\n",
+                    b"\x02\x1b]0;x\x07\x1b[2J\r",
+                    b"\x01PACK",
+                    b"\x03\x1b[1mno\n",
+                ]))]),
+                "R: the server says \"\\u{1b}[1mno\"",
+            ),
+            (
+                "an error in place of a pack",
+                asked(vec![Say(packets(&[b"ERR upload-pack: not our ref\n"]))]),
+                "R: the server says \"upload-pack: not our ref\"",
+            ),
+            (
+                "an error in the pack",
+                asked(vec![Say(packets(&[b"packfile\n", b"\x01PACK", b"\x03no disk\x1b[2J\n"]))]),
+                "R: the server says \"no disk\\u{1b}[2J\"",
+            ),
+            (
+                "no more of the pack",
+                asked(vec![Say(packets(&[b"packfile\n", b"\x01PACK\0\0\0\x02\0\0\0\x05xxxxxxxxxxxxxxxxxxxxxxxxx"]))]),
+                "R: the connection ended early",
+            ),
+            (
+                "another band",
+                asked(vec![Say(packets(&[b"packfile\n", b"\x07PACK"]))]),
+                "R: this is not the Git protocol: a packet of no side-band",
+            ),
+        ],
+    );
 }
 
 /// What a server says it has at the branch.
@@ -309,11 +286,14 @@ fn packs_of_many_tiny_objects() {
     let missing = refused(&format!("object {ID} is missing"));
     let fewer = refused("the pack says that it has 1048576 objects, and ends after 100000");
     let more = refused("the pack is damaged: it has more in it than it says");
-    table(&[
-        ("none of which is wanted", sent(&many), &missing),
-        ("fewer than it says", sent(&counted(1 << 20)), &fewer),
-        ("more than it says", sent(&counted(99_999)), &more),
-    ]);
+    table(
+        "packs_of_many_tiny_objects",
+        &[
+            ("none of which is wanted", sent(&many), &missing),
+            ("fewer than it says", sent(&counted(1 << 20)), &fewer),
+            ("more than it says", sent(&counted(99_999)), &more),
+        ],
+    );
 }
 
 /// What a few bytes say of each other, that would take hours to follow as it is said.
@@ -333,14 +313,17 @@ fn packs_whose_deltas_lead_nowhere() {
     let mut chain: Vec<(u8, u64, &[u8], &[u8])> = vec![(blob, 65_536, b"", &zeros), (offset, 7, &first, &copy)];
     chain.push((offset, 7, &second, &copy));
     chain.resize(600, (offset, 7, &next, &copy));
-    table(&[
-        ("all from one", sent(&pack(20_001, &same)), &refused(&format!("object {ID} is missing"))),
-        (
-            "each from the one before",
-            sent(&pack(600, &chain)),
-            &refused("the pack's deltas are made from one another in chains that are too long"),
-        ),
-    ]);
+    table(
+        "packs_whose_deltas_lead_nowhere",
+        &[
+            ("all from one", sent(&pack(20_001, &same)), &refused(&format!("object {ID} is missing"))),
+            (
+                "each from the one before",
+                sent(&pack(600, &chain)),
+                &refused("the pack's deltas are made from one another in chains that are too long"),
+            ),
+        ],
+    );
 }
 
 #[test]
@@ -431,5 +414,5 @@ fn packs_that_are_not_right() {
     ];
     let cases: Vec<(&str, Vec<Act>, &str)> =
         cases.iter().map(|(name, pack, words)| (*name, sent(pack), words.as_str())).collect();
-    table(&cases);
+    table("packs_that_are_not_right", &cases);
 }

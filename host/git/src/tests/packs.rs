@@ -10,7 +10,7 @@ use std::{
 use gix::objs::Kind;
 
 use super::{
-    hostile::pack,
+    made::pack,
     support::{Room, id},
 };
 use crate::{
