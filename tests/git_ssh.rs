@@ -35,7 +35,7 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         fs::create_dir(&folder).unwrap();
         let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
         let key = if let ["seed", kind] = kind {
-            setup.secret("ssh/seed", "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e");
+            setup.secret("ssh/seed", "71da85e98b12732faf66939f5c9980511f8a194400170602243265079a265efa");
             let of = if *kind == "ed25519" { "ed25519" } else { "rsa" };
             let (key, seed) = (path("ssh/key"), path("ssh/seed"));
             let mut made = vec!["keygen", "--type", of, "--output", &key, "--seed-file", &seed];

@@ -19,7 +19,7 @@ use crate::{
 const TOKEN: &str = "me:secret";
 const HOOK: &str = "5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e";
 const PASSPHRASE: &str = "a passphrase of its own";
-const SEED: &str = "8f4c1e0b5a6d7c3e2f1a0b9c8d7e6f5a4b3c2d1e0f9a8b7c6d5e4f3a2b1c0d9e";
+const SEED: &str = "71da85e98b12732faf66939f5c9980511f8a194400170602243265079a265efa";
 
 #[tokio::test]
 async fn what_is_in_the_environment_is_used_and_not_shown() {

@@ -3,6 +3,7 @@
 //! agent neither.
 
 mod agent;
+mod guess;
 mod key;
 mod make;
 mod rsa;
