@@ -53,6 +53,7 @@ const APART: &[(&str, &[&str])] = &[
     ("atoll-gateway", &["gix", "atoll-git"]),
     ("atoll-git", &["wasmtime", "atoll-runtime"]),
     ("atoll-net", &["wasmtime", "atoll-runtime"]),
+    ("atoll-paths", &["tokio", "gix", "wasmtime", "atoll-runtime", "atoll-git"]),
     (
         "atoll-send-pack",
         &["tokio", "hyper", "rustls", "russh", "wasmtime", "atoll-net", "atoll-git", "atoll-runtime", "atoll-gateway"],

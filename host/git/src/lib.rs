@@ -48,7 +48,7 @@ pub use staging::{Author, Committed, PublishError, StageError, Staging, Upload, 
 pub use store::{Store, StoreError};
 pub use tidy::TidyError;
 pub use transport::{Daemon, Http, Patience, Server, ServerError, Service, Ssh, check_token};
-pub use tree::{Kind, MAX_ENTRIES, Shown, TreeFault};
-pub use walk::{MAX_DEPTH, MAX_OBJECTS, WalkError};
+pub use tree::{Kind, MAX_ENTRIES, TreeFault};
+pub use walk::{MAX_OBJECTS, WalkError};
 pub use watch::Watcher;
 pub use webhook::{claims, knows};

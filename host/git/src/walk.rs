@@ -6,16 +6,14 @@ use std::{
     sync::Arc,
 };
 
+use atoll_paths::{MAX_DEPTH, Shown};
 use gix::{ObjectId, objs};
 
 use crate::{
     cache::{Cache, Remembered},
     objects::{DECODE_LIMIT, Fault, ObjectError, Objects, id_of},
-    tree::{Kind, Shown, Tree, TreeFault},
+    tree::{Kind, Tree, TreeFault},
 };
-
-/// Directories within directories. A path so deep has no place in a request's head.
-pub const MAX_DEPTH: usize = 256;
 
 /// Trees and blobs looked at in one walk: their ids alone take some 60 MiB.
 pub const MAX_OBJECTS: usize = 1 << 20;

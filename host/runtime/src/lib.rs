@@ -51,7 +51,7 @@ pub use limits::Limits;
 pub use outbound::{Nowhere, Outbound, OutboundError};
 pub use proof::{Disproof, Problem, Runtime};
 pub use publication::{
-    Author, Contents, MAX_TARGET, Publication, PublishError, Published, Staging, check_commit, check_path,
+    Author, Contents, MAX_TARGET, Publication, PublishError, Published, Staging, check_commit, check_path, check_place,
 };
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;

@@ -6,20 +6,9 @@ use std::{sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use gix_validate::path::{self, component};
 use tokio::sync::mpsc;
 
 use crate::{Branch, Kind, TreeError};
-
-/// A path, and each name in it, in bytes: what Linux takes.
-const MAX_PATH: usize = 4096;
-const MAX_NAME: usize = 255;
-
-/// Directories within directories.
-const MAX_DEPTH: usize = 256;
-
-/// Bytes of a name that are repeated.
-const SHOWN: usize = 100;
 
 /// A symbolic link's target, in bytes.
 pub const MAX_TARGET: usize = 4096;
@@ -93,40 +82,27 @@ impl Contents {
 /// # Errors
 /// It can't, for a reason in words for the guest.
 pub fn check_path(path: &str, kind: Kind) -> Result<(), TreeError> {
-    let refused = |words: String| Err(TreeError::Other(words));
-    if path.is_empty() {
-        return if kind == Kind::Directory { Ok(()) } else { refused("the root is a directory".into()) };
+    if path.is_empty() && kind != Kind::Directory {
+        return Err(TreeError::Other("the root is a directory".into()));
     }
-    if path.len() > MAX_PATH {
-        return refused(format!("a path has at most {MAX_PATH} bytes"));
-    }
-    let last = path.split('/').count() - 1;
-    if last >= MAX_DEPTH {
-        return refused(format!("directories lie at most {MAX_DEPTH} deep"));
-    }
-    for (at, name) in path.split('/').enumerate() {
-        if name.contains('\0') {
-            return refused("a name has no NUL".into());
-        }
-        if name.len() > MAX_NAME {
-            return refused(format!("a name has at most {MAX_NAME} bytes"));
-        }
-        let mode = (at == last && kind == Kind::Symlink).then_some(component::Mode::Symlink);
-        // There is no work tree here that it could hurt; the next one to clone may have one.
-        let options = component::Options { protect_windows: false, protect_hfs: true, protect_ntfs: true };
-        let why = match path::component(name.into(), mode, options) {
-            Ok(_) => continue,
-            Err(component::Error::Empty) => "has no name",
-            Err(component::Error::Relative) => "means another directory",
-            Err(component::Error::DotGitDir) => "is a spelling of .git",
-            Err(component::Error::SymlinkedGitModules) => "is a symbolic link",
-            Err(_) => "may not have that name",
-        };
-        let cut = &name.as_bytes()[..name.len().min(SHOWN)];
-        let more = if cut.len() < name.len() { "..." } else { "" };
-        return refused(format!("its entry \"{}\"{more} {why}", cut.escape_ascii()));
-    }
-    Ok(())
+    check_names(path, kind)
+}
+
+/// Whether there may be anything at `path`, whatever it is.
+///
+/// # Errors
+/// There can't, for a reason in words for the guest.
+pub fn check_place(path: &str) -> Result<(), TreeError> {
+    check_names(path, Kind::File)
+}
+
+fn check_names(path: &str, kind: Kind) -> Result<(), TreeError> {
+    let kind = match kind {
+        Kind::File | Kind::Executable => atoll_paths::Kind::File,
+        Kind::Symlink => atoll_paths::Kind::Symlink,
+        Kind::Directory | Kind::Submodule => atoll_paths::Kind::Directory,
+    };
+    atoll_paths::names(path, kind).map(drop).map_err(|fault| TreeError::Other(fault.to_string()))
 }
 
 /// Whether a commit may have this author and this message: nothing that would end an author's line early.

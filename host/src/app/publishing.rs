@@ -227,7 +227,7 @@ mod tests {
     use std::{num::NonZeroUsize, path::Path, process::Command, time::Duration};
 
     use atoll_git::{Follower, Remote, Store, Watcher};
-    use atoll_runtime::{check_commit, check_path};
+    use atoll_runtime::{check_commit, check_path, check_place};
 
     use super::*;
     use crate::{journal::Log, manifest::Name};
@@ -299,6 +299,13 @@ mod tests {
             ".gitmodules/a",
             "GITMOD~1",
             "gi7eba~1",
+            ".gitattributes",
+            "a/GITATT~1",
+            ".gitattributes/a",
+            ".git\\x",
+            "a\\.GIT",
+            "a/b\\git~1\\c",
+            "a\\.gitmodules",
             "a\\b",
             "a\0b",
             "\u{e9}",
@@ -338,7 +345,7 @@ mod tests {
                     assert_eq!(check_path(name, kind).map_err(PublishError::from), written, "{name:?}");
                 }
                 let removed = staging.remove(name).map_err(|error| unstaged(&title, &error));
-                let checked = check_path(name, Kind::Directory).map_err(PublishError::from);
+                let checked = check_place(name).map_err(PublishError::from);
                 let absent = Err(TreeError::NotFound.into());
                 assert_eq!(if name.is_empty() { checked } else { checked.and(absent) }, removed, "{name:?}");
             }

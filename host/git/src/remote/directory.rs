@@ -11,6 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use atoll_paths::{MAX_DEPTH, Shown};
 use gix::{
     ObjectId,
     hash::{Kind as HashKind, hasher},
@@ -21,8 +22,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use crate::{
     disk::Identity,
     objects::{Fault, Intake, IntakeError, ObjectError, id_of},
-    tree::{Kind, MAX_ENTRIES, Shown, check_name},
-    walk::{MAX_DEPTH, MAX_OBJECTS, Notices},
+    tree::{Kind, MAX_ENTRIES, check_name},
+    walk::{MAX_OBJECTS, Notices},
 };
 
 /// A file that is larger is read in pieces, and twice: for its id, and if we lack it.

@@ -16,15 +16,8 @@ use super::StageError;
 use crate::{
     Kind, Repository,
     snapshot::read_tree,
-    tree::{MAX_ENTRIES, Tree, check_name},
-    walk::MAX_DEPTH,
+    tree::{MAX_ENTRIES, Tree},
 };
-
-/// Bytes of a path: what Linux takes.
-const MAX_PATH: usize = 4096;
-
-/// Bytes of a name: what Linux's file systems take.
-const MAX_NAME: usize = 255;
 
 /// About what an entry takes beside its name, in bytes.
 const ENTRY: usize = 100;
@@ -85,7 +78,8 @@ impl Draft {
 
     /// Puts an object at `path`, in place of whatever is there.
     pub(super) fn put(&mut self, path: &str, kind: Kind, id: ObjectId) -> Result<(), StageError> {
-        let Some(names) = names(path, kind)? else {
+        let names = names(path, kind)?;
+        let Some((last, above)) = names.split_last() else {
             if kind != Kind::Directory {
                 return Err(StageError::Path("the root is a directory".into()));
             }
@@ -95,7 +89,6 @@ impl Draft {
         if kind == Kind::Directory && id.is_empty_tree() {
             return Err(StageError::Path("a tree has no place for an empty directory".into()));
         }
-        let (last, above) = names.split_last().expect("a path has a segment");
         let mut node = &mut self.root;
         for name in above {
             node = entry(open(node, &self.repository, &mut self.held)?, name, &mut self.held)?;
@@ -106,10 +99,11 @@ impl Draft {
 
     /// Takes away what is at `path`, and the directories that this leaves empty.
     pub(super) fn remove(&mut self, path: &str) -> Result<(), StageError> {
-        let Some(names) = names(path, Kind::File)? else {
+        let names = names(path, Kind::File)?;
+        if names.is_empty() {
             self.root = Node::Object(Kind::Directory, ObjectId::empty_tree(HashKind::Sha1));
             return Ok(());
-        };
+        }
         take(&mut self.root, &names, &self.repository, &mut self.held).map(drop)
     }
 
@@ -225,30 +219,9 @@ fn take(node: &mut Node, names: &[&[u8]], repository: &Repository, held: &mut us
     Ok(directory.entries.is_empty())
 }
 
-/// The segments of a path whose end is of `kind`; nothing for the root.
-fn names(path: &str, kind: Kind) -> Result<Option<Vec<&[u8]>>, StageError> {
-    if path.is_empty() {
-        return Ok(None);
-    }
-    if path.len() > MAX_PATH {
-        return Err(StageError::Path(format!("a path has at most {MAX_PATH} bytes")));
-    }
-    let names: Vec<&[u8]> = path.split('/').map(str::as_bytes).collect();
-    if names.len() > MAX_DEPTH {
-        return Err(StageError::Path(format!("directories lie at most {MAX_DEPTH} deep")));
-    }
-    let last = names.len() - 1;
-    for (at, name) in names.iter().enumerate() {
-        if name.contains(&0) {
-            return Err(StageError::Path("a name has no NUL".into()));
-        }
-        if name.len() > MAX_NAME {
-            return Err(StageError::Path(format!("a name has at most {MAX_NAME} bytes")));
-        }
-        let kind = if at == last { kind } else { Kind::Directory };
-        check_name(name, kind).map_err(|fault| StageError::Path(fault.to_string()))?;
-    }
-    Ok(Some(names))
+/// The segments of a path whose end is of `kind`; none for the root.
+fn names(path: &str, kind: Kind) -> Result<Vec<&[u8]>, StageError> {
+    atoll_paths::names(path, kind.into()).map_err(|fault| StageError::Path(fault.to_string()))
 }
 
 fn mode(kind: Kind) -> EntryKind {

@@ -4,7 +4,9 @@ use super::{
     pushes::{commit, stage, write},
     support::{InFull as _, Room, fetch},
 };
-use crate::{Fetched, Kind, MAX_DEPTH, MAX_ENTRIES, PublishError, StageError};
+use atoll_paths::MAX_DEPTH;
+
+use crate::{Fetched, Kind, MAX_ENTRIES, PublishError, StageError};
 
 /// A path so deep, and a file at its end.
 fn deep(depth: usize) -> String {

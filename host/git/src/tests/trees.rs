@@ -67,7 +67,6 @@ fn names_that_git_refuses() {
     let room = Room::new();
     room.remote("origin", &[("a.txt", "one")]);
     let blob = room.blob("origin", "x");
-    let fine = room.bad_tree("origin", &[("100644", b"within", &blob)]);
     let parts: &[&[u8]] = &[
         b".git",
         b".GiT",
@@ -89,43 +88,63 @@ fn names_that_git_refuses() {
         b".gitmodules:x",
         b"gitmod~1",
         b"gi7eba~1",
+        b".gitattributes",
+        b".GitAttributes. ",
+        b".gitattributes:x",
+        b"gitatt~1",
+        b"GITATT~5",
+        b"gi7d29~1",
+        b"gi7d2~12",
+        b".git\xe2\x80\x8cattributes",
         b".gitignore",
+        b".mailmap",
         b"..",
         b".",
         b"con",
         b"x",
     ];
     let (in_front, behind): (&[&[u8]], &[&[u8]]) = (&[b"", b"\\", b"a\\"], &[b"", b"\\", b"\\b"]);
+    let names = parts.iter().flat_map(|part| in_front.iter().map(move |front| [front, *part].concat()));
+    let names: Vec<_> = names.flat_map(|name| behind.iter().map(move |back| [&name, *back].concat())).collect();
+    // Git names what stands where a file of its own is expected, and not the tree: each name has one to itself.
+    let below = |at: usize| [b"100644 ", format!("{at:04}").as_bytes(), b"\0", id(&blob).as_bytes()].concat();
+    let below = written(&room, (0..names.len()).map(below));
     let mut trees = Vec::new();
-    for part in parts {
-        for (front, back) in in_front.iter().flat_map(|front| behind.iter().map(move |back| (front, back))) {
-            let name = [*front, part, back].concat();
-            for (mode, object) in [("100644", &blob), ("120000", &blob), ("40000", &fine)] {
-                let raw = [mode.as_bytes(), b" ", &name, b"\0", id(object).as_bytes()].concat();
-                std::fs::write(room.path.join(format!("{:04}.raw", trees.len())), &raw).unwrap();
-                trees.push((format!("{mode} {}", name.escape_ascii()), raw));
-            }
+    for (name, below) in names.iter().zip(&below) {
+        for (mode, object) in [("100644", &blob), ("120000", &blob), ("40000", below), ("160000", below)] {
+            let raw = [mode.as_bytes(), b" ", name, b"\0", id(object).as_bytes()].concat();
+            trees.push((format!("{mode} {}", name.escape_ascii()), object, raw));
         }
     }
-    let written = room.script("ls $PWD/*.raw | git -C origin hash-object -t tree -w --literally --stdin-paths");
+    let ids = written(&room, trees.iter().map(|(.., raw)| raw.clone()));
     let said = room.script("git -C origin fsck --strict --no-dangling 2>&1 || true");
     let mut ours_alone = Vec::new();
-    for ((name, raw), tree) in trees.iter().zip(written.lines()) {
-        let (git, ours) = (said.contains(&format!("error in tree {tree}: ")), Tree::decode(raw).err());
+    for ((name, object, raw), tree) in trees.iter().zip(&ids) {
+        let is_wrong = |tree| said.contains(&format!("error in tree {tree}: "));
+        let (git, ours) = (is_wrong(tree) || is_wrong(object), Tree::decode(raw).err());
         match (git, ours) {
             (true, None) => panic!("{name} is taken, and git says {said}"),
             (false, Some(_)) => ours_alone.push(name.as_str()),
             _ => {}
         }
     }
-    assert_eq!(written.lines().count(), parts.len() * 27);
-    // Spellings for HFS, and links that are .gitmodules, are looked for between backslashes too.
+    assert_eq!(ids.len(), parts.len() * 36);
+    // Spellings for HFS, and links and directories that are .gitmodules, are looked for between backslashes too.
     let modules = ["gitmod", "GITMOD", "gi7eba"];
     ours_alone.retain(|name| {
-        let link = name.starts_with("120000 ") && modules.iter().any(|part| name.contains(part));
-        !link && !name.contains("\\xe2\\x80\\x8c") && !name.contains("\\xef\\xbb\\xbf")
+        let other = !name.starts_with("100644 ") && modules.iter().any(|part| name.contains(part));
+        !other && !name.contains("\\xe2\\x80\\x8c") && !name.contains("\\xef\\xbb\\xbf")
     });
     assert_eq!(ours_alone, [""; 0]);
+}
+
+/// Writes trees as they are, and yields their ids.
+fn written(room: &Room, trees: impl Iterator<Item = Vec<u8>>) -> Vec<String> {
+    for (at, raw) in trees.enumerate() {
+        std::fs::write(room.path.join(format!("{at:04}.raw")), raw).unwrap();
+    }
+    let ids = room.script("ls $PWD/*.raw | git -C origin hash-object -t tree -w --literally --stdin-paths; rm *.raw");
+    ids.lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -134,7 +153,7 @@ fn directories_that_lie_too_deep() {
     let remote = room.remote("origin", &[("a.txt", "one")]);
     let pages = room.pages();
     let deep = |depth: usize| vec!["d"; depth - 1].join("/") + "/f";
-    let allowed = deep(crate::MAX_DEPTH);
+    let allowed = deep(atoll_paths::MAX_DEPTH);
     room.push("origin", &[(&allowed, "x")]);
     let head = moved(&pages, &remote);
     assert_eq!(pages.snapshot(Some(head.id)).unwrap().contents(&allowed, 1).unwrap(), "x");
@@ -144,9 +163,9 @@ fn directories_that_lie_too_deep() {
     let path = room.path.join("origin").display().to_string();
     let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
     assert_eq!(said, format!("the head {new} of R is refused: directories lie more than 256 deep, at /"));
-    let new = room.push("origin", &[(&deep(crate::MAX_DEPTH + 1), "another")]);
+    let new = room.push("origin", &[(&deep(atoll_paths::MAX_DEPTH + 1), "another")]);
     let said = fetch(&pages, &remote).unwrap_err().in_full().replace(&path, "R");
-    let at = vec!["d"; crate::MAX_DEPTH].join("/");
+    let at = vec!["d"; atoll_paths::MAX_DEPTH].join("/");
     assert_eq!(said, format!("the head {new} of R is refused: directories lie more than 256 deep, at /{at}"));
     assert_eq!(pages.head(), Some(head));
 }
@@ -182,7 +201,7 @@ fn ten_thousand_directories_deep() {
     let runtime = server::runtime();
     let address = serving(new, &pack(u32::try_from(entries.len()).unwrap(), &entries));
     let served = daemon(&runtime, address, "/site.git", Patience::default());
-    let at = vec!["d"; crate::MAX_DEPTH].join("/");
+    let at = vec!["d"; atoll_paths::MAX_DEPTH].join("/");
     let words = format!("the head {new} of R is refused: directories lie more than 256 deep, at /{at}");
     let path = room.path.join("site.git").display().to_string();
     let (state, kept) = (room.path.join("state"), taken::bytes(&room.path.join("state")));

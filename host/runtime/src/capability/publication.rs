@@ -25,7 +25,7 @@ use crate::{
         publication as wit,
         repository::{Error, Kind as WitKind},
     },
-    check_commit, check_path,
+    check_commit, check_path, check_place,
     ctx::{Ctx, Given},
     limits,
 };
@@ -157,7 +157,7 @@ impl wit::HostStaging for Ctx {
     async fn remove(&mut self, handle: Resource<OpenStaging>, path: String) -> Published<()> {
         let (staging, share) = OpenStaging::get(self, &handle)?;
         // What has no name in a tree is not looked for there.
-        if let Err(error) = share.change().and_then(|()| Ok(check_path(&path, Kind::Directory)?)) {
+        if let Err(error) = share.change().and_then(|()| Ok(check_place(&path)?)) {
             return Ok(Err(error.into()));
         }
         Ok(staging.remove(path).await.map_err(Into::into))
