@@ -8,7 +8,7 @@ use crate::support::{git::Item, host::Setup, skip, tables};
 type Kind = (&'static str, Vec<u8>);
 
 /// Where our answer is not file(1)'s: the path (with its extension, and without), ours, and file's. Why is in the README.
-const DIFFERENT: [(&str, &str, &str); 17] = [
+const DIFFERENT: [(&str, &str, &str); 19] = [
     ("a.atom", "application/atom+xml; charset=utf-8", "text/xml"),
     ("a.css", "text/css; charset=utf-8", "text/plain"),
     ("a.ico", "image/x-icon", "image/vnd.microsoft.icon"),
@@ -16,6 +16,7 @@ const DIFFERENT: [(&str, &str, &str); 17] = [
     ("a.otf", "font/otf", "application/vnd.ms-opentype"),
     ("a.rss", "application/rss+xml; charset=utf-8", "text/xml"),
     ("a.ttf", "font/ttf", "font/sfnt"),
+    ("a.wav", "audio/wav", "audio/x-wav"),
     ("a.xml", "application/xml; charset=utf-8", "text/xml"),
     ("bare/csv", "text/plain; charset=utf-8", "text/csv"),
     ("bare/js", "text/plain; charset=utf-8", "application/javascript"),
@@ -23,6 +24,7 @@ const DIFFERENT: [(&str, &str, &str); 17] = [
     ("bare/otf", "font/otf", "application/vnd.ms-opentype"),
     ("bare/sh", "text/plain; charset=utf-8", "text/x-shellscript"),
     ("bare/ttf", "font/ttf", "font/sfnt"),
+    ("bare/wav", "audio/wav", "audio/x-wav"),
     // A name that is not the bytes'.
     ("wrong/html.txt", "text/plain; charset=utf-8", "text/html"),
     ("wrong/pdf.txt", "text/plain; charset=utf-8", "application/pdf"),
@@ -51,6 +53,10 @@ async fn types_are_those_of_file() {
             files.push((format!("wrong/{extension}.html"), [&bytes[..], &vec![0; 10_000]].concat()));
         }
     }
+    files.push(("bare/v7".into(), tar(b"")));
+    let bookmarks =
+        "<!DOCTYPE NETSCAPE-Bookmark-file-1>\n<TITLE>Bookmarks</TITLE>\n<H1>Bookmarks</H1>\n<DL><p>\n</DL><p>\n";
+    files.push(("bare/bookmarks".into(), bookmarks.into()));
     let long = "Zürich ".repeat(2000);
     for (name, bytes) in [
         ("utf-8", "Grüße\n".into()),
@@ -144,7 +150,8 @@ fn kinds() -> Vec<Kind> {
             "zip",
             filled(&[b"PK\x03\x04\x14\0\0\0\0\0\0\0\x21\0\x83\x16\xdc\x8c\x01\0\0\0\x01\0\0\0\x05\0\0\0a.txtx"], 60),
         ),
-        ("tar", tar()),
+        ("tar", tar(b"ustar\x0000")),
+        ("wav", bytes(b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x40\x1f\0\0\x01\0\x08\0data\0\0\0\0")),
     ]
 }
 
@@ -152,8 +159,8 @@ fn bytes(bytes: &[u8]) -> Vec<u8> {
     bytes.to_vec()
 }
 
-/// A header as POSIX has it, and no file behind it.
-fn tar() -> Vec<u8> {
+/// A header as POSIX has it with this magic, or as it was before, and no file behind it.
+fn tar(magic: &[u8]) -> Vec<u8> {
     let mut header = vec![0; 10_240];
     for (at, field) in [
         (0, &b"a.txt"[..]),
@@ -164,7 +171,7 @@ fn tar() -> Vec<u8> {
         (136, b"00000000000"),
         (148, b"        "),
         (156, b"0"),
-        (257, b"ustar\x0000"),
+        (257, magic),
     ] {
         header[at..at + field.len()].copy_from_slice(field);
     }

@@ -84,6 +84,7 @@ const OTHERS: &[(fn(&[u8]) -> bool, &str)] = &[
     (doc::is_pptx, "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
     (archive::is_zip, "application/zip"),
     (archive::is_tar, "application/x-tar"),
+    (is_old_tar, "application/x-tar"),
     (archive::is_gz, "application/gzip"),
     (|bytes| bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY"), "application/x-bzip2"),
     (archive::is_xz, "application/x-xz"),
@@ -108,6 +109,18 @@ fn is_bmp(bytes: &[u8]) -> bool {
 /// With an image in it, whose reserved byte is zero.
 fn is_ico(bytes: &[u8]) -> bool {
     image::is_ico(bytes) && bytes.get(4..6).is_some_and(|count| count != [0, 0]) && bytes.get(9) == Some(&0)
+}
+
+/// As it was before POSIX: nothing but the sum of its header, in which the sum itself counts as spaces.
+fn is_old_tar(bytes: &[u8]) -> bool {
+    let Some((header, said)) = bytes.get(..512).and_then(|header| Some((header, header.get(148..156)?))) else {
+        return false;
+    };
+    let said = said.trim_ascii_start();
+    let digits = said.iter().position(|byte| !matches!(byte, b'0'..=b'7')).unwrap_or(said.len());
+    let said = said[..digits].iter().fold(0, |sum, digit| sum * 8 + u32::from(digit - b'0'));
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    digits > 0 && bytes[0] != 0 && said == sum(&header[..148]) + 8 * u32::from(b' ') + sum(&header[156..])
 }
 
 /// The first stream in an Ogg file is a film.
@@ -144,6 +157,23 @@ mod tests {
         {
             assert_eq!(media(&ogg(codec)).map(Media::media_type), Some(expect));
         }
+    }
+
+    #[test]
+    fn a_tar_is_told_by_its_sum() {
+        let mut header = [0; 512];
+        for (at, field) in [(0, &b"a.txt"[..]), (100, b"0000644"), (124, b"00000000006")] {
+            header[at..at + field.len()].copy_from_slice(field);
+        }
+        header[155] = b' ';
+        let sum = header.iter().enumerate().filter(|(at, _)| !(148..156).contains(at));
+        let sum = sum.map(|(_, byte)| u32::from(*byte)).sum::<u32>() + 256;
+        header[148..154].copy_from_slice(alloc::format!("{sum:06o}").as_bytes());
+        assert_eq!(other(&header), Some("application/x-tar"));
+        assert_eq!(other(&header[..511]), None);
+        header[0] ^= 1;
+        assert_eq!(other(&header), None);
+        assert_eq!(other(&[0; 512]), None);
     }
 
     /// Whatever bytes come, no signature reads beyond them or goes on for ever.

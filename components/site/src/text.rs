@@ -49,7 +49,8 @@ enum Markup {
 /// What says that it is markup from its first character on. A fragment of HTML, or HTML after a comment, is text that
 /// somebody writes about it, or Markdown.
 fn markup_of(text: &[u8]) -> Option<Markup> {
-    if opens(text, b"<!doctype html") || opens(text, b"<html") {
+    let html: [&[u8]; 3] = [b"<!doctype html", b"<html", b"<!doctype netscape-bookmark-file-1"];
+    if html.iter().any(|tag| opens(text, tag)) {
         return Some(Markup::Html);
     }
     let xml = opens(text, b"<?xml");
@@ -143,6 +144,7 @@ mod tests {
             ("\u{feff} \n<!DOCTYPE HTML PUBLIC \"x\">", "text/html; charset=utf-8"),
             ("<HTML lang=en>", "text/html; charset=utf-8"),
             ("<html>é", "text/html; charset=utf-8"),
+            ("<!DOCTYPE NETSCAPE-Bookmark-file-1>\n<TITLE>", "text/html; charset=utf-8"),
             ("<svg/>", "image/svg+xml; charset=utf-8"),
             ("<svg\nxmlns='x'>", "image/svg+xml; charset=utf-8"),
             ("<!DOCTYPE svg PUBLIC 'x'><svg>", "image/svg+xml; charset=utf-8"),
