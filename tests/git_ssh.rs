@@ -1,12 +1,13 @@
 //! Sites that are served from a branch that is reached by SSH: OpenSSH's server with `git-shell`. Who answers is checked,
 //! and whoever is not known is refused with the words that would accept it.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Command};
 
 use crate::{
     git_push::{manifest, publishes},
     git_servers::{error, lives, repository, shows, site},
     support::{
+        guests::root,
         host::Setup,
         skip,
         sshd::{Sshd, fingerprint, keygen, public, run_keygen, user},
@@ -94,11 +95,7 @@ async fn by_user_at_host_and_a_path() {
     if skip::missing(PROGRAMS) {
         return;
     }
-    let [_, _, high, low] = std::process::id().to_be_bytes();
-    let address = std::net::SocketAddr::from(([127, 22, high, low], 22));
-    if std::net::TcpListener::bind(address).is_err() {
-        return skip::left_out("port 22 of loopback");
-    }
+    let Some(address) = port_of_ssh(22) else { return skip::left_out("port 22 of loopback") };
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
     let folder = setup.path("ssh");
@@ -111,6 +108,65 @@ async fn by_user_at_host_and_a_path() {
     setup.manifest(&manifest(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
     let _host = publishes(setup, &repository).await;
     assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+}
+
+/// What stands in the README: from a bare repository that SSH reaches to a site that is live, and live again. Only who and
+/// where it is are the test's, the ports, and how often the host looks.
+#[tokio::test]
+async fn the_commands_of_the_readme() {
+    if skip::missing(&[PROGRAMS, &["ssh-keyscan"]].concat()) {
+        return;
+    }
+    let Some(address) = port_of_ssh(23) else { return skip::left_out("port 22 of loopback") };
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, block) = readme.split_once("on a server of one's own, reached by SSH:\n\n```sh\n").unwrap();
+    let (block, _) = block.split_once("```\n").unwrap();
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).unwrap();
+    let sshd = Sshd::with(&folder, &[], address, true).await;
+    std::os::unix::fs::symlink(root().join("components"), setup.path("components")).unwrap();
+    let path = repository.path().display().to_string();
+    let mut commands = block.to_owned();
+    for (written, here) in [
+        ("me@", format!("{}@", user())),
+        ("git.example.org", address.ip().to_string()),
+        ("/home/me/blog.git", path),
+        (
+            "[component.site]\n",
+            "poll = \"1s\"\n[listen]\nhttp = \"127.0.0.1:0\"\nhttps = \"127.0.0.1:0\"\n[component.site]\n".into(),
+        ),
+    ] {
+        assert!(commands.contains(written), "{written} in {block}");
+        commands = commands.replace(written, &here);
+    }
+    let (make, rest) = commands.split_once('\n').unwrap();
+    let (scan, rest) = rest.split_once('\n').unwrap();
+    let (write, run) = rest.split_once("\nEND\n").unwrap();
+    let words = |line: &str| line.split(" #").next().unwrap().trim_end().to_owned();
+    let made = words(make);
+    let said = setup.command(&made.strip_prefix("host ").unwrap().split(' ').collect::<Vec<_>>()).await.done();
+    // "Into ~/.ssh/authorized_keys there", where the server that the test has looks for it.
+    fs::write(folder.join("authorized_keys"), said.lines().next().unwrap()).unwrap();
+    for line in [scan, &format!("{write}\nEND\n")] {
+        let done = Command::new("sh").args(["-euc", line]).current_dir(setup.path("")).output().unwrap();
+        assert!(done.status.success(), "{line}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    assert_eq!(words(run), "host check && host run");
+    setup.command(&["check"]).await.done();
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    repository.commit("main", &[("index.html", "two")]);
+    shows(&host, "two").await;
+    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+}
+
+/// SSH's own port at an address of this process's alone, if it may be had.
+fn port_of_ssh(net: u8) -> Option<SocketAddr> {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from(([127, net, high, low], 22));
+    std::net::TcpListener::bind(address).ok().map(|_| address)
 }
 
 /// The processes that serve connections stand still; the one that takes new ones does not.
