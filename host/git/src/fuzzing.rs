@@ -1,5 +1,9 @@
 //! What the fuzzers call: for each kind of bytes that a stranger sends us, what must hold whatever they are.
 
+pub(crate) mod readable;
+#[cfg(test)]
+mod replay;
+
 use std::fmt::Write as _;
 
 use aws_lc_rs::hmac;
@@ -56,10 +60,6 @@ pub fn webhook(bytes: &[u8]) {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "../../../tests/fuzz/replay.rs"]
-mod replay;
 
 #[test]
 fn what_was_kept() {

@@ -1,11 +1,12 @@
 //! What the fuzzers call: what must hold of a server's side of a push, whatever it says.
 
+mod readable;
+#[cfg(test)]
+mod replay;
+
 use std::io::Read as _;
 
-#[path = "../../../tests/fuzz/readable.rs"]
-mod words;
-
-use self::words::readable;
+use self::readable::readable;
 use crate::{
     Error, MAX_WORDS, Report,
     packet::{Message, Packet, Packets},
@@ -55,10 +56,6 @@ fn bands(bytes: &[u8]) {
         readable(&Error::of(error).to_string());
     }
 }
-
-#[cfg(test)]
-#[path = "../../../tests/fuzz/replay.rs"]
-mod replay;
 
 #[test]
 fn what_was_kept() {

@@ -6,12 +6,8 @@ use std::io::{self, Read};
 use atoll_send_pack::{Connection, MAX_WORDS, Pack, greeting::Known, packet::Packets};
 use gix::{ObjectId, hash::Kind};
 
-#[path = "../../../../tests/fuzz/readable.rs"]
-mod words;
-
-use self::words::readable;
 use super::{Look, SmartError, Want};
-use crate::{Depth, transport::Talk};
+use crate::{Depth, fuzzing::readable::readable, transport::Talk};
 
 /// A server that has said it all already.
 struct Said<'a> {
