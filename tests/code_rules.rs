@@ -46,6 +46,9 @@ const UNSAFE: &[&str] = &[
     "host/src/allocator.rs",
 ];
 
+/// The one file of the host that starts a program: the host itself.
+const STARTS: &str = "host/runtime/src/code.rs";
+
 /// Crates that must not be able to reach these, not even through others.
 const APART: &[(&str, &[&str])] = &[
     ("atoll-runtime", &["rustls", "gix", "atoll-net", "atoll-git", "atoll-gateway"]),
@@ -152,6 +155,8 @@ fn breaks(file: &str, text: &str) -> Vec<String> {
             "a global".to_owned()
         } else if !tested && line.contains("unsafe ") && !UNSAFE.contains(&file) {
             "`unsafe`".to_owned()
+        } else if !tested && file.starts_with("host/") && line.contains("Command::new(") && file != STARTS {
+            "a program is run".to_owned()
         } else if makes_bindings(line) && !(file == BINDINGS || file.ends_with("/guest.rs") || tested) {
             "bindings are generated elsewhere".to_owned()
         } else if leaves_its_package(file, line) {
@@ -245,6 +250,8 @@ fn each_rule_sees_what_breaks_it() {
         ("host/src/a.rs", "//! X.\nfn a(b: &'static str) {}\n", ""),
         ("host/src/a.rs", "//! X.\nlet a = unsafe { b() };\n", "2: `unsafe`"),
         ("host/runtime/src/code.rs", "//! X.\nlet a = unsafe { b() };\n", ""),
+        ("host/git/src/a.rs", "//! X.\nlet a = Command::new(\"git\");\n", "2: a program is run"),
+        ("host/runtime/src/code.rs", "//! X.\nlet a = Command::new(program);\n", ""),
         ("host/src/a.rs", "//! X.\nwasmtime::component::bindgen!({});\n", "2: bindings are generated elsewhere"),
         ("host/runtime/src/bindings.rs", "//! X.\nwasmtime::component::bindgen!({});\n", ""),
         ("components/a/src/guest.rs", "//! X.\nwit_bindgen::generate!({});\n", ""),

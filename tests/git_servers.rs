@@ -1,13 +1,16 @@
 //! Sites that are served from a branch on a server: by `git daemon`, by `git http-backend` behind nginx, plain and over
 //! TLS, with and without credentials. What is pushed there is live; what goes wrong is told, and the last head is served.
 
-use crate::support::{
-    ca::Ca,
-    git::Repository,
-    git_servers::{Daemon, Secure, Web},
-    host::{Host, Setup},
-    skip, tables,
-    wait::{SOON, until},
+use crate::{
+    git_push::clean,
+    support::{
+        ca::Ca,
+        git::Repository,
+        git_servers::{Daemon, Secure, Web},
+        host::{Host, Setup},
+        skip, tables,
+        wait::{SOON, until},
+    },
 };
 
 /// A site served from `remote`, asked every second; further `lines` end the binding's table.
@@ -104,6 +107,31 @@ async fn over_http_and_tls_with_and_without_credentials() {
         setup.manifest(&site(&remote, &lines));
         lives(setup, &repository, || drop(web)).await;
     }
+}
+
+/// In our copy, where `git log` finds them; another number is had at once.
+#[tokio::test]
+async fn as_many_commits_as_the_manifest_says() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    for page in ["two", "three", "four"] {
+        repository.commit("main", &[("index.html", page)]);
+    }
+    let daemon = Daemon::start(&setup.path("root")).await;
+    let remote = format!("git://{}/site.git", daemon.address());
+    setup.manifest(&site(&remote, ""));
+    let host = setup.start().await;
+    shows(&host, "four").await;
+    let copy = Repository::open(host.setup().state().join("git/site-pages.git"));
+    assert_eq!(copy.git(&["rev-list", "--count", "served"]), "1");
+    for (depth, count) in [("2", "2"), ("\"all\"", "4")] {
+        host.setup().manifest(&site(&remote, &format!("depth = {depth}\n")));
+        host.reload().await.done();
+        let counted = async || (copy.git(&["rev-list", "--count", "served"]) == count).then_some(());
+        until(SOON, count, counted).await;
+        clean(copy.path());
+    }
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "four"));
 }
 
 /// What `host ps` says of a branch that is gone: by a path, and by a server. When it is back, that is served.

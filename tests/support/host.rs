@@ -220,9 +220,11 @@ impl Setup {
 
     fn invocation_of(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
+        // The host runs no program, and so it is not told where there are any.
+        let path = if program == Path::new(env!("CARGO_BIN_EXE_host")) { Some("/nowhere".into()) } else { None };
         command
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").expect("a PATH"))
+            .env("PATH", path.or_else(|| std::env::var_os("PATH")).expect("a PATH"))
             .env("HOME", self.folder.path())
             .envs(self.environment.iter().map(|(name, path)| (name, path)))
             .current_dir(self.folder.path())
