@@ -10,6 +10,7 @@ use tokio::{
 
 use crate::support::{
     client::{Protocol, ask as get},
+    frames::{DATA, END_HEADERS, Frames, HEADERS, RST_STREAM, field, frame},
     host::{Host, Setup},
     raw, tables,
     wait::{SOON, until, within},
@@ -178,6 +179,10 @@ async fn bad_chunks() {
         ("a bare line feed behind a size", "5\nhello\r\n0\r\n\r\n"),
         ("a bare line feed in an extension", "5;a\nhello\r\n0\r\n\r\n"),
         ("a bare line feed behind data", "5\r\nhello\n0\r\n\r\n"),
+        ("a bare line feed for an end", "5\r\nhello\r\n0\r\n\n"),
+        ("a bare line feed behind a trailer", "5\r\nhello\r\n0\r\nx: y\n\r\n"),
+        ("a bare line feed behind trailers", "5\r\nhello\r\n0\r\nx: y\r\n\n"),
+        ("two bare line feeds", "5\r\nhello\r\n0\r\nx: y\n\n"),
         ("data longer than its size", "5\r\nhello!\r\n0\r\n\r\n"),
         ("a size that is none", "x\r\nhello\r\n0\r\n\r\n"),
         ("no size", "\r\nhello\r\n0\r\n\r\n"),
@@ -195,6 +200,26 @@ async fn bad_chunks() {
     }
     for heard in ears.heard().await {
         assert!(!heard.contains("GET /inner"), "{heard}");
+    }
+}
+
+/// A client of HTTP/2 that resets its upload, whatever it calls that, has not sent it whole: nothing that an upstream hears
+/// says so.
+#[tokio::test]
+async fn an_upload_that_is_reset_has_no_end() {
+    let ears = Ears::start(b"0\r\n\r\n").await;
+    let host = before(&ears, "").await;
+    let fields =
+        [field(":method", "POST"), field(":scheme", "https"), field(":authority", "a.test"), field(":path", "/")];
+    for (number, code) in [0_u32, 8].into_iter().enumerate() {
+        let mut frames = Frames::open(&host.client(), "a.test", &[]).await;
+        frames.send(&frame(HEADERS, END_HEADERS, 1, &fields.concat())).await;
+        frames.send(&frame(DATA, 0, 1, b"half")).await;
+        assert_eq!(host.client().get("https://a.test/private").await.status, 403, "a neighbour");
+        frames.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes())).await;
+        until(SOON, "what came of it", async || (ears.heard().await.len() > number).then_some(())).await;
+        let heard = ears.heard().await.pop().unwrap();
+        assert!(heard.contains("half") && !heard.contains("\r\n0\r\n"), "{code}: {heard}");
     }
 }
 

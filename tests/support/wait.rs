@@ -7,8 +7,8 @@ use tokio::time::{Instant, sleep, timeout};
 /// For what should be done in milliseconds: long, because the machine may be busy, and only a failure takes it.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// For what compiles components: a start, a swap.
-pub(crate) const BUILT: Duration = Duration::from_secs(90);
+/// For what compiles components: a start, a swap; also of one that takes the compiler all the time that it has.
+pub(crate) const BUILT: Duration = Duration::from_mins(4);
 
 const STEP: Duration = Duration::from_millis(5);
 

@@ -106,7 +106,7 @@ impl Front {
             clock: Arc::new(SystemClock),
         };
         let gateway = Gateway::new(capabilities, nothing(), manifest.answers);
-        let permits = Permits::new(manifest.limits.connections as usize, {
+        let permits = Permits::new(descriptors::connections(manifest).0, {
             let gateway = gateway.clone();
             move || gateway.make_room()
         });
@@ -161,7 +161,7 @@ impl Front {
         }
         let mut warnings = certificates::warnings(&certificates, now);
         warnings.extend(certificates::lost(&certificates, &self.said.load()).into_iter().map(Problem::new));
-        warnings.extend(descriptors::warning(manifest).map(Problem::new));
+        warnings.extend(descriptors::connections(manifest).1.map(Problem::new));
         let upstreams = self.upstreams(manifest)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {
@@ -264,7 +264,7 @@ impl Front {
             limits: manifest.limits,
         };
         self.proxied.store(Arc::new(manifest.listen.proxied.clone()));
-        self.permits.limit(manifest.limits.connections as usize);
+        self.permits.limit(descriptors::connections(manifest).0);
         self.gateway.install(roster, manifest.answers);
     }
 

@@ -26,6 +26,15 @@ pub(super) struct Arriving {
     rest: Option<Newcomers>,
 }
 
+/// Why it is not whole.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ArrivingError {
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    #[error("the client reset it")]
+    Reset,
+}
+
 impl Arriving {
     pub(super) fn new(body: Incoming, version: Version, streams: &Newcomers) -> Self {
         let rest = (version == Version::HTTP_2 && !body.is_end_stream()).then(|| streams.clone());
@@ -39,30 +48,44 @@ impl Arriving {
 
 impl Arriving {
     /// Waits until it is known whether there is anything in it: HTTP/2 need not say so in the head.
-    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), hyper::Error>> {
+    pub(super) fn poll_begun(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ArrivingError>> {
         while self.first.is_none()
             && let Some(body) = &mut self.body
         {
             match ready!(Pin::new(body).poll_frame(cx)) {
-                None => self.body = None,
+                None => {
+                    self.ended()?;
+                    self.body = None;
+                }
                 Some(Ok(frame)) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Some(Ok(frame)) => self.first = Some(frame),
-                Some(Err(error)) => return Poll::Ready(Err(error)),
+                Some(Err(error)) => return Poll::Ready(Err(error.into())),
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whether this was its end. Over HTTP/2 hyper calls it one too where the client reset the stream and called that no error
+    /// (RFC 9113, section 8.1: that is a server's to say, behind the end of its answer).
+    fn ended(&self) -> Result<(), ArrivingError> {
+        let whole = self.rest.is_none() || self.body.as_ref().is_none_or(Body::is_end_stream);
+        if whole { Ok(()) } else { Err(ArrivingError::Reset) }
     }
 }
 
 impl Body for Arriving {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = ArrivingError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, ArrivingError>>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(Some(Ok(first)));
         }
-        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        match ready!(Pin::new(body).poll_frame(cx)) {
+            None => Poll::Ready(self.ended().err().map(Err)),
+            Some(frame) => Poll::Ready(Some(Ok(frame?))),
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -305,11 +305,18 @@ impl<I> Cork<I> {
     }
 }
 
+fn refused() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "a lone line feed behind the last chunk")
+}
+
 impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let mut cork = lock(&self.0);
         if let Some(failure) = cork.failure.take() {
             return Poll::Ready(Err(failure));
+        }
+        if matches!(&cork.ear, Ear::Http1(heads) if heads.refuse()) {
+            return Poll::Ready(Err(refused()));
         }
         let before = buffer.filled().len();
         if cork.early.is_empty() {
@@ -335,6 +342,10 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
                     watch.heard();
                 }
                 watch.vouch(news.vouched);
+                if let Some(read) = news.refused {
+                    buffer.set_filled(before + read);
+                    return if read == 0 { Poll::Ready(Err(refused())) } else { Poll::Ready(Ok(())) };
+                }
             }
             Ear::Http2(frames) => {
                 *unheard = 0;

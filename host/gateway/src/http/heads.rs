@@ -29,6 +29,8 @@ pub(super) struct News {
     pub(super) begun: bool,
     /// A head has begun and not ended, or nobody knows.
     pub(super) open: bool,
+    /// So many of the bytes are to be read, and no more ever.
+    pub(super) refused: Option<usize>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -52,9 +54,15 @@ enum State {
     Chunk(u64),
     /// Behind them.
     ChunkEnd,
-    /// At the beginning of a line of trailers, and within one.
+    /// At the beginning of a line of trailers, within one, and behind a carriage return in it or in their place.
     Trailer,
     TrailerLine,
+    TrailerEnd {
+        last: bool,
+    },
+    /// A lone line feed ended a line behind the last chunk, which hyper takes for a part of it: the next request would be
+    /// lost in there, or found in two places (RFC 9112, section 7.1).
+    Refused,
     /// It is not what it should be: hyper refuses it, or sees an end that is not seen here.
     Lost,
 }
@@ -72,7 +80,7 @@ enum Length {
 impl Heads {
     /// Bytes that come after those before.
     pub(super) fn received(&mut self, mut bytes: &[u8]) -> News {
-        let mut news = News::default();
+        let (mut news, all) = (News::default(), bytes.len());
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
                 State::Start => match byte {
@@ -106,14 +114,10 @@ impl Heads {
                     bytes = rest;
                     self.state = self.value(byte);
                 }
-                State::Line | State::Extension(_) | State::TrailerLine => {
+                State::Line | State::Extension(_) => {
                     let Some(end) = memchr::memchr(b'\n', bytes) else { break };
                     bytes = &bytes[end + 1..];
-                    self.state = match self.state {
-                        State::Extension(size) => chunk(size),
-                        State::TrailerLine => State::Trailer,
-                        _ => State::Start,
-                    };
+                    self.state = if let State::Extension(size) = self.state { chunk(size) } else { State::Start };
                 }
                 State::Body(left) | State::Chunk(left) => {
                     let taken = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
@@ -143,20 +147,39 @@ impl Heads {
                         _ => State::Lost,
                     };
                 }
-                State::Trailer => match byte {
-                    b'\r' => bytes = rest,
-                    b'\n' => {
-                        bytes = rest;
-                        self.state = self.next();
-                    }
-                    _ => self.state = State::TrailerLine,
-                },
+                State::Trailer | State::TrailerLine => {
+                    let at = memchr::memchr2(b'\r', b'\n', bytes);
+                    let last = self.state == State::Trailer && at == Some(0);
+                    self.state = match at.map(|at| bytes[at]) {
+                        None => State::TrailerLine,
+                        Some(b'\r') => State::TrailerEnd { last },
+                        Some(_) => State::Refused,
+                    };
+                    bytes = &bytes[at.map_or(bytes.len(), |at| at + usize::from(bytes[at] == b'\r'))..];
+                }
+                State::TrailerEnd { last } => {
+                    bytes = rest;
+                    self.state = match byte {
+                        b'\n' if last => self.next(),
+                        b'\n' => State::Trailer,
+                        _ => State::Lost,
+                    };
+                }
+                State::Refused => {
+                    news.refused = Some(all - bytes.len());
+                    break;
+                }
                 State::Lost => break,
             }
         }
         let head = matches!(self.state, State::Start | State::Name | State::Value | State::Line);
         news.open = head && self.begun || self.state == State::Lost;
         news
+    }
+
+    /// Whether nothing more is to be read.
+    pub(super) fn refuse(&self) -> bool {
+        self.state == State::Refused
     }
 
     /// Whether nothing has come since the end of a message, and that had no body: HTTP may hold one that nobody has read.
@@ -283,7 +306,9 @@ mod tests {
             (format!("{}1234", post(": 500")), false),
             (format!("{CHUNKED}5\r\nGET /\r\n0\r\n\r\n"), true),
             (format!("{CHUNKED}A;x=y\r\n\r\n0\r\n\r\n...\r\n0\r\ntrailer: 1\r\n\r\n"), true),
-            (format!("{CHUNKED}00\n\n"), true),
+            (format!("{CHUNKED}00\n\n"), false),
+            (format!("{CHUNKED}0\r\nx: y\r\nz: \r\n\r\n"), true),
+            (format!("{CHUNKED}0\r\nx: y\rz\r\n\r\n"), false),
             (format!("{CHUNKED}5\r\n12345\r\n"), false),
             (format!("{CHUNKED}5\r\n123456\r\n0\r\n\r\n"), false),
             (format!("{CHUNKED}\r\n0\r\n\r\n"), false),
@@ -308,14 +333,28 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_read_beyond_a_lone_line_feed_behind_the_last_chunk() {
+        for (end, kept) in [("0\r\n\n", 3), ("0\r\nx: y\n\r\n", 7), ("0\r\nx: y\r\n\n", 9), ("0\n\n", 2)] {
+            let body = format!("{GET}{CHUNKED}1\r\nx\r\n");
+            let all = format!("{body}{end}{GET}");
+            let mut heads = Heads::default();
+            assert_eq!(heads.received(all.as_bytes()).refused, Some(body.len() + kept), "{end:?}");
+            assert_eq!(heads.received(b"x").refused, Some(0));
+            let mut heads = Heads::default();
+            let read = all.bytes().take_while(|byte| heads.received(&[*byte]).refused.is_none()).count();
+            assert_eq!(read, body.len() + kept, "{end:?}");
+        }
+    }
+
+    #[test]
     fn each_head_of_one_breath_is_vouched_for_up_to_one_that_names_both() {
         let mut heads = Heads::default();
         let whole = format!("{CHUNKED}0\r\n\r\n");
         let many = format!("{whole}{GET}{}{whole}{GET}", post(": 0"));
-        assert_eq!(heads.received(many.as_bytes()), News { vouched: 2, begun: true, open: false });
-        assert_eq!(heads.received(whole.as_bytes()), News { vouched: 1, begun: true, open: false });
-        assert_eq!(heads.received(b"GET"), News { vouched: 0, begun: true, open: true });
-        assert_eq!(heads.received(&GET.as_bytes()[3..]), News { vouched: 0, begun: false, open: false });
+        assert_eq!(heads.received(many.as_bytes()), News { vouched: 2, begun: true, ..News::default() });
+        assert_eq!(heads.received(whole.as_bytes()), News { vouched: 1, begun: true, ..News::default() });
+        assert_eq!(heads.received(b"GET"), News { begun: true, open: true, ..News::default() });
+        assert_eq!(heads.received(&GET.as_bytes()[3..]), News::default());
         assert_eq!(heads.received(b"\r\n"), News::default());
         let both = "POST / HTTP/1.1\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n";
         assert_eq!(heads.received(format!("{whole}{both}{whole}").as_bytes()).vouched, 1);
