@@ -171,7 +171,7 @@ impl Client {
                 let exchange = connection.exchange(for_http1(origin, head, body), self.options.head, progress);
                 match exchange.await {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
-                    Some(Err(Trouble::Hyper(error))) => Err(failure(origin, error, progress, !connection.heard())),
+                    Some(Err(Trouble::Hyper(error))) => Err(failure(origin, *error, progress, !connection.heard())),
                     Some(Err(Trouble::Interim)) => Err(gone(SendError::Interim { origin: origin.clone() })),
                     None => Err(timed_out(origin)),
                 }

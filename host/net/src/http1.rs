@@ -51,7 +51,7 @@ type Outcome = Result<Response<hyper::body::Incoming>, Trouble>;
 
 /// Why there is no answer.
 pub(crate) enum Trouble {
-    Hyper(TrySendError<Request<Outgoing>>),
+    Hyper(Box<TrySendError<Request<Outgoing>>>),
     /// Interim answers, and no other.
     Interim,
 }
@@ -85,7 +85,7 @@ impl Http1 {
                 let _ = driver.poll(cx);
                 match answer.as_mut().poll(cx) {
                     Poll::Pending if heard.load(Relaxed) > INTERIM => Poll::Ready(Err(Trouble::Interim)),
-                    answer => answer.map_err(Trouble::Hyper),
+                    answer => answer.map_err(|error| Trouble::Hyper(Box::new(error))),
                 }
             }));
             let outcome = alarm.in_time(answered, limit, progress).await?;

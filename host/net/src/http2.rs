@@ -202,9 +202,9 @@ mod tests {
     fn how_many_streams_a_peer_allows() {
         const FOUR: [u8; 6] = [0, 3, 0, 0, 0, 4];
         const FIVE: [u8; 6] = [0, 3, 0, 0, 0, 5];
+        const MANY: [u8; 6] = [0, 3, 0x7f, 0xff, 0xff, 0xff];
         const WINDOW: [u8; 6] = [0, 4, 0, 3, 0, 0];
         let settings = |all: &[[u8; 6]]| frame(4, 0, &all.concat());
-        const MANY: [u8; 6] = [0, 3, 0x7f, 0xff, 0xff, 0xff];
         let none = STREAMS as usize;
         for (what, bytes, expected) in [
             ("nothing yet", vec![], 0),

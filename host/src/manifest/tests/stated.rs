@@ -16,7 +16,7 @@ fn stated(head: &str) -> Vec<(&'static str, &'static str)> {
 
 fn lines(rows: &[(&str, &str)]) -> String {
     let value = |text: &str| if text.parse::<u64>().is_ok() { text.to_owned() } else { format!("'{text}'") };
-    rows.iter().map(|(key, text)| format!("{key} = {}\n", value(text))).collect()
+    rows.iter().map(|(key, text)| format!("{key} = {}", value(text))).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn defaults_of_clients_limits() {
     let all = WHOLE.split_once("[limits]\n").unwrap().1.lines().take_while(|line| !line.is_empty());
     let all: Vec<_> = all.map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(rows.iter().map(|(key, _)| *key).collect::<Vec<_>>(), all, "each has a row");
-    let manifest = Fixture::new().manifest(&format!("[limits]\n{}{SITE}", lines(&rows)));
+    let manifest = Fixture::new().manifest(&format!("[limits]\n{}\n{SITE}", lines(&rows)));
     assert_eq!(manifest.limits, atoll_gateway::http::Limits::default());
 }
 
