@@ -99,7 +99,7 @@ pub(crate) async fn open(
 }
 
 /// Listens for how many streams the peer allows: it may say so anew at any time.
-struct Settings {
+pub(crate) struct Settings {
     allowed: Arc<Allowed>,
     /// Bytes of a payload that are still to come.
     left: usize,
@@ -114,7 +114,7 @@ struct Settings {
 }
 
 impl Settings {
-    fn new(allowed: Arc<Allowed>) -> Self {
+    pub(crate) fn new(allowed: Arc<Allowed>) -> Self {
         let piece = [0; FRAME_HEAD];
         Self { allowed, left: 0, settings: false, piece, filled: 0, first: true, streams: None }
     }

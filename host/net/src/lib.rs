@@ -9,8 +9,10 @@ mod client;
 mod dial;
 mod ear;
 mod egress;
+pub mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod heads;
 mod http1;
 mod http2;
 mod listen;

@@ -11,11 +11,10 @@ use std::{
     time::Duration,
 };
 
+use atoll_net::{frames::Frames, heads::Heads};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{
-    frames::Frames,
-    heads::Heads,
     limits::{CORK, DISCARDED, FAREWELL, LEAVE},
     watch::Watch,
 };

@@ -21,9 +21,9 @@ pub struct Limits {
     pub fields: u32,
     /// Of one HTTP/2 connection at once.
     pub streams: u32,
-    /// Streams that an HTTP/2 client may reset within `FRAMES`.
+    /// Streams that an HTTP/2 client may reset within 30 seconds.
     pub resets: u32,
-    /// Frames that carry no request and no body, beyond one for each 256 bytes that we sent, within `FRAMES`.
+    /// Frames that carry no request and no body, beyond one for each 256 bytes that we sent, within 30 seconds.
     pub control_frames: u32,
     /// Open connections of one address; of one /64 of IPv6. Trusted proxies are not counted.
     pub address_connections: u32,
@@ -61,9 +61,6 @@ impl Default for Limits {
 
 /// Fields that HTTP/1.1 reads on the stack; any other number costs an allocation a request.
 pub(super) const USUAL_FIELDS: u32 = 100;
-
-/// Seconds in which resets and control frames are counted.
-pub(super) const FRAMES: u32 = 30;
 
 /// Seconds for the handshake that was begun when all were told to leave.
 pub(super) const HELLO: u32 = 2;

@@ -9,6 +9,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use atoll_net::{
+    frames::{Frames, Most},
+    heads::Heads,
+};
 use http::{Request, Response};
 use hyper::{
     body::Incoming,
@@ -21,9 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::http::{
     cork::{Ear, Opener, cork},
     edge::{House, answer},
-    frames::Frames,
     gateway::Gateway,
-    heads::Heads,
     limits::{
         CONNECTION_WINDOW, ERROR_RESETS, HTTP1_BUFFER, Limits, PENDING_RESETS, SEND_BUFFER, STREAM_WINDOW, USUAL_FIELDS,
     },
@@ -53,7 +55,10 @@ where
     let house = House::new(gateway, peer, watch.clone(), streams.newcomers());
     let ear = match protocol {
         Protocol::Http1 => Ear::Http1(Heads::default()),
-        Protocol::Http2 => Ear::Http2(Frames::new(limits, watch.now())),
+        Protocol::Http2 => {
+            let most = Most { resets: limits.resets, control: limits.control_frames };
+            Ear::Http2(Frames::new(most, watch.now()))
+        }
     };
     let opener = cork(io, watch.clone(), ear);
     let order = match protocol {

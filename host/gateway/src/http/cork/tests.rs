@@ -1,10 +1,11 @@
 use std::{io, sync::Arc, task::Poll};
 
+use atoll_net::heads::Heads;
 use futures_util::future::poll_fn;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::{CORK, Corked, Ear, Opener, cork};
-use crate::http::{Limits, connections::Connections, heads::Heads};
+use crate::http::{Limits, connections::Connections};
 
 fn corked(buffer: usize) -> (Corked<DuplexStream>, Opener<DuplexStream>, DuplexStream) {
     let (near, far) = tokio::io::duplex(buffer);

@@ -6,7 +6,7 @@ const LENGTH: &[u8] = b"content-length";
 const CODING: &[u8] = b"transfer-encoding";
 
 #[derive(Default)]
-pub(super) struct Heads {
+pub struct Heads {
     state: State,
     /// Whether the request's own line has begun: empty ones may stand before it.
     begun: bool,
@@ -22,15 +22,15 @@ pub(super) struct Heads {
 
 /// What came with some bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub struct News {
     /// Heads that have ended, each of which named a transfer coding and no length.
-    pub(super) vouched: u32,
+    pub vouched: u32,
     /// A head has begun.
-    pub(super) begun: bool,
+    pub begun: bool,
     /// A head has begun and not ended, or nobody knows.
-    pub(super) open: bool,
+    pub open: bool,
     /// So many of the bytes are to be read, and no more ever.
-    pub(super) refused: Option<usize>,
+    pub refused: Option<usize>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -79,7 +79,7 @@ enum Length {
 
 impl Heads {
     /// Bytes that come after those before.
-    pub(super) fn received(&mut self, mut bytes: &[u8]) -> News {
+    pub fn received(&mut self, mut bytes: &[u8]) -> News {
         let (mut news, all) = (News::default(), bytes.len());
         while let Some((&byte, rest)) = bytes.split_first() {
             match self.state {
@@ -178,12 +178,12 @@ impl Heads {
     }
 
     /// Whether nothing more is to be read.
-    pub(super) fn refuse(&self) -> bool {
+    pub fn refuse(&self) -> bool {
         self.state == State::Refused
     }
 
     /// Whether nothing has come since the end of a message, and that had no body: HTTP may hold one that nobody has read.
-    pub(super) fn between(&self) -> bool {
+    pub fn between(&self) -> bool {
         self.state == State::Start && !self.begun && !self.bodied
     }
 

@@ -1,7 +1,8 @@
 //! The frames that an HTTP/2 client sends, counted as they go by (RFC 9113, section 4.1): what is no request and no body
 //! costs us an answer each, and costs the client nine bytes. It changes nothing and understands no payload.
 
-use crate::http::limits::{FRAMES, Limits};
+/// Seconds in which resets and control frames are counted.
+pub const FRAMES: u32 = 30;
 
 /// Bytes of ours that pay for one control frame: a client that is sent much acknowledges much.
 const PAID: u64 = 256;
@@ -20,16 +21,22 @@ const END_STREAM: u8 = 1;
 
 /// The client sent more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Flood {
+pub enum Flood {
     #[error("too many streams were reset")]
     Resets,
     #[error("too many control frames")]
     Control,
 }
 
-pub(super) struct Frames {
-    most_resets: u32,
-    most_control: u32,
+/// What a client may send within `FRAMES`.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    pub resets: u32,
+    pub control: u32,
+}
+
+pub struct Frames {
+    most: Most,
     heard: Splitter,
     said: Splitter,
     /// When the counts began.
@@ -41,10 +48,9 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    pub(super) fn new(limits: &Limits, now: u32) -> Self {
+    pub fn new(most: Most, now: u32) -> Self {
         Self {
-            most_resets: limits.resets,
-            most_control: limits.control_frames,
+            most,
             heard: Splitter { skip: PREFACE, ..Splitter::default() },
             said: Splitter { kind: SETTINGS, ..Splitter::default() },
             since: now,
@@ -55,12 +61,12 @@ impl Frames {
     }
 
     /// We sent so much.
-    pub(super) fn sent(&mut self, bytes: usize) {
+    pub fn sent(&mut self, bytes: usize) {
         self.credit = SAVED.min(self.credit.saturating_add(bytes as u64));
     }
 
     /// We are to send this; says how many bytes of bodies are in it, which a client pays for with its window.
-    pub(super) fn sending(&mut self, mut bytes: &[u8]) -> usize {
+    pub fn sending(&mut self, mut bytes: &[u8]) -> usize {
         let mut data = 0;
         loop {
             if self.said.kind == DATA {
@@ -73,7 +79,7 @@ impl Frames {
     }
 
     /// The client sent this; `now` in seconds.
-    pub(super) fn received(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
+    pub fn received(&mut self, mut bytes: &[u8], now: u32) -> Result<(), Flood> {
         while let Some((flags, length)) = self.heard.next(&mut bytes) {
             self.frame(self.heard.kind, flags, length, now)?;
         }
@@ -91,14 +97,14 @@ impl Frames {
         }
         if kind == RST_STREAM {
             self.resets += 1;
-            return if self.resets > self.most_resets { Err(Flood::Resets) } else { Ok(()) };
+            return if self.resets > self.most.resets { Err(Flood::Resets) } else { Ok(()) };
         }
         if self.credit >= PAID {
             self.credit -= PAID;
             return Ok(());
         }
         self.control += 1;
-        if self.control > self.most_control { Err(Flood::Control) } else { Ok(()) }
+        if self.control > self.most.control { Err(Flood::Control) } else { Ok(()) }
     }
 }
 
@@ -140,8 +146,7 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use super::{FRAMES, Flood, Frames};
-    use crate::http::Limits;
+    use super::{FRAMES, Flood, Frames, Most};
 
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
         let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
@@ -151,8 +156,7 @@ mod tests {
     }
 
     fn frames() -> Frames {
-        let limits = Limits { resets: 2, control_frames: 3, ..Limits::default() };
-        let mut frames = Frames::new(&limits, 0);
+        let mut frames = Frames::new(Most { resets: 2, control: 3 }, 0);
         frames.received(&[b'P'; 24], 0).unwrap();
         frames
     }
