@@ -15,6 +15,7 @@ use atoll_net::{Client, Dialler, Egress, HTTP, Options, Origin, Protocol, Proxie
 use super::{
     server::{BRIEF, packets, runtime, serve},
     support::{InFull as _, Room, fetch, files, moved},
+    taken::{self, Taken, is_alone},
 };
 use crate::{Fetched, Http, Patience, Remote};
 
@@ -128,6 +129,9 @@ fn an_unchanged_branch_costs_one_request() {
 
 #[test]
 fn answers_that_are_not_right() {
+    if !is_alone("web::answers_that_are_not_right") {
+        return;
+    }
     let advertisement = "application/x-git-upload-pack-advertisement";
     let greeting: Vec<u8> = [packets(&[b"version 2\n", b"fetch=shallow\n"]), b"0000".to_vec()].concat();
     let cut = |bytes: Vec<u8>, by: usize| bytes[..bytes.len() - by].to_vec();
@@ -166,6 +170,19 @@ fn answers_that_are_not_right() {
             "the server redirects to \"\", which is no URL",
         ),
         (
+            "a redirect to a file",
+            vec![
+                b"HTTP/1.1 301 Moved\r\nLocation: file:///etc/info/refs?service=git-upload-pack\r\nContent-Length: 0\r\n\r\n"
+                    .to_vec(),
+            ],
+            "the server redirects to \"file:///etc/info/refs?service=git-upload-pack\", which is no URL",
+        ),
+        (
+            "an endless banner",
+            vec![answer(advertisement, &[packets(&[b"version 2\n"]), packets(&[&[b'x'; 60_000][..]; 300])].concat())],
+            "the server says more than 16777216 bytes before the pack",
+        ),
+        (
             "words that are not for a terminal",
             vec![b"HTTP/1.1 503 No\r\nContent-Type: text/plain\r\nContent-Length: 8\r\n\r\nno\x1b[2Jno".to_vec()],
             "the server answers 503 Service Unavailable: \"no\\u{1b}[2Jno\"",
@@ -175,6 +192,7 @@ fn answers_that_are_not_right() {
     let good = room.remote("good", &[("a.txt", "one")]);
     let pages = room.pages();
     let head = moved(&pages, &good);
+    let (state, kept) = (room.path.join("state"), taken::bytes(&room.path.join("state")));
     let runtime = runtime();
     for (name, answers, words) in cases {
         let left = Arc::new(Mutex::new(answers.into_iter().rev().collect::<Vec<_>>()));
@@ -188,11 +206,15 @@ fn answers_that_are_not_right() {
                 }
             }
         });
+        let taken = Taken::of(&state);
         let error = fetch(&pages, &remote(&runtime, address, BRIEF)).unwrap_err().in_full();
+        let (memory, disk) = taken.most();
         let error = error.replace(&format!("http://{address}/site.git"), "R");
         let error = error.replace(&format!("http://{address}"), "A");
         assert_eq!(error, format!("R: {words}"), "{name}");
         assert_eq!(pages.head(), Some(head), "{name}");
+        assert_eq!(taken::bytes(&state), kept, "{name}");
+        assert!(memory <= 16 << 20 && disk <= 1 << 20, "{name} takes {memory} bytes of memory, and {disk} on disk");
     }
 }
 
