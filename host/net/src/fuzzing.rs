@@ -38,9 +38,13 @@ pub fn heads(bytes: &[u8]) {
     let mut whole = Heads::default();
     let expected = whole.received(bytes);
     let (mut pieces, mut news) = (Heads::default(), News::default());
-    for piece in bytes.chunks(cut) {
+    for (number, piece) in bytes.chunks(cut).enumerate() {
         let part = pieces.received(piece);
-        news = News { vouched: news.vouched + part.vouched, begun: news.begun | part.begun, open: part.open };
+        let refused = part.refused.map(|read| number * cut + read);
+        news = News { vouched: news.vouched + part.vouched, begun: news.begun | part.begun, open: part.open, refused };
+        if refused.is_some() {
+            break;
+        }
     }
     assert_eq!((news, pieces.between()), (expected, whole.between()), "in pieces of {cut}");
     if let Some((end, coded, length)) = first_head(bytes) {
