@@ -45,11 +45,15 @@ async fn said(host: &Host, order: &str) -> String {
     .await
 }
 
-pub(crate) fn clean(repository: &std::path::Path) {
+fn fsck(repository: &std::path::Path) -> std::process::Output {
     let fsck =
         Command::new("git").arg("-C").arg(repository).args(["fsck", "--full", "--strict", "--no-dangling"]).output();
-    let fsck = fsck.expect("git is installed");
-    assert!(fsck.status.success(), "{}", String::from_utf8_lossy(&fsck.stderr));
+    fsck.expect("git is installed")
+}
+
+pub(crate) fn clean(repository: &std::path::Path) {
+    let fsck = fsck(repository);
+    assert!(fsck.status.success(), "{}: {fsck:?}", repository.display());
 }
 
 /// The agent publishes what is ordered, twice; the site shows it, and the agent was woken by the orders alone.
@@ -259,6 +263,8 @@ async fn a_kill_while_it_pushes_hurts_nothing() {
             until(SOON, &begun, async || subjects().lines().any(|subject| subject == begun).then_some(())).await;
             tokio::time::sleep(Duration::from_millis(7 * moment)).await;
             setup = host.kill().await;
+            // Its server may still be at work on what came.
+            until(SOON, "a clean origin", async || fsck(repository.path()).status.success().then_some(())).await;
             clean(repository.path());
             clean(&setup.state().join("git/site-pages.git"));
         }

@@ -63,6 +63,38 @@ async fn what_came_from_another_remote_is_not_served() {
     }
 }
 
+/// What was fetched of the new remote fails: at no start is the old one's shown in its place, whether a reload or a start
+/// changed it. A reload alone, while it runs, goes on with what it has.
+#[tokio::test]
+async fn what_fails_is_not_replaced_by_anothers() {
+    let site = |remote: &str| tables::site("site").replace("site.git", remote);
+    for by_reload in [false, true] {
+        let setup = Setup::new(&site("a.git"));
+        setup.repository("a").commit("main", &[("index.html", "a")]);
+        let b = setup.repository("b");
+        b.commit("main", &[("index.html", "b"), ("_headers", "/a\n X-A b\n")]);
+        let mut host = setup.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "a"));
+        if by_reload {
+            host.setup().manifest(&site("b.git"));
+            let said = host.reload().await.failed();
+            assert!(said.contains("_headers:2: "), "{said}");
+            assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "a"));
+        }
+        for start in 0..3 {
+            let setup = host.terminate().await;
+            setup.manifest(&site("b.git"));
+            host = setup.start().await;
+            let reply = host.client().get("https://localhost/").await;
+            assert_eq!(reply.brief(), (503, "503 Service Unavailable\n"), "{by_reload} {start}");
+            let error = host.component("site").await["error"].clone();
+            assert!(error.as_str().is_some_and(|error| error.contains("_headers:2: ")), "{error}");
+        }
+        b.commit("main", &[("index.html", "b")]);
+        until(SOON, "b", async || (host.client().get("https://localhost/").await.text() == "b").then_some(())).await;
+    }
+}
+
 /// Whatever was proved is served at a start, for a start can't be refused; but where what it was proved by has gone, that is
 /// told until it is put right.
 #[tokio::test]

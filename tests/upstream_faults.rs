@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 /// While others misbehave, the neighbour's page takes no longer than this.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(5);
 
 /// What an upstream does when it was asked.
 #[derive(Clone, Copy)]
@@ -60,6 +60,8 @@ fn deeds() -> Vec<(&'static str, Deed, Seen)> {
     vec![
         ("closes", Say(b""), bad_gateway()),
         ("resets", Reset(b""), bad_gateway()),
+        // Said in our version.
+        ("an older one", Say(b"HTTP/1.0 200 OK\r\n\r\nold"), Seen::Whole(200, "old".into())),
         ("half a head", Say(b"HTTP/1.1 200 OK\r\nContent-Le"), bad_gateway()),
         ("no http", Say(b"nonsense\r\n\r\n"), bad_gateway()),
         (

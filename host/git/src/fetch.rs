@@ -93,6 +93,8 @@ pub(crate) struct Fetching {
     pub(crate) directory: directory::Seen,
     /// Whether it was said that the origin wants tidying.
     pub(crate) advised: bool,
+    /// The identity of the remote that is fetched from.
+    pub(crate) from: String,
     /// For whom the fetch runs, if it is a follower.
     pub(crate) follower: Option<u64>,
 }
@@ -117,6 +119,7 @@ impl Repository {
     fn fetch_for(&self, follower: Option<u64>, remote: &Remote, now: SystemTime) -> Result<Fetched, FetchError> {
         let mut fetching = lock(&self.0.fetching);
         fetching.follower = follower;
+        fetching.from = remote.identity();
         let fetched = match &remote.location {
             Location::Local(path) => match Local::find(path)? {
                 Local::Repository(repository) => self.0.fetch_local(&mut fetching, &repository, remote),
@@ -127,7 +130,7 @@ impl Repository {
             },
             Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote),
         }?;
-        self.0.came_from(remote, &fetched)?;
+        self.0.stands_as(&fetching.from, &fetched)?;
         Ok(fetched)
     }
 }
@@ -143,7 +146,7 @@ impl Shared {
         let id = match remote.tip(wanted.branch.as_deref()) {
             Ok(Tip::At(id)) => id,
             Ok(Tip::Unborn) if head.is_none() => return Ok(Fetched::Unborn),
-            Ok(Tip::Unborn) => return Ok(Fetched::Gone(format!("{} has no branch any more", remote.path().display()))),
+            Ok(Tip::Unborn) => return Ok(Fetched::Gone(self.no_branch(wanted))),
             Err(gone @ LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone(gone.to_string())),
             Err(error) => return Err(error.into()),
         };
@@ -180,7 +183,7 @@ impl Shared {
             return match look.missing().map_err(failed)? {
                 Some(gone) if head.is_some() => Ok(Fetched::Gone(format!("{}: {gone}", server.name()))),
                 Some(gone) => Err(failed(gone)),
-                None if head.is_some() => Ok(Fetched::Gone(format!("{} has no branch any more", server.name()))),
+                None if head.is_some() => Ok(Fetched::Gone(self.no_branch(wanted))),
                 None => Ok(Fetched::Unborn),
             };
         };

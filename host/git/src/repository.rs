@@ -22,7 +22,7 @@ use crate::{
     disk::{self, Identity, Unsettled, lock},
     fetch::Fetching,
     objects::{Fault, ObjectError, Objects},
-    origin,
+    origin::Origin,
     refs::{Refs, SERVING},
     remote::receive,
     snapshot::ReadError,
@@ -80,8 +80,7 @@ pub(crate) struct Shared {
     pub(crate) open: Mutex<HashMap<ObjectId, usize>>,
     /// The state directory, which is no site.
     pub(crate) state: Identity,
-    /// The remote that all of this came from, as `origin` writes it.
-    pub(crate) origin: Mutex<Option<String>>,
+    pub(crate) origin: Mutex<Origin>,
     damage: Option<WalkError>,
 }
 
@@ -105,7 +104,7 @@ impl Repository {
             }
             Some(Err(damage)) => (None, Some(damage)),
         };
-        let origin = Mutex::new(origin::read(&refs));
+        let origin = Mutex::new(Origin::read(&refs));
         Ok(Self(Arc::new(Shared {
             objects,
             cache,

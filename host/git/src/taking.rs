@@ -157,7 +157,7 @@ impl Shared {
         if fetching.follower.is_some_and(|follower| follower != self.followers.load(Ordering::Acquire)) {
             return Err(MoveError::Ended);
         }
-        self.refs.write(&head_name(), revision.id, false)?;
+        self.came_from(&fetching.from, || self.refs.write(&head_name(), revision.id, false))?;
         self.unsettled.add([self.refs.path(&head_name())]);
         self.head.send_replace(Some(*revision));
         Ok(Fetched::Moved { revision: *revision, notices: Notices::into_lines(reached.notices) })

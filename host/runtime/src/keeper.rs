@@ -102,7 +102,11 @@ impl Keeper {
             let current = self.base.clone();
             self.shared.unproved.store(true, Ordering::Relaxed);
             self.resume(&current);
-            self.settle().await;
+            if self.serves() {
+                self.settle().await;
+            } else {
+                self.shared.unproved.store(false, Ordering::Relaxed);
+            }
         }
         self.proved = None;
         loop {
@@ -230,6 +234,20 @@ impl Keeper {
                         Some(Err(alone)) if at == 0 => disproof = alone,
                         Some(Err(_)) => {}
                     }
+                }
+            }
+            // What waits is at fault, or what serves as well.
+            if !everything.is_empty()
+                && self.shared.unproved.load(Ordering::Relaxed)
+                && let Some(base) = self.candidate(&[])
+            {
+                match self.attempt(base).await {
+                    None => continue,
+                    Some(Ok(generation)) => {
+                        self.switch(generation, &[]).await;
+                        continue;
+                    }
+                    Some(Err(_)) => {}
                 }
             }
             return self.nothing_passes(Some(tried), &disproof);

@@ -57,6 +57,11 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, TreeError>>;
 pub trait Branch: Send + Sync + 'static {
     /// The commit's id in lower-case hexadecimal; empty without a commit.
     fn revision(&self) -> &str;
+    /// What tells where it came from, for whoever writes down what was proved; empty where that is nobody's concern.
+    #[expect(clippy::unnecessary_literal_bound, reason = "others have one of their own")]
+    fn origin(&self) -> &str {
+        ""
+    }
     /// The committer date in seconds since the Unix epoch; 0 without a commit.
     fn committed(&self) -> u64;
     fn entry<'a>(&'a self, path: &'a str) -> Answer<'a, Entry>;

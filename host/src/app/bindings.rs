@@ -49,8 +49,8 @@ pub(super) struct Binding {
     hook: ArcSwapOption<Secret>,
     /// Held while something is committed to it: each takes a thread.
     committing: Arc<tokio::sync::Mutex<()>>,
-    /// Whether what was here at its beginning had come from elsewhere: nothing of it may serve.
-    foreign: bool,
+    /// What tells its remote from others.
+    identity: String,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -89,7 +89,7 @@ impl Binding {
             let log: &dyn Journal = &**log;
             log.host(Level::Warning, words);
         }
-        let origin = remote.title();
+        let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());
         let passed = watch::Sender::new(None);
@@ -99,8 +99,8 @@ impl Binding {
         let title = Title::new(said.name.clone(), log.clone());
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
-        let (said, foreign) = (said.clone(), before.is_some());
-        Ok(Self { said, origin, title, repository, follower, hook, committing, foreign, error, heads, passed })
+        let said = said.clone();
+        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -121,9 +121,9 @@ impl Binding {
         &self.repository
     }
 
-    /// Whether what is kept of it from before its beginning is another remote's.
-    pub(super) fn is_foreign(&self) -> bool {
-        self.foreign
+    /// What tells its remote from others.
+    pub(super) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Where its branch comes from, in words.
@@ -175,13 +175,13 @@ impl Binding {
 
     /// Its head, or an empty tree.
     pub(super) fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
-        self.at(self.repository.head().map(|head| head.id))
+        self.at(self.repository.head().map(|head| head.id), self.repository.origin())
     }
 
-    /// A revision that is here; of none, an empty tree.
-    pub(super) fn at(&self, id: Option<atoll_git::ObjectId>) -> anyhow::Result<Arc<dyn Branch>> {
+    /// A revision that is here, and came from the remote of this identity; of none, an empty tree.
+    pub(super) fn at(&self, id: Option<atoll_git::ObjectId>, origin: String) -> anyhow::Result<Arc<dyn Branch>> {
         let snapshot = self.repository.snapshot(id).with_context(|| format!("binding {}", self.said.name))?;
-        Ok(Arc::new(GitBranch::new(snapshot)))
+        Ok(Arc::new(GitBranch::new(snapshot, origin)))
     }
 }
 
@@ -217,7 +217,7 @@ async fn tell(
     while heads.changed().await.is_ok() {
         let head = *heads.borrow_and_update();
         match repository.snapshot(head.map(|head| head.id)) {
-            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot))).await,
+            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot, repository.origin()))).await,
             Err(error) => {
                 let log: &dyn Journal = &*log;
                 log.host(Level::Error, format!("binding {name}: its new head can't be read: {error}"));

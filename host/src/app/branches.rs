@@ -19,12 +19,12 @@ const CHUNK: usize = 64 << 10;
 /// Frames that are made in a row of what the kernel has in memory, before others have their turn.
 const IN_A_ROW: u8 = 8;
 
-/// One revision of a binding.
-pub(super) struct GitBranch(Snapshot);
+/// One revision of a binding, and what tells the remote that it came from.
+pub(super) struct GitBranch(Snapshot, String);
 
 impl GitBranch {
-    pub(super) fn new(snapshot: Snapshot) -> Self {
-        Self(snapshot)
+    pub(super) fn new(snapshot: Snapshot, origin: String) -> Self {
+        Self(snapshot, origin)
     }
 
     async fn off<T: Send + 'static>(
@@ -41,6 +41,10 @@ impl GitBranch {
 impl Branch for GitBranch {
     fn revision(&self) -> &str {
         self.0.revision()
+    }
+
+    fn origin(&self) -> &str {
+        &self.1
     }
 
     fn committed(&self) -> u64 {

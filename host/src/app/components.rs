@@ -154,7 +154,9 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         else {
             continue;
         };
-        if binding.is_foreign() {
+        // What came from another remote than today's is none of this one's, though it was proved under its name.
+        let from = entry.origins.get(&grant.binding);
+        if from.is_some_and(|from| *from != *binding.identity()) {
             return none(current);
         }
         if branch.revision() == revision {
@@ -166,7 +168,7 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         };
         // A revision that is damaged is proved again, where it stands now.
         let whole = id.is_none_or(|id| binding.repository().verify(id).is_ok());
-        match binding.at(id) {
+        match binding.at(id, from.cloned().unwrap_or_default()) {
             Ok(at) if whole && at.revision() == revision => *branch = at,
             _ => return none(current),
         }

@@ -33,7 +33,7 @@ fn fit(limit: u64, connections: u32, upstreams: usize) -> (u64, Option<String>) 
     }
     if connections == Limits::default().connections {
         // Not all upstreams are full at once.
-        return (limit.saturating_sub(beside).max(limit / 2), None);
+        return (limit.saturating_sub(beside).max(limit / 2).min(connections.into()), None);
     }
     let words = format!(
         "{limit} files and sockets may be open at once, and {connections} `connections`, with what goes along, may come to \
@@ -54,6 +54,7 @@ mod tests {
             (21_024, 20_000, 1, 15_904, false),
             (25_120, 20_000, 1, 20_000, false),
             (1_024, 20_000, 9, 512, false),
+            (65_536, 20_000, 11, 20_000, false),
             (21_023, 30_000, 0, 30_000, true),
             (21_023, 19_999, 0, 19_999, false),
             (21_023, 19_999, 1, 19_999, true),

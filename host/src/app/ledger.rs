@@ -26,6 +26,9 @@ pub(super) struct Entry {
     pub table: String,
     /// By binding of the manifest; empty for a branch without a commit.
     pub revisions: BTreeMap<String, String>,
+    /// The identity of the remote that each came from, by binding, where that is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub origins: BTreeMap<String, String>,
     /// Of a router: what it could name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
@@ -93,7 +96,7 @@ impl Proved {
     fn keep(&self, component: &str, generation: &Generation) -> Result<(), String> {
         let inputs = generation.inputs();
         let bindings = self.bindings.load();
-        let mut revisions = BTreeMap::new();
+        let (mut revisions, mut origins) = (BTreeMap::new(), BTreeMap::new());
         for (known, revision) in generation.revisions() {
             let Some(grant) = inputs.table.git.get(known) else { continue };
             let binding = bindings.iter().find(|(name, _)| ***name == *grant.binding).map(|(_, binding)| binding);
@@ -103,6 +106,11 @@ impl Proved {
                 hex => Some(ObjectId::from_hex(hex.as_bytes()).map_err(|error| error.to_string())?),
             };
             binding.repository().keep(component, id).map_err(|error| format!("{}: {error}", grant.binding))?;
+            if id.is_some()
+                && let Some(branch) = inputs.branches.get(known).filter(|branch| !branch.origin().is_empty())
+            {
+                origins.insert(grant.binding.clone(), branch.origin().to_owned());
+            }
             revisions.insert(grant.binding.clone(), revision.clone());
         }
         let digest = generation.digest().to_string();
@@ -110,7 +118,7 @@ impl Proved {
         let mut entries = self.entries();
         self.keep_bytes(&inputs.code).map_err(|error| error.to_string())?;
         let (table, upstreams) = (inputs.table.hash.to_string(), names(&inputs.upstreams));
-        let entry = Entry { digest, table, revisions, upstreams };
+        let entry = Entry { digest, table, revisions, origins, upstreams };
         let before = entries.insert(component.to_owned(), entry.clone()).unwrap_or_default();
         self.write(&entries).map_err(|error| error.to_string())?;
         if before.digest != entry.digest {

@@ -57,7 +57,7 @@ impl Publication for GitPublication {
         Box::pin(async move {
             let binding = binding.ok_or(TreeError::NotFound)?;
             let staging = binding.stage().await.map_err(|error| unopened(binding.title(), &error))?;
-            let base = Arc::new(GitBranch::new(staging.base().clone()));
+            let base = Arc::new(GitBranch::new(staging.base().clone(), String::new()));
             let uploads = staging.uploads();
             let making = Making {
                 binding: Arc::downgrade(&binding),

@@ -3,6 +3,7 @@
 
 use std::{
     io::Write as _,
+    net::IpAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -24,7 +25,10 @@ use http::{
 use http_body::{Body, Frame};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::http::limits::ENCODERS;
+use crate::http::{
+    limits::ENCODERS,
+    shares::{Seat, Shares},
+};
 
 /// Encoded in one go: a third of a millisecond, as an HTTP/2 frame or a TLS record holds.
 const PIECE: usize = 16 * 1024;
@@ -41,18 +45,23 @@ const BROTLI_BUFFER: usize = 4 * 1024;
 /// As fast, and 0.5 MiB; 6 costs twice the time for a fiftieth of the bytes.
 const GZIP_LEVEL: u32 = 4;
 
-/// Places for bodies that are encoded on their way.
-pub(super) struct Encoders(Arc<Semaphore>);
+/// Places for bodies that are encoded on their way: so many, and of these each client its share.
+pub(super) struct Encoders {
+    places: Arc<Semaphore>,
+    clients: Arc<Shares>,
+}
 
 /// A body is to be encoded so; its place is taken.
 pub(super) struct Encoding {
     coding: Coding,
-    place: OwnedSemaphorePermit,
+    place: Place,
 }
+
+type Place = (OwnedSemaphorePermit, Seat);
 
 impl Default for Encoders {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(ENCODERS)))
+        Self { places: Arc::new(Semaphore::new(ENCODERS)), clients: Arc::default() }
     }
 }
 
@@ -61,6 +70,7 @@ impl Encoders {
     /// asked upstream: there, who has no wish of an encoding may have had it taken out.
     pub(super) fn settle(
         &self,
+        client: IpAddr,
         request: &HeaderMap,
         answer: &mut response::Parts,
         length: Option<u64>,
@@ -79,7 +89,8 @@ impl Encoders {
         if coding == Coding::Identity {
             return None;
         }
-        let place = self.0.clone().try_acquire_owned().ok()?;
+        let seat = self.clients.free(client, ENCODERS)?;
+        let place = (self.places.clone().try_acquire_owned().ok()?, seat);
         coding::mark(head, coding);
         head.remove(CONTENT_LENGTH);
         head.remove(ACCEPT_RANGES);
@@ -161,7 +172,7 @@ struct Encoder {
     writer: Writer,
     /// Whether something went in that may not have come out.
     holds: bool,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 enum Writer {

@@ -6,7 +6,7 @@ use atoll_net::{Incoming, SendError};
 use atoll_runtime::{Decision, Failure, Forwarding, Level, under};
 use atoll_semantics::{coding, forwarded, hop};
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode, Uri,
+    HeaderMap, Method, Request, Response, StatusCode, Uri, Version,
     header::{CONTENT_LENGTH, EXPECT, HOST},
     request::Parts,
 };
@@ -69,7 +69,7 @@ pub(super) fn answer(
             return visit.fail(&fault, &parts.method, &parts.headers);
         }
         let response = match send(&line, &named, &parts, body, wish.is_some()).await {
-            Ok(response) => received(response, &parts, &named, &line, wish, &gateway.encoders),
+            Ok(response) => received(response, &parts, &named, &line, wish, (&gateway.encoders, client)),
             Err(fault) => Err(fault),
         };
         match response {
@@ -170,7 +170,7 @@ fn received(
     named: &Named,
     line: &Line,
     wish: Option<Box<Wish>>,
-    encoders: &Encoders,
+    (encoders, client): (&Encoders, IpAddr),
 ) -> Result<Response<Payload>, Fault> {
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     match wish {
@@ -179,6 +179,8 @@ fn received(
         None => {}
     }
     let (mut head, body) = response.into_parts();
+    // Ours, and not what is spoken with the upstream (RFC 9110, section 2.5).
+    head.version = Version::HTTP_11;
     if switched {
         return Ok(Response::from_parts(head, Payload::empty()));
     }
@@ -190,7 +192,7 @@ fn received(
         head.headers.remove(CONTENT_LENGTH);
     }
     let length = if empty { declared(&head.headers, None).ok().flatten() } else { body.size_hint().exact() };
-    let encoding = encoders.settle(&request.headers, &mut head, length);
+    let encoding = encoders.settle(client, &request.headers, &mut head, length);
     let payload = if empty { Payload::empty() } else { Payload::upstream(body, named.upstream.patience) };
     Ok(Response::from_parts(head, payload.encoded(encoding)))
 }

@@ -277,7 +277,7 @@ impl Question {
     }
 
     fn encoding(&self, head: &mut response::Parts, length: Option<u64>) -> Option<Encoding> {
-        self.house.gateway.encoders.settle(&self.parts.headers, head, length)
+        self.house.gateway.encoders.settle(self.inbound.origin.client, &self.parts.headers, head, length)
     }
 
     fn bodiless(&self, mut head: response::Parts, body: Body, length: Option<u64>) -> Result<Outcome, Fault> {

@@ -70,6 +70,18 @@ impl Shares {
         timeout(WAIT, turn).await.ok()?.ok()
     }
 
+    /// One of them, where the client may have it now.
+    pub(super) fn free(self: &Arc<Self>, client: IpAddr, room: usize) -> Option<Seat> {
+        let client = neighbourhood(client);
+        let mut state = self.state();
+        state.room = room;
+        if !state.may_take(client) {
+            return None;
+        }
+        state.take(client);
+        Some(Seat { shares: self.clone(), client })
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

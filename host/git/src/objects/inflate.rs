@@ -52,7 +52,7 @@ impl Inflate {
 
     /// Fills `out`, or as much of it as there is until the stream ends.
     pub(crate) fn fill(&mut self, out: &mut [u8]) -> Result<usize, Fault> {
-        self.fill_by(out, |file, input, offset| file.read_at(input, offset))
+        self.fill_by(out, File::read_at)
     }
 
     /// The same, or as much as can be had without waiting for the disk: nothing is no error, but then `fill` is to be asked.

@@ -188,6 +188,7 @@ impl Staging {
         {
             // It is published, whatever becomes of it here: the next fetch brings it otherwise.
             fetching.follower = Some(self.follower);
+            fetching.from = self.remote.identity();
             let (depth, name) = (self.remote.depth, || "what was staged".to_owned());
             match shared.take_reached(
                 &mut fetching,

@@ -1,8 +1,14 @@
 //! `git://`: a connection, and one line that says what for. It has no credentials and no proof of who answers.
 
-use std::io;
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use atoll_net::{Dialler, Egress, Host, Place, Target};
+use atoll_net::{Dialler, Egress, Host, Place, Stream, Target};
+use rustix::net::sockopt::set_tcp_quickack;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Line, Patience, Server, Service, Talk, Transport, duplex::Duplex};
 
@@ -37,6 +43,34 @@ impl Transport for Daemon {
         let version = version.map(|version| format!("\0{version}\0")).unwrap_or_default();
         let opening = format!("{service} {path}\0host={place}\0{version}");
         let opening = format!("{:04x}{opening}", opening.len() + 4).into_bytes();
-        Ok(Box::new(Duplex::new(stream, line, opening)))
+        Ok(Box::new(Duplex::new(Prompt(stream), line, opening)))
+    }
+}
+
+/// What comes is acknowledged at once. A server writes in small pieces, and each waits until the one before it was: for 40 ms
+/// where the kernel hopes to send that along with something.
+struct Prompt(Stream);
+
+impl AsyncRead for Prompt {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if let Stream::Tcp(socket) = &self.0 {
+            // It does not outlast what is sent. Where it can't be had, it takes longer.
+            let _ = set_tcp_quickack(socket, true);
+        }
+        Pin::new(&mut self.0).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Prompt {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }

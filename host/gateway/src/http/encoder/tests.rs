@@ -1,6 +1,12 @@
 //! What comes out of an encoder, piece by piece, and which answers go into one.
 
-use std::{future::poll_fn, io::Read as _, sync::Arc, task::Poll};
+use std::{
+    future::poll_fn,
+    io::Read as _,
+    net::{IpAddr, Ipv4Addr},
+    sync::Arc,
+    task::Poll,
+};
 
 use atoll_runtime::{Body, BodyError};
 use atoll_semantics::coding::Coding;
@@ -13,14 +19,19 @@ use tokio::sync::Semaphore;
 
 use super::{Encoders, Encoding};
 use crate::http::{
+    limits::ENCODERS,
     payload::{Payload, Stream},
+    shares::Shares,
     tests::fields,
 };
 
 const TEXT: &[(&str, &str)] = &[("content-type", "text/plain")];
 
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
 fn encoding(coding: Coding) -> Encoding {
-    Encoding { coding, place: Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap() }
+    let seat = Arc::<Shares>::default().free(CLIENT, 1).unwrap();
+    Encoding { coding, place: (Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap(), seat) }
 }
 
 /// `-` is a pause, `!` an error, `.` trailers.
@@ -165,7 +176,7 @@ fn which_answers_are_encoded() {
         let about = [("etag", "\"a\""), ("content-length", "2000"), ("accept-ranges", "bytes")];
         parts.headers.extend(fields(&about));
         let before = parts.headers.clone();
-        let settled = encoders.settle(&fields(request), &mut parts, length).is_some();
+        let settled = encoders.settle(CLIENT, &fields(request), &mut parts, length).is_some();
         assert_eq!((settled, parts.headers.contains_key("vary")), (encoded, varies), "{status} {answer:?} {request:?}");
         parts.headers.remove("vary");
         if encoded {
@@ -181,16 +192,23 @@ fn which_answers_are_encoded() {
 #[test]
 fn beyond_what_is_encoded_at_once_answers_pass_as_they_are() {
     let encoders = Encoders::default();
-    let settle = || {
+    let settle = |last: u8| {
+        let client = [127, 0, 0, last].into();
         let (mut parts, ()) = Response::new(()).into_parts();
         parts.headers = fields(TEXT);
-        let encoding = encoders.settle(&fields(&[("accept-encoding", "gzip")]), &mut parts, None);
+        let encoding = encoders.settle(client, &fields(&[("accept-encoding", "gzip")]), &mut parts, None);
         (encoding, parts.headers)
     };
-    let mut held: Vec<_> = (0..crate::http::limits::ENCODERS).map(|_| settle().0.unwrap()).collect();
-    let (none, head) = settle();
+    // A client a quarter, and the next a quarter of the rest.
+    let first: Vec<_> = std::iter::from_fn(|| settle(1).0).collect();
+    let second: Vec<_> = std::iter::from_fn(|| settle(2).0).collect();
+    assert_eq!((first.len(), second.len()), (ENCODERS / 4, ENCODERS / 4 * 3 / 4));
+    drop((first, second));
+    let mut held: Vec<_> = (0..=255).filter_map(|last| settle(last).0).collect();
+    assert_eq!(held.len(), ENCODERS);
+    let (none, head) = settle(1);
     assert!(none.is_none());
     assert_eq!(head, fields(&[("content-type", "text/plain"), ("vary", "accept-encoding")]));
     held.pop();
-    assert!(settle().0.is_some());
+    assert!(settle(1).0.is_some());
 }
