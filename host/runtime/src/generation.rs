@@ -103,6 +103,14 @@ impl Generation {
         &self.revisions
     }
 
+    /// What it is made of: the commits that it reads, and the beginning of its component's digest.
+    pub(crate) fn title(&self) -> String {
+        let born = self.revisions.iter().filter(|(_, revision)| !revision.is_empty());
+        let mut words: Vec<String> = born.map(|(name, revision)| format!("{name} {revision}")).collect();
+        words.push(format!("component {:.12}", self.digest().to_string()));
+        words.join(", ")
+    }
+
     /// When it was made.
     pub fn since(&self) -> Instant {
         self.since

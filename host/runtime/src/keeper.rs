@@ -102,10 +102,9 @@ impl Keeper {
             let current = self.base.clone();
             self.shared.unproved.store(true, Ordering::Relaxed);
             self.resume(&current);
+            self.shared.unproved.store(self.serves(), Ordering::Relaxed);
             if self.serves() {
                 self.settle().await;
-            } else {
-                self.shared.unproved.store(false, Ordering::Relaxed);
             }
         }
         self.proved = None;
@@ -144,7 +143,7 @@ impl Keeper {
         match self.runtime.assemble(&self.shared.name, proved) {
             Ok(generation) => {
                 self.base = Draft::of(generation.inputs());
-                let (title, journal) = (title(&generation), self.runtime.journal());
+                let (title, journal) = (generation.title(), self.runtime.journal());
                 if self.shared.unproved.load(Ordering::Relaxed) {
                     let words = format!("serves {title}, proved before, but not by what the manifest says today");
                     journal.about(&self.shared.name, Level::Warning, words);
@@ -322,7 +321,7 @@ impl Keeper {
             self.shared.clear();
             self.told = None;
         }
-        self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", title(&generation)));
+        self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", generation.title()));
         self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.shared.unproved.store(false, Ordering::Relaxed);
         let old = self.shared.switch(generation);
@@ -425,14 +424,6 @@ impl Keeper {
         }
         news
     }
-}
-
-/// What it is made of: the commits that it reads, and the beginning of its component's digest.
-fn title(generation: &Generation) -> String {
-    let born = generation.revisions().iter().filter(|(_, revision)| !revision.is_empty());
-    let mut words: Vec<String> = born.map(|(name, revision)| format!("{name} {revision}")).collect();
-    words.push(format!("component {:.12}", generation.digest().to_string()));
-    words.join(", ")
 }
 
 /// The changes that lead from one draft to another.
