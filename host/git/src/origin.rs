@@ -86,8 +86,10 @@ impl Shared {
 
     /// That `remote` has no branch, where there is a head.
     pub(crate) fn no_branch(&self, remote: &Remote) -> String {
-        let had = lock(&self.origin).said.as_ref().is_none_or(|before| *before == remote.identity());
-        format!("{} has no branch {}", address(remote), if had { "any more" } else { "yet" })
+        let address = address(remote);
+        let there = |before: &str| before.split_once('\n').is_some_and(|(before, _)| before == address);
+        let had = lock(&self.origin).said.as_deref().is_none_or(there);
+        format!("{address} has no branch {}", if had { "any more" } else { "yet" })
     }
 }
 

@@ -410,7 +410,7 @@ mod tests {
                 "echo 'memory allocation of 8 bytes failed' >&2; kill -ABRT $$",
                 "can't be compiled within 2048 MiB of memory",
             ),
-            ("kill -XCPU $$", "can't be compiled within 60 s"),
+            ("kill -XCPU $$", "can't be compiled within 60 s of a processor's time"),
             ("kill -SEGV $$", "can't be compiled: the compiler was ended by signal 11"),
         ] {
             let compiler = Compiler::in_child("/bin/sh".into(), vec!["-c".into(), script.into()], None);

@@ -76,7 +76,7 @@ fn a_repository_that_cannot_be_read() {
             "rm -rf bad; git clone -q --bare --shared good bad",
             "R borrows objects from another repository (objects/info/alternates); run git repack -ad in it and remove that file",
         ),
-        ("git -C bad update-ref -d refs/heads/main; git -C bad pack-refs --all", "Gone(\"R has no branch any more\")"),
+        ("git -C bad update-ref -d refs/heads/main; git -C bad pack-refs --all", "Gone(\"R has no branch yet\")"),
         ("echo nonsense >bad/refs/heads/main", "R: the ref refs/heads/main cannot be read: The reference at \"refs/heads/main\" could not be decoded"),
         ("git -C bad symbolic-ref refs/heads/main refs/heads/b; git -C bad symbolic-ref refs/heads/b refs/heads/main", "R: the ref refs/heads/b cannot be read: its names go round in a circle"),
         // Its configuration runs nothing, its hooks neither.
