@@ -56,9 +56,7 @@ impl Shares {
         let client = neighbourhood(client);
         let turn = {
             let mut state = self.state();
-            state.room = room;
-            if state.may_take(client) {
-                state.take(client);
+            if state.admit(client, room) {
                 return Some(Seat { shares: self.clone(), client });
             }
             if !wait {
@@ -73,13 +71,7 @@ impl Shares {
     /// One of them, where the client may have it now.
     pub(super) fn free(self: &Arc<Self>, client: IpAddr, room: usize) -> Option<Seat> {
         let client = neighbourhood(client);
-        let mut state = self.state();
-        state.room = room;
-        if !state.may_take(client) {
-            return None;
-        }
-        state.take(client);
-        Some(Seat { shares: self.clone(), client })
+        self.state().admit(client, room).then(|| Seat { shares: self.clone(), client })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -88,6 +80,16 @@ impl Shares {
 }
 
 impl State {
+    /// Whether it has one more now, of `room` for all.
+    fn admit(&mut self, client: IpAddr, room: usize) -> bool {
+        self.room = room;
+        let may = self.may_take(client);
+        if may {
+            self.take(client);
+        }
+        may
+    }
+
     fn may_take(&self, client: IpAddr) -> bool {
         self.clients.get(&client).is_none_or(|share| self.may_grow(share))
     }
