@@ -291,3 +291,16 @@ async fn a_tunnel_in_which_nothing_moves_is_ended() {
     assert!(rest.starts_with(b"hello xxx"), "{rest:?}");
     assert!(within(SOON, "its end", heard(&mut frames, 1)).await.2);
 }
+
+/// What looks like HTTP in there is nobody's, and passes as it is.
+#[tokio::test]
+async fn what_a_tunnel_carries_is_not_read() {
+    let upstream = Echo::start(SWITCH, None).await;
+    let host = before(&upstream.url, "").await;
+    let (mut stream, _) = upgraded(&host.client()).await;
+    let said = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\nGET / HTTP/1.1\r\n\r\n";
+    stream.write_all(said).await.unwrap();
+    let mut heard = vec![0; b"hello ".len() + said.len()];
+    within(SOON, "an echo", stream.read_exact(&mut heard)).await.unwrap();
+    assert_eq!(heard, [&b"hello "[..], said].concat());
+}

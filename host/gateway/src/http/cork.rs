@@ -331,6 +331,8 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
         }
         let Cork { watch, ear, unheard, .. } = &mut *cork;
         match ear {
+            // What is said there is nobody's head.
+            Ear::Http1(_) if watch.has_switched() => {}
             Ear::Http1(heads) => {
                 let news = heads.received(fresh);
                 if news.begun {

@@ -110,6 +110,7 @@ impl Wish {
             head.remove(ACCEPT);
             *response.status_mut() = StatusCode::OK;
         } else {
+            line.watch.switch();
             head.insert(CONNECTION, HeaderValue::from_static("upgrade"));
             head.insert(UPGRADE, self.protocol);
         }

@@ -48,6 +48,8 @@ pub(super) struct Watch {
     blocked: AtomicBool,
     /// Requests to come, next to one another among those of a transfer coding, which are known to have named no length.
     vouched: AtomicU32,
+    /// Whether it is no longer HTTP/1.1 that goes over it.
+    switched: AtomicBool,
     /// Whether its handshake is over.
     serving: AtomicBool,
     /// Whether a request ever came.
@@ -101,6 +103,7 @@ impl Watch {
             taken: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             vouched: AtomicU32::new(0),
+            switched: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             resting: AtomicBool::new(false),
@@ -158,6 +161,15 @@ impl Watch {
         let vouched = self.vouched.load(Ordering::Relaxed);
         self.vouched.store(vouched.saturating_sub(1), Ordering::Relaxed);
         vouched > 0
+    }
+
+    /// From now on another protocol goes over it, in place of HTTP/1.1.
+    pub(super) fn switch(&self) {
+        self.switched.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn has_switched(&self) -> bool {
+        self.switched.load(Ordering::Relaxed)
     }
 
     /// Its client has taken some bytes.
