@@ -40,6 +40,7 @@ async fn run_and_check_say_the_same_and_start_nothing() {
     }
     let setup = Setup::new(&tables::guest("hello", "hello", ""));
     assert_eq!(setup.command(&["check"]).await.done(), "1 component: nothing is wrong\n");
+    assert_eq!(setup.command(&["check", "--strict"]).await.done(), "1 component: nothing is wrong\n");
     assert!(!setup.state().exists());
 }
 
@@ -66,10 +67,28 @@ async fn run_check_and_reload_say_the_same_of_a_component() {
         running.setup().manifest(&format!("{bad}{hello}"));
         let line = format!("host.toml:1: [component.bad]: {words}\nhost: ");
         let (run, check, reload) = (setup.refuses().await, setup.command(&["check"]).await, running.reload().await);
-        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; nothing was started\n"));
+        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a host would not start\n"));
         assert_eq!(setup.shown(&run.failed()), format!("{line}nothing was started\n"));
         assert_eq!(running.setup().shown(&reload.failed()), format!("{line}nothing was changed\n"));
     }
+}
+
+/// Another program has the port: which option names another is said where no line of a manifest does.
+#[tokio::test]
+async fn a_port_that_is_taken_is_told_with_the_option() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let words = format!("can't listen on {address}: Address already in use (os error 98)");
+    let setup = Setup::new(&tables::guest("hello", "hello", "")).argument("--https").argument(&address);
+    assert!(
+        setup
+            .refuses()
+            .await
+            .failed()
+            .ends_with(&format!("{words}; for another address: --https ADDR\nhost: nothing was started\n"))
+    );
+    let setup = Setup::new(&format!("[listen]\nhttp = \"{address}\"\n{}", tables::guest("hello", "hello", "")));
+    assert!(setup.refuses().await.failed().ends_with(&format!("host.toml:1: {words}\nhost: nothing was started\n")));
 }
 
 /// Two services, none of them `site`, and nobody who tells them apart.
@@ -159,7 +178,8 @@ async fn check_tells_what_could_not_be_fetched() {
     readable(&setup, "public", "ecdsa-sha2-nistp256 AAAA");
     setup.secret("text", "no key");
     let hello = tables::guest("hello", "hello", "");
-    let ssh = |key: &str| format!("remote = \"a@h.test:b.git\"\nkey = \"{key}\"\nknown_hosts = \"blank\"\n");
+    let pin = format!("SHA256:{}", "A".repeat(43));
+    let ssh = |key: &str| format!("remote = \"a@h.test:b.git\"\nkey = \"{key}\"\npin = \"{pin}\"\n");
     for (lines, expected) in [
         ("remote = \"there.git\"\nbranch = \"mian\"\n".to_owned(), "there.git: no branch mian; it has main"),
         (
@@ -168,13 +188,17 @@ async fn check_tells_what_could_not_be_fetched() {
         ),
         ("remote = \"none\"\n".to_owned(), "none: there is nothing here; create it, or name another remote"),
         (ssh("open"), "open can be read by others (mode 0644); run chmod 600 open"),
+        (
+            "remote = \"ssh://a@h.test:222/b.git\"\nknown_hosts = \"open\"\n".to_owned(),
+            "open has no key of h.test, so it is refused: ssh-keyscan -p 222 h.test >> open, and compare it with what you know of it",
+        ),
         (ssh("text"), "text holds no private key in OpenSSH's form"),
         (ssh("seed:ed25519:open"), "open can be read by others (mode 0644); run chmod 600 open"),
         (ssh("key.pub"), "key.pub is the public key: name the private one, key"),
         (ssh("public"), "public is the public key: name the private one"),
         (
             "remote = \"a@h.test:b.git\"\n".to_owned(),
-            "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan HOST > known_hosts",
+            "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan h.test > known_hosts",
         ),
         ("remote = \"https://u.test/b.git\"\ntoken = \"blank\"\n".to_owned(), "the token in blank is empty"),
     ] {
@@ -182,6 +206,11 @@ async fn check_tells_what_could_not_be_fetched() {
         let outcome = setup.command(&["check"]).await;
         assert_eq!(setup.shown(&outcome.stderr), format!("host.toml:1: [git.b]: can't be fetched: {expected}\n"));
         assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
+        let strict = setup.command(&["check", "--strict"]).await.failed();
+        assert!(
+            strict.ends_with("host: nothing is wrong, but for the warning, which --strict does not take\n"),
+            "{strict}"
+        );
     }
     // As `run` takes them.
     setup.manifest(&format!("[git.b]\nremote = \"there.git\"\n{hello}"));

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use crate::support::{
     client::{BOTH, Client, Protocol, ask},
     git::{Item, Repository},
-    guests::{HELLO, changed, fixture},
+    guests::{HELLO, changed, component, fixture},
     host::{Host, Setup},
     tables,
     wait::{SOON, until},
@@ -221,15 +221,36 @@ async fn a_push_to_one_site_leaves_another_asleep() {
     one.commit("main", &[("index.html", "one")]);
     two.commit("main", &[("index.html", "two")]);
     let routes = [("one.test.toml", "upstream = \"one\"\n"), ("two.test.toml", "upstream = \"two\"\n")];
-    setup.repository("routes").commit("main", &routes);
+    let (given, routes) = (routes, setup.repository("routes"));
+    routes.commit("main", &given);
     let host = setup.start().await;
     assert_eq!(host.client().get("https://two.test/").await.text(), "two");
     let before = host.component("two").await;
     one.commit("main", &[("index.html", "one, mended")]);
     shows(&host.client(), "https://one.test/", "one, mended").await;
-    assert_eq!(host.client().get("https://two.test/").await.text(), "two");
+    untouched(&host, &before, "a push").await;
+
+    // The same, but for a custom section `x`.
+    let another = [&*fs::read(component("site")).unwrap(), &[0, 2, 1, b'x']].concat();
+    host.swap("one", &host.setup().write("one.wasm", another)).await.done();
+    untouched(&host, &before, "a swap").await;
+    host.setup().manifest(&manifest.replacen("[component.one]", "[component.one]\nprobe = \"/\"", 1));
+    assert_eq!(host.reload().await.done(), "one\n");
+    untouched(&host, &before, "a reload").await;
+    one.commit("main", &[("_headers", BROKEN)]);
+    held_back(&host, "one", "_headers:2:").await;
+    untouched(&host, &before, "a push that is refused").await;
+    // The decision is another router's; the answer is the one that there was.
+    routes.commit("main", &[&given[..], &[("three.test.toml", "upstream = \"one\"\n")]].concat());
+    shows(&host.client(), "https://three.test/", "one, mended").await;
+    untouched(&host, &before, "a push to the router").await;
+}
+
+/// `two` answers, and its guest was not asked.
+async fn untouched(host: &Host, before: &serde_json::Value, deed: &str) {
+    assert_eq!(host.client().get("https://two.test/").await.text(), "two", "{deed}");
     let after = host.component("two").await;
-    assert_eq!((&after["misses"], &after["requests"]), (&before["misses"], &before["requests"]), "{after}");
+    assert_eq!((&after["misses"], &after["requests"]), (&before["misses"], &before["requests"]), "{deed}: {after}");
 }
 
 /// Whatever happens to the host and to the remote in between.

@@ -64,5 +64,10 @@ async fn what_will_turn_clients_away_is_told_before() {
     host.logged("no certificate covers b.test any more").await;
     let shown = host.command("ps", &[]).await.done();
     assert!(shown.contains("a.pem expires on "), "{shown}");
-    outcome.done();
+    let until = certificate["expires"].as_str().unwrap();
+    assert_eq!(
+        host.setup().shown(&outcome.done()),
+        format!("reloaded; no component has a new generation\nanother certificate: a.pem, valid until {until}\n")
+    );
+    assert_eq!(host.reload().await.done(), "reloaded; no component has a new generation\n");
 }

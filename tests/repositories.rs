@@ -160,6 +160,7 @@ async fn a_work_tree_is_served_by_its_branch() {
         assert_eq!(host.client().get(&format!("https://localhost{path}")).await.status, 404, "{path}");
     }
     assert!(!marker.exists(), "a program of the repository was run");
+    host.logged("/work, branch main, what is committed is served, and not what is only edited in its work tree").await;
 }
 
 #[tokio::test]

@@ -28,7 +28,10 @@ use crate::{
 };
 
 /// How long a start waits for the first fetch of a binding of which nothing is here yet.
-const FIRST: Duration = Duration::from_secs(10);
+const FIRST: Duration = Duration::from_secs(3);
+
+/// How long those who read a branch may take to be told of its head, for one who waits for that.
+const PASSED_ON: Duration = Duration::from_secs(10);
 
 /// A binding's name, and the log, where something is said of it: even when it has gone itself.
 #[derive(Clone)]
@@ -88,6 +91,17 @@ impl Binding {
                 format!("binding {}: what was fetched from {before} is not served for another remote", said.name);
             let log: &dyn Journal = &**log;
             log.host(Level::Warning, words);
+        }
+        if remote.has_work_tree() {
+            let log: &dyn Journal = &**log;
+            log.host(
+                Level::Info,
+                format!(
+                    "binding {}: of {}, what is committed is served, and not what is only edited in its work tree",
+                    said.name,
+                    remote.title()
+                ),
+            );
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
@@ -170,7 +184,7 @@ impl Binding {
     pub(super) async fn passed_on(&self) {
         let mut passed = self.passed.subscribe();
         let told = passed.wait_for(|told| *told == self.repository.head().map(|head| head.id));
-        let _ = tokio::time::timeout(FIRST, told).await;
+        let _ = tokio::time::timeout(PASSED_ON, told).await;
     }
 
     /// Its head, or an empty tree.

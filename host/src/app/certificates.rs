@@ -114,6 +114,13 @@ pub(super) fn lost(said: &[Said], before: &[Said]) -> Vec<String> {
     names.filter(|name| !covered(name)).map(|name| format!("no certificate covers {name} any more")).collect()
 }
 
+/// The files of those that are others than before, with the end of each.
+pub(super) fn renewed(said: &[Said], before: &[Said]) -> Vec<String> {
+    let known = |said: &&Said| before.iter().any(|before| before.certificate.is(&said.certificate));
+    let new = said.iter().filter(|said| !known(said));
+    new.map(|said| format!("{}, valid until {}", said.pair.chain.display(), date(said.certificate.ends()))).collect()
+}
+
 /// What `host ps` shows of them.
 pub(super) fn status(said: &[Said], now: SystemTime) -> Vec<CertificateStatus> {
     let status = |said: &Said| {

@@ -85,6 +85,8 @@ pub(super) struct Prepared {
     sockets: Vec<(SocketAddr, bool, Listener)>,
     certificates: Vec<certificates::Said>,
     upstreams: Vec<(Arc<str>, Upstream)>,
+    /// Certificates that are others than those that are served.
+    pub(super) renewed: Vec<String>,
     /// Of certificates, and of descriptors.
     pub(super) warnings: Vec<Problem>,
 }
@@ -162,6 +164,7 @@ impl Front {
         let mut warnings = certificates::warnings(&certificates, now);
         warnings.extend(certificates::lost(&certificates, &self.said.load()).into_iter().map(Problem::new));
         warnings.extend(descriptors::connections(manifest).1.map(Problem::new));
+        let renewed = certificates::renewed(&certificates, &self.said.load());
         let upstreams = self.upstreams(manifest)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {
@@ -172,17 +175,19 @@ impl Front {
                 Ok(bound) => sockets.extend(bound.into_iter().map(|listener| (address.at, secure, listener))),
                 Err(error) if address.optional => drop(error),
                 Err(error) => {
-                    let problem = manifest.listen.place.problem(chain(&error));
+                    let place = &manifest.listen.place;
+                    let advice = advice(&error.source, secure, place.file.is_some());
+                    let problem = place.problem(chain(&error) + advice);
                     return Err(Problems(vec![problem]).into());
                 }
             }
         }
-        Ok(Prepared { sockets, certificates, upstreams, warnings })
+        Ok(Prepared { sockets, certificates, upstreams, renewed, warnings })
     }
 
     /// Serves by what was prepared.
     pub(super) fn switch(self: &Arc<Self>, components: &Components, prepared: Prepared, manifest: &Manifest) {
-        let Prepared { sockets, certificates, upstreams, warnings } = prepared;
+        let Prepared { sockets, certificates, upstreams, warnings, .. } = prepared;
         for warning in warnings {
             self.say(Level::Warning, warning.to_string());
         }
@@ -399,4 +404,16 @@ fn nothing() -> Roster {
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
     let plain = manifest.listen.http.iter().map(|address| (*address, false));
     plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
+}
+
+/// What to do about an address that can't be had, where a line of the manifest does not show it.
+fn advice(error: &std::io::Error, secure: bool, said: bool) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrInUse if !said && secure => "; for another address: --https ADDR",
+        std::io::ErrorKind::AddrInUse if !said => "; for another address: --http ADDR",
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 take CAP_NET_BIND_SERVICE, or a socket that systemd hands over"
+        }
+        _ => "",
+    }
 }

@@ -50,10 +50,10 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     })?;
     *current = loaded.manifest;
     host.say(Level::Info, "reloaded".to_owned());
-    let Switched { components, others, warnings } = switched;
+    let Switched { components, certificates, others, warnings } = switched;
     let (late, disproved): (Vec<_>, Vec<_>) = unfollowed(host, others).await.into_iter().unzip();
     let warnings = [loaded.warnings, warnings, late.concat()].concat();
-    Ok(Reloaded { components, warnings, disproved: disproved.concat() })
+    Ok(Reloaded { components, certificates, warnings, disproved: disproved.concat() })
 }
 
 async fn switch(
@@ -82,7 +82,7 @@ async fn switch(
     }
     let upstreams = host.upstreams(manifest, &codes);
     let fronted = block_in_place(|| front.prepare(manifest))?;
-    let mut warnings = fronted.warnings.clone();
+    let (mut warnings, certificates) = (fronted.warnings.clone(), fronted.renewed.clone());
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());
@@ -118,13 +118,15 @@ async fn switch(
         warnings.push(Problem::new(words.clone()));
         host.say(Level::Error, words);
     }
-    Ok(Switched { components: changed, others, warnings })
+    Ok(Switched { components: changed, certificates, others, warnings })
 }
 
 /// What a reload came to.
 struct Switched {
     /// Those that have a new generation.
     components: Vec<String>,
+    /// Those that are others now.
+    certificates: Vec<String>,
     /// Bindings of which nothing is here yet, which could not be fetched, or whose remote is another one now.
     others: Vec<manifest::Binding>,
     warnings: Vec<Problem>,

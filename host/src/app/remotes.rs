@@ -41,22 +41,12 @@ pub(super) fn look(said: &Binding) -> Vec<anyhow::Error> {
         manifest::Remote::Http { token, .. } => {
             vec![token.as_ref().map_or(Ok(()), atoll_git::check_token).map_err(Into::into)]
         }
-        manifest::Remote::Ssh { key, host_key, .. } => vec![
+        manifest::Remote::Ssh { host, port, key, host_key, .. } => vec![
             key.as_ref().map_or(Ok(()), Key::check).map_err(Into::into),
-            trust(host_key.as_ref()).check().map_err(anyhow::Error::msg),
-            known(host_key.as_ref()),
+            trust(host_key.as_ref()).check(&host.to_string(), *port).map_err(anyhow::Error::msg),
         ],
     };
     looked.into_iter().filter_map(Result::err).collect()
-}
-
-/// Whether anybody could be let in on.
-fn known(host_key: Option<&manifest::HostKey>) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        host_key.is_some(),
-        "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan HOST > known_hosts"
-    );
-    Ok(())
 }
 
 fn trust(host_key: Option<&manifest::HostKey>) -> Trust {

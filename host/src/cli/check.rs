@@ -23,18 +23,22 @@ pub(super) struct Check {
 
     #[command(flatten)]
     state: State,
+
+    /// Fail on warnings too: a host would start, and something in it would be of no use
+    #[arg(long)]
+    strict: bool,
 }
 
 const EXAMPLES: &str = "\
 Examples:
   host check                 host.toml here, and its components
   host check --bind pages=public/ components/*.wasm
-  host check && host reload";
+  host check --strict && host reload";
 
 impl Check {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let options = self.sources.options("check", self.state.directory()?)?;
-        let loaded = manifest::load(&options).map_err(mistakes)?;
+        let loaded = manifest::load(&options).map_err(wrong)?;
         let checked = app::check(&loaded.manifest)?;
         let warnings: Vec<Problem> = loaded.warnings.into_iter().chain(checked.warnings).collect();
         let but_for = match warnings.len() {
@@ -44,10 +48,15 @@ impl Check {
         };
         write_problems(&Problems(warnings), &mut std::io::stderr())?;
         if !checked.problems.is_empty() {
-            return Err(mistakes(Problems(checked.problems)));
+            return Err(wrong(Problems(checked.problems)));
         }
+        anyhow::ensure!(!self.strict || but_for.is_empty(), "nothing is wrong{but_for}, which --strict does not take");
         let count = loaded.manifest.components.len();
         writeln!(output, "{count} component{}: nothing is wrong{but_for}", if count == 1 { "" } else { "s" })?;
         Ok(())
     }
+}
+
+fn wrong(problems: Problems) -> anyhow::Error {
+    mistakes(problems, "a host would not start")
 }

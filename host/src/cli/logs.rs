@@ -1,6 +1,6 @@
 //! `host logs`: what the running host said.
 
-use std::io::Write;
+use std::{io::Write, os::fd::AsFd as _};
 
 use clap::Args;
 use jiff::tz::TimeZone;
@@ -47,6 +47,6 @@ impl Logs {
             // A line is there when it is said, into a pipe too.
             output.flush()
         };
-        client.logs(self.follow, self.name, print).map_err(refused)
+        client.logs(self.follow, self.name, std::io::stdout().as_fd(), print).map_err(refused)
     }
 }

@@ -178,7 +178,11 @@ mod tests {
             ask(&["swap", "site", "/nowhere.wasm"]),
             failed("host: cannot read /nowhere.wasm: No such file or directory (os error 2)\n")
         );
-        assert_eq!(ask(&["reload"]), done("site\n"));
+        assert_eq!(
+            ask(&["swap", "siet", good.to_str().unwrap()]),
+            failed(&format!("host: {}: no component `siet`; did you mean `site`?\n", good.display()))
+        );
+        assert_eq!(ask(&["reload"]), done("site\nanother certificate: a.pem, valid until 2027\n"));
         let (code, logs) = ask(&["logs", "site"]);
         assert_eq!((code, logs.split_once(' ').unwrap().1), (ExitCode::SUCCESS, "site> hello\n"));
         assert_eq!(ask(&["logs", "x"]), failed("host: no component `x`\n"));

@@ -33,7 +33,11 @@ pub(super) struct Ps {
 const EXAMPLES: &str = "\
 Examples:
   host ps
-  host ps --json | jq '.components[] | select(.error)'";
+  host ps --json | jq '.components[] | select(.error)'
+
+REQUESTS are those that a component was asked since the host started, by its instances; HITS were answered \
+out of memory without it, MISSES might have been another time. INSTANCES and their MEMORY are those alive now; \
+UPTIME is of what serves now: a push, a swap or a reload begins anew.";
 
 impl Ps {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {

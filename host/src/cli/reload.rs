@@ -27,7 +27,7 @@ const EXAMPLES: &str = "\
 Examples:
   host reload && host ps
 
-Prints the components that have a new generation. All of them are proved before the first switches: if \
+Prints the components that have a new generation, and the certificates that are others now. All of them are proved before the first switches: if \
 one fails, none does, the reason is printed, and the exit status is 1. So it is where a remote that is \
 new has what fails its proof; but then the manifest was taken. What is not as it should be otherwise, like \
 a remote that can't be fetched yet, is printed to standard error. SIGHUP does the same, and says so in the \
@@ -36,16 +36,18 @@ log.";
 impl Reload {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {
         let progress = Progress::show("proving what changed");
-        let Reloaded { components, warnings, disproved } =
+        let Reloaded { components, certificates, warnings, disproved } =
             Client::new(&self.state.directory()?).reload().map_err(refused)?;
         drop(progress);
         write_problems(&Problems(warnings), &mut std::io::stderr())?;
-        let changed = if components.is_empty() {
-            "reloaded; no component has a new generation".into()
+        if components.is_empty() {
+            writeln!(output, "reloaded; no component has a new generation")?;
         } else {
-            components.join(" ")
-        };
-        writeln!(output, "{}", printable(&changed))?;
+            writeln!(output, "{}", printable(&components.join(" ")))?;
+        }
+        for certificate in certificates {
+            writeln!(output, "another certificate: {}", printable(&certificate))?;
+        }
         if disproved.is_empty() {
             return Ok(());
         }

@@ -14,6 +14,9 @@ use crate::{
     text::{causes, printable},
 };
 
+/// What comes of mistakes in what should have been run.
+pub(super) const NOT_STARTED: &str = "nothing was started";
+
 /// Writes it out; the exit code says what kind it was.
 pub(super) fn report(error: &anyhow::Error, output: &mut dyn Write, colours: Colours) -> ExitCode {
     if let Some(usage) = error.downcast_ref::<clap::Error>() {
@@ -69,18 +72,18 @@ pub(super) fn refused(error: ClientError) -> anyhow::Error {
 }
 
 /// What is wrong in a manifest, with what comes of it.
-pub(super) fn mistakes(problems: Problems) -> anyhow::Error {
+pub(super) fn mistakes(problems: Problems, outcome: &str) -> anyhow::Error {
     let count = match problems.0.len() {
         1 => "1 mistake".to_owned(),
         count => format!("{count} mistakes"),
     };
-    anyhow::Error::new(problems).context(format!("{count}; nothing was started"))
+    anyhow::Error::new(problems).context(format!("{count}; {outcome}"))
 }
 
 /// Why a host could not start, where that has a line of the manifest.
 pub(super) fn not_started(error: anyhow::Error) -> anyhow::Error {
     match error.downcast::<Problems>() {
-        Ok(problems) => anyhow::Error::new(problems).context("nothing was started"),
+        Ok(problems) => anyhow::Error::new(problems).context(NOT_STARTED),
         Err(error) => error,
     }
 }
@@ -114,7 +117,7 @@ mod tests {
         let problem = |line, message: &str| Problem { file: Some("host.toml".into()), line, message: message.into() };
         let problems = vec![problem(Some(3), "a\u{1b}"), problem(None, "b; add\n[component.x]")];
         check(
-            &mistakes(Problems(problems.clone())),
+            &mistakes(Problems(problems.clone()), NOT_STARTED),
             ExitCode::FAILURE,
             "host.toml:3: a\\u{1b}\nhost.toml: b; add\n[component.x]\nhost: 2 mistakes; nothing was started\n",
         );

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, error::ErrorKind};
 
 use super::{
-    report::{mistakes, not_started},
+    report::{NOT_STARTED, mistakes, not_started},
     state::State,
     usage,
 };
@@ -47,11 +47,11 @@ pub(super) struct Sources {
     #[arg(value_name = "COMPONENT")]
     components: Vec<PathBuf>,
 
-    /// Listen here for HTTP, in place of what the manifest says; may be repeated
+    /// Listen here for HTTP, in place of what the manifest says; may be repeated [default: 127.0.0.1:8080, and [::1]]
     #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
     http: Vec<Address>,
 
-    /// Listen here for HTTPS, in place of what the manifest says; may be repeated
+    /// Listen here for HTTPS, in place of what the manifest says; may be repeated [default: 127.0.0.1:8443, and [::1]]
     #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
     https: Vec<Address>,
 
@@ -67,7 +67,8 @@ impl Sources {
         let here = Path::new(manifest::FILE);
         let manifest = self.manifest.or_else(|| here.is_file().then(|| here.to_owned()));
         if manifest.is_none() && self.components.is_empty() {
-            let message = "nothing to run: name a COMPONENT, or a manifest with --manifest FILE";
+            let message =
+                "nothing to run: there is no host.toml here; name a COMPONENT, or a manifest with --manifest FILE";
             return Err(usage(command, ErrorKind::MissingRequiredArgument, message));
         }
         let Self { components, http, https, bind, .. } = self;
@@ -78,7 +79,7 @@ impl Sources {
 impl Run {
     pub(super) fn execute(self) -> anyhow::Result<()> {
         let options = self.sources.options("run", self.state.directory()?)?;
-        let loaded = manifest::load(&options).map_err(mistakes)?;
+        let loaded = manifest::load(&options).map_err(|problems| mistakes(problems, NOT_STARTED))?;
         app::run(options, loaded, self.watch).map_err(not_started)
     }
 }

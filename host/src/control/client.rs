@@ -2,10 +2,12 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::BorrowedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     time::Duration,
 };
+
+use rustix::event::{PollFd, PollFlags, poll};
 
 use super::{
     LARGEST_COMPONENT,
@@ -101,17 +103,21 @@ impl Client {
         }
     }
 
-    /// Hands over each line; with `follow`, until the host ends or `each` fails.
+    /// Hands over each line; with `follow`, until the host ends, `each` fails, or nobody reads `reader` any more.
     pub fn logs(
         &self,
         follow: bool,
         name: Option<String>,
+        reader: BorrowedFd<'_>,
         mut each: impl FnMut(LogEvent) -> io::Result<()>,
     ) -> Result<(), ClientError> {
         // With `follow` the next line may be long in coming.
         let within = (!follow).then_some(PROMPT);
         let mut replies = self.send(&Request::Logs { follow, name }, &[], within)?;
         loop {
+            if follow && replies.buffer().is_empty() {
+                until_some_come(&replies, reader).map_err(ClientError::Output)?;
+            }
             let event = match receive(&mut replies) {
                 Ok(Reply::Line(entry)) => LogEvent::Entry(entry),
                 Ok(Reply::Lost { lines }) => LogEvent::Lost(lines),
@@ -149,6 +155,24 @@ impl Client {
         // A host that refuses does not read on: its reply says more than the error.
         let _ = stream.write_all(&line).and_then(|()| stream.write_all(body));
         Ok(BufReader::new(stream))
+    }
+}
+
+/// Waits for bytes.
+///
+/// # Errors
+/// Where `reader` has nobody at its other end any more: a pipe that is closed says so, whatever else is polled for.
+fn until_some_come(replies: &BufReader<UnixStream>, reader: BorrowedFd<'_>) -> io::Result<()> {
+    loop {
+        let mut polled =
+            [PollFd::new(replies.get_ref(), PollFlags::IN), PollFd::from_borrowed_fd(reader, PollFlags::empty())];
+        match poll(&mut polled, None) {
+            Ok(_) if polled[1].revents().intersects(PollFlags::ERR) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) if polled[0].revents().is_empty() => {}
+            Ok(_) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
 }
 

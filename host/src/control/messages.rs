@@ -46,6 +46,9 @@ pub enum Reply {
 pub struct Reloaded {
     /// Those that have a new generation.
     pub components: Vec<String>,
+    /// Those that are others now: the file, and until when it is valid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<String>,
     /// What is not as the manifest's author would have it, though it was taken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Problem>,

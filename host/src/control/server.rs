@@ -179,9 +179,12 @@ impl<C: Control> Session<C> {
                 Err(refusal) => Reply::Failed(refusal),
             },
             Request::Swap { name, length } => match self.component(&mut reader, length).await {
-                Ok(component) => match self.control.swap(&name, component).await {
-                    Ok(digest) => Reply::Swapped { digest },
-                    Err(refusal) => Reply::Failed(refusal),
+                Ok(component) => match self.unknown(Some(&name)).await {
+                    Some(why) => Reply::Failed(Refusal::new(why)),
+                    None => match self.control.swap(&name, component).await {
+                        Ok(digest) => Reply::Swapped { digest },
+                        Err(refusal) => Reply::Failed(refusal),
+                    },
                 },
                 Err(why) => Reply::Failed(Refusal::new(why)),
             },
@@ -223,7 +226,7 @@ impl<C: Control> Session<C> {
         Ok(component)
     }
 
-    /// Why there is no log of this name.
+    /// Why there is no component of this name.
     async fn unknown(&self, name: Option<&str>) -> Option<String> {
         let name = name?;
         let known = self.control.status().await.components;

@@ -2,9 +2,12 @@
 
 use std::{
     io::{Read, Write},
-    os::unix::{
-        fs::{PermissionsExt, symlink},
-        net::UnixStream,
+    os::{
+        fd::AsFd as _,
+        unix::{
+            fs::{PermissionsExt, symlink},
+            net::UnixStream,
+        },
     },
     path::Path,
     sync::Arc,
@@ -44,6 +47,7 @@ impl Control for Host {
     async fn reload(&self) -> Result<Reloaded, Refusal> {
         Ok(Reloaded {
             components: vec!["site".into()],
+            certificates: vec!["a.pem, valid until 2027".into()],
             warnings: vec![Problem::new("slow\u{1b}")],
             ..Reloaded::default()
         })
@@ -130,7 +134,7 @@ fn logs_are_kept_followed_and_chosen_by_name() {
     let texts = |name: Option<&str>| {
         let mut texts = Vec::new();
         let client = host.client();
-        let logs = client.logs(false, name.map(str::to_owned), |event| {
+        let logs = client.logs(false, name.map(str::to_owned), std::io::stdin().as_fd(), |event| {
             let LogEvent::Entry(entry) = event else { panic!("{event:?}") };
             texts.push(entry.text);
             Ok(())
@@ -142,7 +146,7 @@ fn logs_are_kept_followed_and_chosen_by_name() {
     assert_eq!(texts(Some("siet")).unwrap_err(), "no component `siet`; did you mean `site`?");
 
     let mut seen = Vec::new();
-    let followed = host.client().logs(true, None, |event| {
+    let followed = host.client().logs(true, None, std::io::stdin().as_fd(), |event| {
         let LogEvent::Entry(entry) = event else { panic!("{event:?}") };
         seen.push(entry.text);
         match seen.len() {
@@ -154,6 +158,21 @@ fn logs_are_kept_followed_and_chosen_by_name() {
     });
     assert!(matches!(followed, Err(ClientError::Output(_))), "{followed:?}");
     assert_eq!(seen, ["started", "hello", "later"]);
+}
+
+/// `host logs --follow | head -1`: it ends with its reader, though no further line comes.
+#[test]
+fn who_follows_for_nobody_ends() {
+    let host = Running::start(Bounds::default(), everybody);
+    host.write(Source::Host, "started");
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut reader = Some(reader);
+    let followed = host.client().logs(true, None, writer.as_fd(), |_| {
+        drop(reader.take());
+        Ok(())
+    });
+    let Err(ClientError::Output(error)) = followed else { panic!("{followed:?}") };
+    assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
 }
 
 #[test]
@@ -222,7 +241,7 @@ fn clients_are_bounded_in_number() {
 fn a_shutdown_cuts_off_who_follows() {
     let host = Running::start(Bounds::default(), everybody);
     host.write(Source::Host, "started");
-    let followed = host.client().logs(true, None, |_| {
+    let followed = host.client().logs(true, None, std::io::stdin().as_fd(), |_| {
         host.shutdown.cancel();
         Ok(())
     });

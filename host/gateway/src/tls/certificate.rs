@@ -67,6 +67,11 @@ impl Certificate {
         Ok(Self { key, names, addresses, begins, ends, trusted: AtomicBool::new(false) })
     }
 
+    /// Whether it is the very same, with what leads to its root.
+    pub fn is(&self, other: &Self) -> bool {
+        self.key.cert == other.key.cert
+    }
+
     /// The DNS names, lower case, wildcards as they stand.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.names.iter().map(AsRef::as_ref)

@@ -138,6 +138,10 @@ impl Local {
 }
 
 impl LocalRepository {
+    pub(crate) fn has_work_tree(&self) -> bool {
+        self.git_dir != self.path
+    }
+
     fn open(path: &Path, git_dir: PathBuf) -> Result<Self, LocalError> {
         let broken = |what| LocalError::Broken { path: path.to_owned(), what };
         let common_dir = match discover::path::from_plain_file(&git_dir.join("commondir")) {

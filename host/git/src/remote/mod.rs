@@ -51,6 +51,13 @@ impl Remote {
         }
     }
 
+    /// Whether people edit files beside it, which count once they are committed: a repository on this machine with a work
+    /// tree. Blocks.
+    pub fn has_work_tree(&self) -> bool {
+        let Location::Local(path) = &self.location else { return false };
+        matches!(Local::find(path), Ok(Local::Repository(repository)) if repository.has_work_tree())
+    }
+
     /// At `branch`.
     #[must_use]
     pub fn at(mut self, branch: impl Into<String>) -> Self {

@@ -51,12 +51,21 @@ struct Line {
 }
 
 impl Trust {
-    /// Whether a file is there and can be read. Blocks.
+    /// Whether a server of this name could be let in on. Blocks.
     ///
     /// # Errors
-    /// In words.
-    pub fn check(&self) -> Result<(), String> {
-        self.read("", 22).map(drop)
+    /// Why not, in words: a file that can't be read, or has nothing of it.
+    pub fn check(&self, host: &str, port: u16) -> Result<(), String> {
+        let scan = if port == 22 { host.to_owned() } else { format!("-p {port} {host}") };
+        match self.read(host, port)?.by {
+            By::Nobody => Err(format!(
+                "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan {scan} > known_hosts"
+            )),
+            By::Lines { file, lines } if lines.is_empty() => Err(format!(
+                "{file} has no key of {host}, so it is refused: ssh-keyscan {scan} >> {file}, and compare it with what you know of it"
+            )),
+            By::Lines { .. } | By::Pin(_) => Ok(()),
+        }
     }
 
     /// Reads what there is about one server. A file is read anew for each connection.
