@@ -49,15 +49,15 @@ impl Fresh {
     pub(super) fn lasts(self, now: Instant) -> bool {
         match self {
             Self::WhileGeneration => true,
-            Self::For { lifetime, .. } => self.age(now).is_some_and(|age| age < lifetime),
+            Self::For { lifetime, .. } => self.age(|| now).is_some_and(|age| age < lifetime),
         }
     }
 
     /// How old it is, where that matters.
-    pub(super) fn age(self, now: Instant) -> Option<Duration> {
+    pub(super) fn age(self, now: impl FnOnce() -> Instant) -> Option<Duration> {
         match self {
             Self::WhileGeneration => None,
-            Self::For { since, age, .. } => Some(age + now.saturating_duration_since(since)),
+            Self::For { since, age, .. } => Some(age + now().saturating_duration_since(since)),
         }
     }
 }

@@ -40,6 +40,7 @@ mod strangers;
 mod streams;
 mod tunnel;
 mod upload;
+mod usual;
 mod visit;
 mod watch;
 

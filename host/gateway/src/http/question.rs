@@ -377,7 +377,7 @@ impl Question {
     }
 
     fn asked(&self) -> Asked<'_> {
-        Asked { method: &self.parts.method, fields: &self.parts.headers, now: self.house.gateway.clock.wall() }
+        Asked { method: &self.parts.method, fields: &self.parts.headers, clock: &*self.house.gateway.clock }
     }
 }
 

@@ -1,10 +1,7 @@
 //! The semantics of a representation, once for all services: a whole answer, and what a request gets of it (RFC 9110): 304
 //! or 412 by its preconditions, parts by its ranges, the coding that it likes best, the head alone.
 
-use std::{
-    hash::{BuildHasher as _, RandomState},
-    time::SystemTime,
-};
+use std::hash::{BuildHasher as _, RandomState};
 
 use atoll_semantics::{
     coding::{self, Coding},
@@ -23,9 +20,11 @@ use http::{
 use tokio::sync::OnceCell;
 
 use crate::http::{
+    clock::Clock,
     encoding::encode,
     payload::{Payload, Stream},
     rescue::Fault,
+    usual,
 };
 
 /// Above this, encoding is not for the event loop: it takes some 0.3 ms.
@@ -36,7 +35,7 @@ const INLINE: usize = 8 * 1024;
 pub(super) struct Asked<'a> {
     pub(super) method: &'a Method,
     pub(super) fields: &'a HeaderMap,
-    pub(super) now: SystemTime,
+    pub(super) clock: &'a dyn Clock,
 }
 
 /// A whole answer, and its encoded forms, each made when it is first asked for.
@@ -80,6 +79,9 @@ impl Representation {
                 encoded = Some(Box::default());
             }
         }
+        if encode {
+            usual::settle(&mut head);
+        }
         Self { status, identity: Form { head, body }, encoded }
     }
 
@@ -122,6 +124,7 @@ impl Representation {
             let mut head = self.identity.head.clone();
             coding::mark(&mut head, coding);
             head.insert(CONTENT_LENGTH, body.len().into());
+            usual::settle(&mut head);
             Some(Form { head, body })
         })
         .await;
@@ -255,7 +258,7 @@ fn wanted(asked: Asked<'_>, head: &HeaderMap, length: Option<u64>) -> Wanted {
             if *asked.method == Method::GET
                 && asked.fields.contains_key(RANGE)
                 && head.get(ACCEPT_RANGES).is_none_or(|unit| unit != "none")
-                && precondition::range_applies(asked.fields, head, asked.now) =>
+                && precondition::range_applies(asked.fields, head, asked.clock.wall()) =>
         {
             range::wanted(asked.fields, length)
         }

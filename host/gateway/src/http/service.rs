@@ -52,8 +52,7 @@ pub(super) fn answer(
         let handed = handed(live.id(), &inbound, &path, request.uri(), request.headers(), forwarding);
         let now = || house.gateway.clock.instant();
         if let Some(remembered) = house.gateway.memory.recall(&handed, now) {
-            let now = house.gateway.clock.wall();
-            let asked = Asked { method: request.method(), fields: request.headers(), now };
+            let asked = Asked { method: request.method(), fields: request.headers(), clock: &*house.gateway.clock };
             let outcome = present(house, &remembered, asked);
             // A form that is not made yet is worth a wait.
             if !matches!(outcome, Outcome::Encode(_)) {
@@ -99,7 +98,7 @@ pub(super) fn handed<'a>(
 pub(super) fn present(house: &House, remembered: &Remembered, asked: Asked<'_>) -> Outcome {
     let mut outcome = remembered.representation.answer(asked);
     if let Outcome::Response(response) = &mut outcome
-        && let Some(age) = remembered.fresh.age(house.gateway.clock.instant())
+        && let Some(age) = remembered.fresh.age(|| house.gateway.clock.instant())
     {
         response.headers_mut().insert(AGE, age.as_secs().into());
     }

@@ -1,13 +1,12 @@
 //! One page, and what requests get of it.
 
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
 use super::{Asked, Outcome, Representation, stream};
 use crate::http::{
+    clock::SystemClock,
     payload::{Payload, Stream},
     tests::fields,
 };
@@ -26,7 +25,7 @@ fn page(length: usize) -> Representation {
 
 async fn get(page: &Representation, method: Method, request: &[(&'static str, &'static str)]) -> Outcome {
     let request = fields(request);
-    let asked = Asked { method: &method, fields: &request, now: SystemTime::now() };
+    let asked = Asked { method: &method, fields: &request, clock: &SystemClock };
     match page.answer(asked) {
         Outcome::Encode(coding) => {
             page.encode(coding).await;
@@ -168,7 +167,7 @@ async fn what_passes_by_is_cut() {
         (Some(10), &[("if-match", "\"b\"")], 412, "", &[]),
     ] {
         let (request, method) = (fields(request), Method::GET);
-        let asked = Asked { method: &method, fields: &request, now: SystemTime::now() };
+        let asked = Asked { method: &method, fields: &request, clock: &SystemClock };
         let streamed = stream(fields(&[("etag", "\"a\"")]), body(length), length, asked);
         let shown = match streamed {
             Ok(response) => shown(response).await,
