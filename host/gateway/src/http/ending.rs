@@ -1,6 +1,8 @@
 //! What hangs on a response until its last byte has left: the connection is busy that long, and the log's line is written
 //! then.
 
+use std::borrow::Cow;
+
 use crate::http::{access::Record, shares::Seat, watch::Busy};
 
 pub(super) struct Ending {
@@ -56,6 +58,16 @@ impl Ending {
         (self.busy, self.seat) = (None, None);
         if let Some(mut record) = self.record.take() {
             record.complete = true;
+        }
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let (Some(record), Some(busy)) = (&mut self.record, &self.busy)
+            && busy.is_cut()
+        {
+            record.error.get_or_insert(Cow::Borrowed("cut off by the host"));
         }
     }
 }

@@ -313,6 +313,11 @@ fn seconds(duration: Duration) -> u32 {
 }
 
 impl Busy {
+    /// Whether its connection was told to end at once, and did not go by itself: it took too little, or the host ends.
+    pub(super) fn is_cut(&self) -> bool {
+        self.watch.order.load(Ordering::Relaxed) == Order::Abort as u8
+    }
+
     /// Whether the response waits for its client, and not for us.
     pub(super) fn waits_for_client(&mut self, waiting: bool) {
         if self.waiting != waiting {

@@ -335,6 +335,12 @@ async fn what_does_not_finish_is_cut_off() {
     let (one, two, cut) = tokio::join!(one.send(get("/a", &[])), two.send(get("/b", &[])), draining);
     assert_eq!((one.is_err(), two.is_err(), cut), (true, true, 2));
     assert_eq!(world.gateway.connections(), 0);
+    for line in world.log(2).await {
+        assert_eq!(
+            (super::logged(&line, "status"), super::logged(&line, "error")),
+            (Some("499"), Some("\"cut off by the host\""))
+        );
+    }
 }
 
 #[tokio::test]
