@@ -129,11 +129,10 @@ async fn trees_that_git_refuses() {
         let error = until(SOON, "an error on the binding", async || {
             host.binding("site-pages").await["error"].as_str().map(str::to_owned)
         });
-        let error = error.await;
+        let (error, ()) = tokio::join!(error, neighbour(&host));
         assert!(error.contains("is refused: the tree "), "{name:?}: {error}");
         assert_eq!(host.binding("site-pages").await["revision"], good, "{name:?}");
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "good"), "{name:?}");
-        neighbour(&host).await;
     }
 }
 

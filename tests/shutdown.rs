@@ -6,6 +6,7 @@ use rustix::process::Signal;
 use tokio::net::TcpStream;
 
 use crate::support::{
+    broken::slow as slow_to_compile,
     client::{BOTH, Protocol, ask},
     frames::{Frames, GOAWAY, HEADERS, PING, frame, get},
     host::{Host, Setup},
@@ -196,4 +197,37 @@ async fn a_restart_with_a_socket_that_was_handed_over_refuses_nobody() {
     for asking in asking {
         within(SOON, "all answers", asking).await.expect("nobody was refused");
     }
+}
+
+/// A compiler is waited for by nobody: neither by the end of the host, nor by its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_compiles_holds_up_no_end() {
+    let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;
+    let file = host.setup().write("slow.wasm", slow_to_compile(1_000));
+    let state = host.setup().state();
+    let mut swap = tokio::process::Command::new(env!("CARGO_BIN_EXE_host"));
+    swap.args(["swap", "hello"]).arg(file).arg("--state").arg(state).kill_on_drop(true);
+    let swap = swap.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let tasks = format!("/proc/{}/task", host.id());
+    let compiler = until(SOON, "the compiler", async || {
+        let tasks = std::fs::read_dir(&tasks).unwrap().flatten();
+        let children = tasks.filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok());
+        children.collect::<String>().split_whitespace().next().map(str::to_owned)
+    })
+    .await;
+    // In it: one that reads, and one with a stack of our choice, whatever the machine has. A thread a core would take more
+    // memory than it may.
+    let threads = || std::fs::read_dir(format!("/proc/{compiler}/task")).map_or(0, Iterator::count);
+    until(SOON, "its threads", async || (threads() == 2).then_some(())).await;
+    for _ in 0..20 {
+        assert_eq!(threads(), 2);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    host.terminate().await;
+    until(SOON, "the end of the compiler", async || (threads() == 0).then_some(())).await;
+    let said = swap.wait_with_output().await.unwrap();
+    assert_eq!(
+        (said.status.code(), &*String::from_utf8_lossy(&said.stderr)),
+        (Some(1), "host: the host went away before it answered\n")
+    );
 }

@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::support::{
     git::Repository,
-    guests::HELLO,
+    guests::{HELLO, changed},
     host::Setup,
     tables,
     upstream::{dead, whole},
@@ -136,4 +136,21 @@ async fn what_todays_manifest_does_not_bear_out_is_told() {
         until(SOON, "nothing wrong", async || host.component("router").await["error"].is_null().then_some(())).await;
         assert_eq!(host.client().get("https://a.test/").await.status, 200);
     }
+}
+
+/// Code that nobody needs any more goes with the next start, and what a kill left half written.
+#[tokio::test]
+async fn code_is_kept_for_what_serves() {
+    let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;
+    host.swap("hello", &changed("hello", "Hello from a", "Hello from b")).await.done();
+    let compiled = host.setup().state().join("compiled");
+    let files = || fs::read_dir(&compiled).unwrap().map(|file| file.unwrap().file_name()).collect::<Vec<_>>();
+    assert_eq!(files().len(), 2);
+    let setup = host.kill().await;
+    fs::write(compiled.join(".half.1"), "half").unwrap();
+    // A swap ends with the host: the manifest's file serves.
+    let host = setup.start().await;
+    until(SOON, "one file is left", async || (files().len() == 1).then_some(())).await;
+    let digest = host.component("hello").await["digest"].as_str().unwrap().to_owned();
+    assert!(files()[0].to_str().unwrap().starts_with(&digest), "{:?}", files());
 }

@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ use crate::support::{
 };
 
 const SWAPS: usize = 20;
+/// Of an answer that nothing is in the way of.
+const PROMPT: Duration = Duration::from_secs(2);
 const LARGE: usize = 10 << 20;
 /// In the fixture, and in what takes its place.
 const A: &str = "the letter is a";
@@ -186,13 +189,22 @@ async fn what_should_not_serve_does_not() {
     let before = host.component("app").await["digest"].clone();
     let mut untold = Vec::new();
     for (file, reason) in cases {
-        let swap = host.swap("app", &file);
-        let neighbour = async { host.client().get("https://b.test/").await };
-        let (outcome, neighbour) = tokio::join!(swap, neighbour);
         let name = file.file_name().unwrap().to_str().unwrap();
+        let neighbour = Box::pin(async {
+            loop {
+                let client = host.client();
+                let asked = Box::pin(client.get("https://b.test/"));
+                let reply = within(PROMPT, "the neighbour", asked).await;
+                assert_eq!(reply.brief(), (200, HELLO), "{name}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        let outcome = tokio::select! {
+            outcome = host.swap("app", &file) => outcome,
+            () = neighbour => unreachable!("it is asked again and again"),
+        };
         let said = outcome.failed();
         assert!(said.contains(reason) && said.contains(name), "{name}: {said}");
-        assert_eq!(neighbour.brief(), (200, HELLO), "{name}");
         assert_eq!(host.client().get("https://a.test/").await.brief(), (200, HELLO), "{name}");
         let component = host.component("app").await;
         assert_eq!(component["digest"], before, "{name}");
@@ -208,6 +220,9 @@ async fn what_should_not_serve_does_not() {
         }
     }
     assert!(untold.is_empty(), "{}", untold.join("\n"));
+    // What serves, once more, is no reason to speak of what was refused.
+    host.swap("app", &fixture("hello")).await.done();
+    assert!(host.component("app").await["error"].is_null());
     // It is told that it may not, or it may.
     for (elements, may) in [(100_000, false), (99_000, true)] {
         host.swap("app", &host.setup().write("grows.wasm", growing_a_table(&whole, elements, may))).await.done();
@@ -220,7 +235,10 @@ async fn what_should_not_serve_does_not() {
 #[tokio::test]
 async fn a_version_that_fails_its_probe_does_not_serve() {
     let host = Setup::new(&tables::guest("app", "hello", "probe = \"/healthz\"\n")).start().await;
-    let said = host.swap("app", &changed("hello", "text/plain", "text\nplain")).await.failed();
+    let (bad, client) = (changed("hello", "text/plain", "text\nplain"), host.client());
+    let (outcome, meanwhile) = tokio::join!(host.swap("app", &bad), client.get("https://localhost/"));
+    assert_eq!(meanwhile.brief(), (200, HELLO));
+    let said = outcome.failed();
     assert!(said.contains("probe /healthz: no response: "), "{said}");
     let error = host.component("app").await["error"].clone();
     assert!(error.as_str().is_some_and(|error| error.contains("probe /healthz: ")), "{error}");
@@ -240,7 +258,10 @@ async fn a_component_of_another_role_does_not_take_the_place() {
         ("hello", "agent_tick", "it is an agent, and hello is a service"),
         ("router", "hello", "it is a service, and router is a router"),
     ] {
-        let said = host.swap(name, &fixture(file)).await.failed();
+        let (bad, client) = (fixture(file), host.client());
+        let (outcome, meanwhile) = tokio::join!(host.swap(name, &bad), client.get("https://localhost/"));
+        assert_eq!(meanwhile.brief(), (200, HELLO), "{name} by {file}");
+        let said = outcome.failed();
         assert_eq!(said, format!("host: {}: {name} was not swapped: {words}\n", fixture(file).display()));
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO), "{name} by {file}");
     }

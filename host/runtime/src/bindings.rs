@@ -8,7 +8,6 @@ pub(crate) mod router {
         path: "../../wit",
         world: "atoll:host/router",
         imports: {
-            "atoll:host/repository.[method]branch.read": store | trappable,
             "atoll:host/repository.[method]branch.entry": async | trappable,
             "atoll:host/repository.[method]branch.children": async | trappable,
             "atoll:host/repository.[method]branch.size": async | trappable,

@@ -15,7 +15,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::Error;
 
-use crate::{Blob, Body, TreeError};
+use crate::TreeError;
 
 /// Tells, for one instance, whether a response's body is a `HostBody` that no guest stands before.
 ///
@@ -125,54 +125,5 @@ impl<B> HostBody<B> {
 impl<B> Drop for HostBody<B> {
     fn drop(&mut self) {
         self.end(Ok(()));
-    }
-}
-
-type Opening = Pin<Box<dyn Future<Output = Result<Blob, TreeError>> + Send>>;
-
-/// A blob, or one that is still being opened.
-pub(crate) enum OpeningBody {
-    Opening(Opening),
-    Open(Body),
-}
-
-impl OpeningBody {
-    pub(crate) fn open(blob: Blob) -> Self {
-        Self::Open(blob.body)
-    }
-
-    pub(crate) fn opening(opening: Opening) -> Self {
-        Self::Opening(opening)
-    }
-}
-
-impl http_body::Body for OpeningBody {
-    type Data = Bytes;
-    type Error = crate::BodyError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, crate::BodyError>>> {
-        loop {
-            match &mut *self {
-                Self::Open(body) => return Pin::new(body).poll_frame(cx),
-                Self::Opening(opening) => match ready!(opening.as_mut().poll(cx)) {
-                    Ok(blob) => *self = Self::Open(blob.body),
-                    Err(error) => return Poll::Ready(Some(Err(error.into()))),
-                },
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, Self::Open(body) if body.is_end_stream())
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Open(body) => body.size_hint(),
-            Self::Opening(_) => SizeHint::default(),
-        }
     }
 }

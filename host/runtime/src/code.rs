@@ -134,6 +134,24 @@ impl Compiler {
         Self { child: Some((program, arguments)), kept, turns: Turns::new(cores) }
     }
 
+    /// Lets go of kept code, but for that of these components. Blocks.
+    pub fn keep_only(&self, components: &[Digest]) {
+        let Some(files) = self.kept.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
+        let ours = format!(".{}", std::process::id());
+        for file in files.flatten() {
+            let name = file.file_name().to_string_lossy().into_owned();
+            let wanted = match name.strip_prefix('.') {
+                // One that is being written; or was, by whoever ended over it.
+                Some(unfinished) => unfinished.ends_with(&ours),
+                None => components.iter().any(|digest| name.starts_with(&digest.to_string())),
+            };
+            if !wanted {
+                // What is left takes some room until the next time.
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
     /// Loads a component; blocks for as long as it takes to compile.
     pub fn load(&self, engine: &Engine, bytes: impl Into<Bytes>) -> Result<Code, LoadError> {
         let bytes = bytes.into();

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Write},
 };
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, set_parent_process_death_signal, setrlimit};
 
 use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, STACK, compile};
 
@@ -17,6 +17,8 @@ use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, STACK, compile};
 pub fn compile_as_child() -> Result<(), String> {
     let words = |error: io::Error| error.to_string();
     let_go().map_err(words)?;
+    // Of whoever asked: nobody waits for the code of a host that has gone.
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| words(error.into()))?;
     let limits = [
         (Resource::As, COMPILE_MEMORY),
         (Resource::Cpu, COMPILE_TIME.as_secs()),

@@ -6,7 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Instant, SystemTime},
+    time::SystemTime,
 };
 
 use wasmtime::{Store, component::ResourceTable};
@@ -14,7 +14,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
-    Branch, Effects, Journal, Level, Outbound, Publication, Upstream,
+    Branch, Effects, Failure, Journal, Level, Line, Outbound, Publication, Source, Upstream,
     body::Origin,
     capability::{
         clocks::Clock,
@@ -50,18 +50,31 @@ pub(crate) struct Given {
     /// What clocks and generators say before the first request: drawn once a generation, so that two of its instances
     /// start alike.
     pub(crate) drawn: Drawn,
-    pub(crate) allowance: Arc<Allowance>,
+    /// How much its instances may say.
+    pub(crate) words: Arc<Allowance>,
+    /// How much is said of their failures.
+    pub(crate) failures: Allowance,
     pub(crate) wall_clock: WallClock,
 }
 
 impl Given {
+    /// Says what one of its instances failed by.
+    pub(crate) fn tell_failed(&self, failure: &Failure) {
+        self.failures.write(&*self.journal, &self.component, || Line {
+            level: Level::Error,
+            source: Source::Component(self.component.clone()),
+            text: failure.to_string(),
+        });
+    }
+
     /// Says that what was `asked` is not granted, and the line that would; as seldom as a guest may speak, since it asks.
     pub(crate) fn tell_denied(&self, asked: &str, line: &str) {
-        if self.allowance.take(Instant::now()).is_some() {
-            let component = &self.component;
-            let words = format!("asked {asked}; add to [component.{component}]: {line}");
-            self.journal.about(component, Level::Warning, words);
-        }
+        let component = &self.component;
+        self.words.write(&*self.journal, component, || Line {
+            level: Level::Warning,
+            source: Source::Component(component.clone()),
+            text: format!("asked {asked}; add to [component.{component}]: {line}"),
+        });
     }
 }
 

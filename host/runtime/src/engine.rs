@@ -14,7 +14,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, PoolConcurrencyLimitError, Po
 use crate::{
     Failure,
     failure::trap,
-    limits::{CORE_INSTANCES, MAX_MEMORY, MEMORIES, WASM_STACK},
+    limits::{CORE_INSTANCES, MAX_MEMORY, MEMORIES, TABLE_ELEMENTS, WASM_STACK},
     pool::Pool,
 };
 
@@ -153,7 +153,7 @@ fn pool() -> PoolingAllocationConfig {
         .max_memories_per_component(MEMORIES)
         .max_tables_per_component(CORE_INSTANCES)
         .max_memory_size(MAX_MEMORY)
-        .table_elements(100_000)
+        .table_elements(TABLE_ELEMENTS)
         .max_component_instance_size(1 << 20)
         .max_core_instance_size(1 << 20)
         // Kept mapped between two instances of a slot: zeroing a little is cheaper than giving it back.

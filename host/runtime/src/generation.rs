@@ -10,7 +10,7 @@ use std::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Answer, Body, Branch, Code, Decision, Digest, Failure, Head, Isolation, Level, Role, Table, Upstream, agent::Agent,
+    Answer, Body, Branch, Code, Decision, Digest, Failure, Head, Isolation, Role, Table, Upstream, agent::Agent,
     counts::Counts, ctx::Given, router::Router, service::Service,
 };
 
@@ -213,10 +213,8 @@ impl Generation {
     }
 
     fn log(&self, failure: &Failure) {
-        let level = match failure {
-            Failure::NotServing { .. } | Failure::Overloaded | Failure::Request => return,
-            _ => Level::Error,
-        };
-        self.given.journal.about(&self.given.component, level, failure.to_string());
+        if !matches!(failure, Failure::NotServing { .. } | Failure::Overloaded | Failure::Request) {
+            self.given.tell_failed(failure);
+        }
     }
 }

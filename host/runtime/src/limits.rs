@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 /// The largest memory that a table may allow: what the pool reserves addresses for.
 pub(crate) const MAX_MEMORY: usize = 4 << 30;
 /// Elements of all tables of one instance: function tables of large programs have some ten thousand.
-const TABLE_ELEMENTS: usize = 100_000;
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// Core instances and tables of one component: adapters add a few to the program's own.
 pub(crate) const CORE_INSTANCES: u32 = 32;
 /// Memories of one component: each takes addresses of the pool, whatever it is used for.

@@ -25,7 +25,7 @@ use crate::{
         clocks::Clock,
         publication::Commits,
         random::Drawn,
-        stdio::{Allowance, printable},
+        stdio::{Allowance, Rate, printable},
     },
     ctx::{Ctx, Given, WallClock},
     failure::trap,
@@ -240,7 +240,8 @@ impl Runtime {
             journal: self.journal.clone(),
             drawn: if router { Drawn::constant() } else { Drawn::at((self.wall_clock)()) },
             wall_clock: self.wall_clock.clone(),
-            allowance: Arc::new(Allowance::new(Instant::now())),
+            words: Arc::new(Allowance::new(Rate::WORDS, Instant::now())),
+            failures: Allowance::new(Rate::FAILURES, Instant::now()),
         }
     }
 }

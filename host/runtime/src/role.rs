@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use wasmtime::component::{Component, types::ComponentItem};
+use wasmtime::component::Component;
 
 /// What a component is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,13 +60,8 @@ const VALIDATION: &str = "atoll:host/validation@0.1.0";
 impl Surface {
     pub(crate) fn of(component: &Component, engine: &wasmtime::Engine) -> Self {
         let kind = component.component_type();
-        let named = |(name, item): (&str, ComponentItem)| {
-            // A function or a type at the top level says nothing of a role, but an import of one is a thing not offered.
-            let _ = item;
-            name.to_owned()
-        };
-        let imports = kind.imports(engine).map(|(name, item)| named((name, item.ty))).collect::<Vec<_>>();
-        let exports = kind.exports(engine).map(|(name, item)| named((name, item.ty))).collect::<Vec<_>>();
+        let imports = kind.imports(engine).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
+        let exports = kind.exports(engine).map(|(name, _)| name.to_owned()).collect::<Vec<_>>();
         let has = |name: &str| exports.iter().any(|export| export == name);
         let has_version = |interface: &str, version: &str| {
             exports.iter().any(|export| {

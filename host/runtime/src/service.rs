@@ -19,7 +19,7 @@ use wasmtime_wasi_http::{
 };
 
 use crate::{
-    Answer, Body, Engine, Failure, Level,
+    Answer, Body, Engine, Failure,
     ask::{Rest, Taken, ask},
     counts::{Counts, InFlight},
     ctx::{Ctx, Given},
@@ -185,14 +185,14 @@ impl Service {
         match result {
             Ok(()) => {}
             Err(Failure::Trapped(words)) => self.trapped(&Failure::Trapped(words)),
-            Err(failure) => self.given.journal.about(&self.given.component, Level::Error, failure.to_string()),
+            Err(failure) => self.given.tell_failed(&failure),
         }
     }
 
     /// A trap that no caller is told of, since its answer was out already.
     fn trapped(&self, failure: &Failure) {
         self.counts.traps.fetch_add(1, Ordering::Relaxed);
-        self.given.journal.about(&self.given.component, Level::Error, failure.to_string());
+        self.given.tell_failed(failure);
     }
 
     /// Runs an instance on until it has nothing left to do: the body that it writes has then left it.

@@ -1,6 +1,6 @@
 //! The manifest's components: their files read and compiled, their tables turned into what the runtime grants.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc};
+use std::{collections::BTreeMap, fs, io::Read as _, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -17,6 +17,7 @@ use super::{
     publishing::GitPublication,
 };
 use crate::{
+    control::LARGEST_COMPONENT,
     manifest::{self, Manifest, Name},
     problem::Problem,
     text::chain,
@@ -36,7 +37,7 @@ pub(super) struct Loader {
 impl Loader {
     /// Reads and compiles a file. Blocks.
     pub(super) fn file(&self, path: &Path) -> anyhow::Result<Arc<Code>> {
-        let bytes = fs::read(path).with_context(|| format!("{} can't be read", path.display()))?;
+        let bytes = read(path).with_context(|| format!("{} can't be read", path.display()))?;
         self.bytes(bytes).with_context(|| path.display().to_string())
     }
 
@@ -80,6 +81,13 @@ impl Loader {
             probe: said.probe.as_ref().map(ToString::to_string),
         }))
     }
+}
+
+/// A component's file, or so much of it that it is known to be none. Blocks.
+pub(super) fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LARGEST_COMPONENT + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The branches of a table, where they stand.

@@ -38,6 +38,7 @@ use crate::{
 /// How long an upstream may pause within a body.
 const PATIENCE: Duration = Duration::from_mins(1);
 
+const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
 pub(super) struct Front {
@@ -100,11 +101,13 @@ impl Front {
     ) -> anyhow::Result<Arc<Self>> {
         let log = host.log.clone();
         let challenges = Arc::new(Challenges::default());
+        let spool = Arc::new(Spool::new(std::io::stdout())?);
+        tokio::spawn(count_dropped(spool.clone(), log.clone()));
         let capabilities = Capabilities {
             challenges: challenges.clone(),
             hooks: Arc::new(Pushes::new(host.bindings.clone(), host.components.clone())),
             journal: log.clone(),
-            sink: Arc::new(Spool::new(std::io::stdout())?),
+            sink: spool,
             clock: Arc::new(SystemClock),
         };
         let gateway = Gateway::new(capabilities, nothing(), manifest.answers);
@@ -391,6 +394,19 @@ impl Front {
 
     fn listening(&self) -> MutexGuard<'_, Vec<Listening>> {
         self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Says once a minute how many lines of the access log nobody will see.
+async fn count_dropped(spool: Arc<Spool>, log: Arc<Log>) {
+    loop {
+        tokio::time::sleep(MINUTE).await;
+        let dropped = spool.take_dropped();
+        if dropped > 0 {
+            let words =
+                format!("{dropped} lines of the access log were left out: whoever reads standard output is too slow");
+            (&*log as &dyn Journal).host(Level::Warning, words);
+        }
     }
 }
 

@@ -122,8 +122,17 @@ impl Host {
         let settled = future::join_all(components.values().map(|running| running.slot.change(Vec::new())));
         let _ = tokio::time::timeout(SETTLE, settled).await;
         host.adopt(components).await;
-        let kept = (host.ledger.clone(), host.components.load_full());
-        tokio::task::spawn_blocking(move || kept.1.values().for_each(|running| keep_whole(&kept.0, running)));
+        let (loader, ledger, components) = (host.loader.clone(), host.ledger.clone(), host.components.load_full());
+        tokio::task::spawn_blocking(move || {
+            components.values().for_each(|running| keep_whole(&ledger, running));
+            let digests = |running: &Arc<Running>| {
+                [running.file(), running.slot.serving().map(|serving| serving.digest())]
+                    .into_iter()
+                    .flatten()
+                    .collect::<Vec<_>>()
+            };
+            loader.compiler.keep_only(&components.values().flat_map(digests).collect::<Vec<_>>());
+        });
         tokio::spawn(settling(host.ledger.clone(), host.log.clone()));
         Ok(Arc::new(host))
     }
@@ -309,6 +318,7 @@ impl Host {
             anyhow::bail!(words);
         }
         running.slot.change(vec![Change::Code(code)]).await?;
+        running.slot.pardon();
         self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
         Ok(digest)
     }

@@ -23,7 +23,6 @@ mod watch;
 
 use std::{
     io::stderr,
-    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -68,7 +67,10 @@ pub fn run(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> 
         .on_thread_park(allocator::tidy)
         .build()
         .context("no threads to be had")?;
-    threads.block_on(serve(options, loaded, watch))
+    let served = threads.block_on(serve(options, loaded, watch));
+    // What is still read or compiled is of use to nobody now.
+    threads.shutdown_timeout(Duration::from_secs(1));
+    served
 }
 
 async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<()> {
@@ -137,18 +139,25 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
 }
 
 /// Reloads whenever it is told to; one reload is enough for all that came during another.
-async fn until_stopped(signals: &mut Signals, app: &App) {
+async fn until_stopped(signals: &mut Signals, app: &Arc<App>) {
     while let Told::Reload = signals.next().await {
         let mut again = true;
         while std::mem::take(&mut again) {
-            let mut reload = pin!(app.reload());
+            // In a task: signals are heard, whatever it waits for.
+            let mut reload = tokio::spawn({
+                let app = app.clone();
+                async move { app.reload().await }
+            });
             loop {
                 tokio::select! {
                     // Why it failed, if it did, is in the log and in `ps`.
                     _ = &mut reload => break,
                     told = signals.next() => match told {
                         Told::Reload => again = true,
-                        Told::Stop => return,
+                        Told::Stop => {
+                            reload.abort();
+                            return;
+                        }
                     }
                 }
             }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use atoll_runtime::{Change, Level, Prepared, Role};
 use futures_util::future;
-use tokio::task::block_in_place;
+use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
     components::{self, problem},
@@ -40,7 +40,9 @@ pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloa
 
 async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Refusal> {
     let mut current = host.manifest.lock().await;
-    let loaded = manifest::load(&host.options).map_err(mistakes)?;
+    let options = host.options.clone();
+    let loaded = spawn_blocking(move || manifest::load(&options)).await;
+    let loaded = loaded.map_err(|_| Refusal::new("the manifest could not be read"))?.map_err(mistakes)?;
     for warning in &loaded.warnings {
         host.say(Level::Warning, warning.to_string());
     }

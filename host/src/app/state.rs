@@ -1,4 +1,5 @@
-//! The state directory: ours alone, and of one host at a time. All in it but `identity` can be rebuilt from Git.
+//! The state directory: ours alone, and of one host at a time. All in it can be had again, but for `remotes`, which people
+//! push to where there is no manifest, and the key of `local-ca`, whose root somebody may trust.
 
 use std::{
     fs::{self, DirBuilder, File},

@@ -8,9 +8,10 @@ use std::{
 };
 
 use atoll_runtime::{Digest, Level};
+use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::host::Host;
+use super::{components::read, host::Host};
 use crate::manifest::Name;
 
 /// A few files are looked at this often; a compiler takes longer.
@@ -39,7 +40,8 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             }
             changing.remove(&file);
             seen.insert(file, stamp);
-            let Ok(bytes) = tokio::fs::read(path).await else { continue };
+            let path = path.clone();
+            let Ok(Ok(bytes)) = spawn_blocking(move || read(&path)).await else { continue };
             if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
                 if running.slot.pardon() {
                     host.say(Level::Info, format!("{name}: its file is what serves again"));

@@ -36,7 +36,7 @@ Examples:
   host ps --json | jq '.components[] | select(.error)'
 
 REQUESTS are those that a component was asked since the host started, by its instances; HITS were answered \
-out of memory without it, MISSES might have been another time. INSTANCES and their MEMORY are those alive now; \
+out of memory without it, MISSES might have been another time. INSTANCES are those alive now, MEMORY is what the idle ones of them hold; \
 UPTIME is of what serves now: a push, a swap or a reload begins anew.";
 
 impl Ps {

@@ -143,8 +143,16 @@ mod tests {
         assert_eq!(named.keys().map(|name| &**name).collect::<Vec<_>>(), ["hello-0.1", "site"]);
 
         let shown = |path: &str| at(path).to_string_lossy().into_owned();
-        let (_, problems) =
-            components(&[at("site.wasm"), at("other/site.wasm"), at("-x.wasm"), at("gone.wasm"), at("other")]);
+        // Nobody writes to it: whoever opened it would wait for that.
+        rustix::fs::mknodat(rustix::fs::CWD, at("pipe.wasm"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let (_, problems) = components(&[
+            at("site.wasm"),
+            at("other/site.wasm"),
+            at("-x.wasm"),
+            at("gone.wasm"),
+            at("other"),
+            at("pipe.wasm"),
+        ]);
         let problems = problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(
             problems,
@@ -160,6 +168,7 @@ mod tests {
                 ),
                 format!("there is no file `{}`", shown("gone.wasm")),
                 format!("`{}` is not a file", shown("other")),
+                format!("`{}` is not a file", shown("pipe.wasm")),
             ]
         );
     }

@@ -30,10 +30,6 @@ impl Name {
         }
         Ok(Self(text.into()))
     }
-
-    pub fn shared(&self) -> Arc<str> {
-        self.0.clone()
-    }
 }
 
 impl Deref for Name {

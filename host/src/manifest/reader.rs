@@ -353,15 +353,15 @@ impl<'a> Entry<'a> {
 /// In words for the operator.
 pub(super) fn readable(path: &std::path::Path) -> Result<(), String> {
     let shown = quoted(&path.to_string_lossy());
-    let file = std::fs::File::open(path).map_err(|error| match error.kind() {
+    let words = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => format!("there is no file {shown}"),
         _ => format!("{shown} cannot be read: {error}"),
-    })?;
-    match file.metadata() {
-        Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(format!("{shown} is not a file")),
-        Err(error) => Err(format!("{shown} cannot be read: {error}")),
+    };
+    // Before it is opened: a pipe without a writer would hold whoever does.
+    if !std::fs::metadata(path).map_err(words)?.is_file() {
+        return Err(format!("{shown} is not a file"));
     }
+    std::fs::File::open(path).map(drop).map_err(words)
 }
 
 /// `a`, `b`, `c`.

@@ -112,7 +112,8 @@ impl Fault {
         match self {
             // Nothing went wrong: the client asked for this.
             Self::Precondition | Self::Range { .. } => None,
-            fault => Some(fault.to_string().into()),
+            // The first line: a backtrace is in the host's log.
+            fault => Some(fault.to_string().lines().next().unwrap_or_default().to_owned().into()),
         }
     }
 

@@ -3,8 +3,8 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Condvar, Mutex, PoisonError},
-    thread::JoinHandle,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use crate::http::access::Sink;
@@ -12,11 +12,11 @@ use crate::http::access::Sink;
 /// Some 4,000 lines.
 const MOST: usize = 1 << 20;
 
-/// Takes lines, and writes them in order. Dropped, it writes what is left first.
-pub struct Spool {
-    shared: Arc<Shared>,
-    writer: Option<JoinHandle<()>>,
-}
+/// How long whoever ends it waits for what is left.
+const LAST: Duration = Duration::from_secs(1);
+
+/// Takes lines, and writes them in order. Dropped, it writes what is left first, as far as the place takes it at once.
+pub struct Spool(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -29,27 +29,33 @@ struct State {
     lines: Vec<u8>,
     dropped: u64,
     closed: bool,
+    /// The writer has ended.
+    ended: bool,
 }
 
 impl Spool {
     pub fn new(out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let writer = std::thread::Builder::new().name("access log".into()).spawn({
+        std::thread::Builder::new().name("access log".into()).spawn({
             let shared = shared.clone();
             move || run(&shared, out)
         })?;
-        Ok(Self { shared, writer: Some(writer) })
+        Ok(Self(shared))
     }
 
-    /// Lines that nobody will see.
-    pub fn dropped(&self) -> u64 {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).dropped
+    /// Lines that nobody will see, since this was asked last.
+    pub fn take_dropped(&self) -> u64 {
+        std::mem::take(&mut self.state().dropped)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Sink for Spool {
     fn write(&self, line: &[u8]) {
-        let mut state = self.shared.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         if state.lines.len() + line.len() > MOST {
             state.dropped += 1;
             return;
@@ -58,18 +64,18 @@ impl Sink for Spool {
         state.lines.extend_from_slice(line);
         drop(state);
         if idle {
-            self.shared.changed.notify_one();
+            self.0.changed.notify_one();
         }
     }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
-        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
-        self.shared.changed.notify_one();
-        if let Some(writer) = self.writer.take() {
-            let _ = writer.join();
-        }
+        let mut state = self.state();
+        state.closed = true;
+        self.0.changed.notify_one();
+        // A place that takes nothing keeps nobody from ending.
+        let _ = self.0.changed.wait_timeout_while(state, LAST, |state| !state.ended);
     }
 }
 
@@ -79,6 +85,8 @@ fn run(shared: &Shared, mut out: impl Write) {
         let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         while state.lines.is_empty() {
             if state.closed {
+                state.ended = true;
+                shared.changed.notify_one();
                 return;
             }
             state = shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -122,15 +130,23 @@ mod tests {
         let written = Arc::new(Mutex::new(Vec::new()));
         let spool = Spool::new(Gated(gated, written.clone())).unwrap();
         spool.write(b"first\n");
-        while !spool.shared.state.lock().unwrap().lines.is_empty() {
+        while !spool.state().lines.is_empty() {
             std::thread::yield_now();
         }
         let long = vec![b'x'; MOST];
         spool.write(&long);
         spool.write(b"lost\n");
-        assert_eq!(spool.dropped(), 1);
+        assert_eq!((spool.take_dropped(), spool.take_dropped()), (1, 0));
         drop(gate);
         drop(spool);
         assert_eq!(*written.lock().unwrap(), [b"first\n", &long[..]].concat());
+    }
+
+    #[test]
+    fn a_stuck_place_keeps_nobody_from_ending() {
+        let (_gate, gated) = mpsc::channel();
+        let spool = Spool::new(Gated(gated, Arc::default())).unwrap();
+        spool.write(b"stuck\n");
+        drop(spool);
     }
 }

@@ -106,11 +106,12 @@ impl LocalCa {
             None if local == Ipv4Addr::LOCALHOST || local == Ipv6Addr::LOCALHOST => LOCALHOST,
             None => return Ok(None),
         };
-        if let Some(certificate) = self.kept(name, now) {
-            return Ok(Some(certificate));
-        }
+        // Before one that was made: the name may be nobody's by now.
         if name != LOCALHOST && !self.admits.admits(name).await {
             return Ok(None);
+        }
+        if let Some(certificate) = self.kept(name, now) {
+            return Ok(Some(certificate));
         }
         let certificate = Arc::new(self.issue(name, now)?);
         self.keep(name, certificate.clone());

@@ -33,6 +33,9 @@ pub(crate) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>>
     clocks::add_to_linker(&mut linker)?;
     linker.allow_shadowing(false);
     bindings::repository::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
+    linker.allow_shadowing(true);
+    repository::link_read(&mut linker)?;
+    linker.allow_shadowing(false);
     bindings::publication::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
     bindings::request_head::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;
     bindings::upstreams::add_to_linker::<_, Ours>(&mut linker, |ctx| ctx)?;

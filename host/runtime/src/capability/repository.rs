@@ -1,24 +1,17 @@
 //! `repository`: branches that were granted, at the revision of the instance's generation.
 
-use std::{
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll, Waker},
-};
+use std::sync::Arc;
 
 use http_body_util::BodyExt;
 use tokio::sync::oneshot;
-use wasmtime::component::{Access, FutureReader, Resource, StreamReader};
+use wasmtime::{
+    AsContextMut as _, StoreContextMut,
+    component::{Access, FutureReader, Linker, Resource, StreamReader},
+};
 use wasmtime_wasi_http::{WasiHttp, WasiHttpView, p3::bindings::http::types::HostResponseWithStore};
 
-use super::{Ours, stdio::printable};
-use crate::{
-    Blob, Branch, Kind, TreeError,
-    bindings::repository as wit,
-    body::{HostBody, OpeningBody},
-    ctx::Ctx,
-    limits,
-};
+use super::stdio::printable;
+use crate::{Blob, Branch, Kind, TreeError, bindings::repository as wit, body::HostBody, ctx::Ctx, limits};
 
 /// A handle of the guest's.
 #[expect(unreachable_pub, reason = "generated code names it again as public")]
@@ -88,6 +81,11 @@ impl wit::HostBranch for Ctx {
         Ok(branch.contents(&path, limits::CONTENTS).await.map(|bytes| bytes.to_vec()).map_err(Into::into))
     }
 
+    fn read(&mut self, _: Resource<OpenBranch>, _: String) -> wasmtime::Result<Result<Reading, wit::Error>> {
+        // What is generated wants one. `link_read` takes its place.
+        wasmtime::bail!("branch.read is linked by itself")
+    }
+
     fn drop(&mut self, handle: Resource<OpenBranch>) -> wasmtime::Result<()> {
         self.table.delete(handle)?;
         Ok(())
@@ -97,40 +95,40 @@ impl wit::HostBranch for Ctx {
 /// The two ends that `read` hands to a guest.
 type Reading = (StreamReader<u8>, FutureReader<Result<(), wit::Error>>);
 
-impl wit::HostBranchWithStore<Ctx> for Ours {
-    fn read(
-        mut store: Access<'_, Ctx, Self>,
-        handle: Resource<OpenBranch>,
-        path: String,
-    ) -> wasmtime::Result<Result<Reading, wit::Error>> {
-        let branch = OpenBranch::get(store.get(), &handle)?;
-        // What is in memory is there at the first poll. What must be fetched from a disk is opened by whoever reads the
-        // stream, and what is wrong with it then comes by the future.
-        let mut opening: Pin<Box<dyn Future<Output = Result<Blob, TreeError>> + Send>> =
-            Box::pin(async move { branch.read(&path).await });
-        let body = match opening.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(Ok(blob)) => OpeningBody::open(blob),
-            Poll::Ready(Err(error)) => return Ok(Err(error.into())),
-            Poll::Pending => OpeningBody::opening(opening),
-        };
-        let (ended, end) = oneshot::channel();
-        let ctx = store.get();
-        let body = HostBody::new(body, ctx.origin.clone()).reporting(ended);
+/// Links `branch.read`, for which there is no form in what is generated: it waits, as its neighbours do, so that what it says
+/// never depends on what the host has in memory just then; and it makes streams, which takes the store.
+pub(super) fn link_read(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
+    let mut interface = linker.instance("atoll:host/repository@0.1.0")?;
+    interface.func_wrap_async("[method]branch.read", |mut store, (handle, path): (Resource<OpenBranch>, String)| {
+        Box::new(async move {
+            let branch = OpenBranch::get(store.data(), &handle)?;
+            let reading = match branch.read(&path).await {
+                Ok(blob) => Ok(reading(&mut store, blob)?),
+                Err(error) => Err(wit::Error::from(error)),
+            };
+            Ok((reading,))
+        })
+    })
+}
 
-        // As a response of wasi:http's own, so that a guest that passes the stream on as a body gives it back to the host.
-        let response = http::Response::new(body.boxed_unsync());
-        let (response, _) = wasmtime_wasi_http::p3::Response::from_http(ctx.http().hooks, response);
-        let response = ctx.table.push(response)?;
-        let ignored = FutureReader::new(&mut store, async { wasmtime::error::Ok(Ok(())) })?;
-        let http = Access::<Ctx, WasiHttp>::new(wasmtime::AsContextMut::as_context_mut(&mut store), Ctx::http);
-        let (contents, mut trailers) = WasiHttp::consume_body(http, response, ignored)?;
-        trailers.close(&mut store)?;
-        let end = FutureReader::new(&mut store, async move {
-            // A stream that was dropped before its end has no error to tell.
-            wasmtime::error::Ok(end.await.unwrap_or(Ok(())).map_err(Into::into))
-        })?;
-        Ok(Ok((contents, end)))
-    }
+fn reading(store: &mut StoreContextMut<'_, Ctx>, blob: Blob) -> wasmtime::Result<Reading> {
+    let (ended, end) = oneshot::channel();
+    let ctx = store.data_mut();
+    let body = HostBody::new(blob.body, ctx.origin.clone()).reporting(ended);
+
+    // As a response of wasi:http's own, so that a guest that passes the stream on as a body gives it back to the host.
+    let response = http::Response::new(body.boxed_unsync());
+    let (response, _) = wasmtime_wasi_http::p3::Response::from_http(ctx.http().hooks, response);
+    let response = ctx.table.push(response)?;
+    let ignored = FutureReader::new(&mut *store, async { wasmtime::error::Ok(Ok(())) })?;
+    let http = Access::<Ctx, WasiHttp>::new(store.as_context_mut(), Ctx::http);
+    let (contents, mut trailers) = WasiHttp::consume_body(http, response, ignored)?;
+    trailers.close(&mut *store)?;
+    let end = FutureReader::new(&mut *store, async move {
+        // A stream that was dropped before its end has no error to tell.
+        wasmtime::error::Ok(end.await.unwrap_or(Ok(())).map_err(Into::into))
+    })?;
+    Ok((contents, end))
 }
 
 impl From<crate::Entry> for wit::Entry {

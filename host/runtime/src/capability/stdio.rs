@@ -21,12 +21,26 @@ use crate::{Journal, Level, Line, Source, ctx::Given};
 
 /// A longer line is cut into several.
 const LINE: usize = 4 << 10;
-/// Lines at once, and then for each second: a person can read no more, and the log is bounded.
-const BURST: u32 = 200;
-const PER_SECOND: u32 = 50;
 
-/// How much a component may say; one for all its instances.
-pub(crate) struct Allowance(Mutex<Bucket>);
+/// How often something may be said: so often at once, and then for each second.
+#[derive(Clone, Copy)]
+pub(crate) struct Rate {
+    burst: u32,
+    per_second: u32,
+}
+
+impl Rate {
+    /// Of what a component says: a person can read no more, and the log is bounded.
+    pub(crate) const WORDS: Self = Self { burst: 200, per_second: 50 };
+    /// Of what is said about its failures, each with a backtrace.
+    pub(crate) const FAILURES: Self = Self { burst: 50, per_second: 2 };
+}
+
+/// How much is said of a component; one for all its instances.
+pub(crate) struct Allowance {
+    rate: Rate,
+    bucket: Mutex<Bucket>,
+}
 
 struct Bucket {
     left: u32,
@@ -35,16 +49,27 @@ struct Bucket {
 }
 
 impl Allowance {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Bucket { left: BURST, since: now, dropped: 0 }))
+    pub(crate) fn new(rate: Rate, now: Instant) -> Self {
+        Self { rate, bucket: Mutex::new(Bucket { left: rate.burst, since: now, dropped: 0 }) }
+    }
+
+    /// Writes what is said of a component, or by it, where it may be; how much was left out before is said first.
+    pub(crate) fn write(&self, journal: &dyn Journal, component: &Arc<str>, line: impl FnOnce() -> Line) {
+        let Some(dropped) = self.take(Instant::now()) else { return };
+        if dropped > 0 {
+            let text = format!("{dropped} lines left out: more than {} a second", self.rate.per_second);
+            journal.about(component, Level::Warning, text);
+        }
+        journal.write(line());
     }
 
     /// Whether a line may be written, and how many were not since the last that was.
-    pub(crate) fn take(&self, now: Instant) -> Option<u64> {
-        let mut bucket = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let earned = now.saturating_duration_since(bucket.since).as_millis() * u128::from(PER_SECOND) / 1000;
-        if let Ok(earned @ 1..) = u32::try_from(earned.min(u128::from(BURST))) {
-            bucket.left = (bucket.left + earned).min(BURST);
+    fn take(&self, now: Instant) -> Option<u64> {
+        let Rate { burst, per_second } = self.rate;
+        let mut bucket = self.bucket.lock().unwrap_or_else(PoisonError::into_inner);
+        let earned = now.saturating_duration_since(bucket.since).as_millis() * u128::from(per_second) / 1000;
+        if let Ok(earned @ 1..) = u32::try_from(earned.min(u128::from(burst))) {
+            bucket.left = (bucket.left + earned).min(burst);
             bucket.since = now;
         }
         if bucket.left == 0 {
@@ -70,7 +95,7 @@ impl Lines {
         Self {
             component: given.component.clone(),
             journal: given.journal.clone(),
-            allowance: given.allowance.clone(),
+            allowance: given.words.clone(),
             line: Arc::default(),
         }
     }
@@ -96,12 +121,7 @@ impl Lines {
     }
 
     fn say(&self, line: &[u8]) {
-        let Some(dropped) = self.allowance.take(Instant::now()) else { return };
-        if dropped > 0 {
-            let text = format!("{dropped} lines left out: more than {PER_SECOND} a second");
-            self.journal.write(Line { level: Level::Warning, source: Source::Component(self.component.clone()), text });
-        }
-        self.journal.write(Line {
+        self.allowance.write(&*self.journal, &self.component, || Line {
             level: Level::Info,
             source: Source::Guest(self.component.clone()),
             text: printable(line),
@@ -213,10 +233,10 @@ mod tests {
     #[test]
     fn what_is_left_out_is_counted() {
         let start = Instant::now();
-        let allowance = Allowance::new(start);
+        let allowance = Allowance::new(Rate::WORDS, start);
         let written = (0..1_000).filter(|_| allowance.take(start).is_some()).count();
-        assert_eq!(written, BURST as usize);
-        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(u64::from(1_000 - BURST)));
+        assert_eq!(written, 200);
+        assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(800));
         assert_eq!(allowance.take(start + Duration::from_secs(1)), Some(0));
     }
 }

@@ -217,3 +217,45 @@ fn loops_hold_no_thread() {
         .unwrap();
     });
 }
+
+/// What a component is told of a file, and what a client is told of a body, does not depend on what the host has in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_from_a_slow_disk_is_read_like_any_other() {
+    use http_body::Body as _;
+
+    use crate::support::{Bed, Slow, ask, inputs, table, text};
+    let (bed, tree) = (Bed::new(), Tree::new().file("index.html", "<h1>x</h1>"));
+    let inputs = inputs(Bed::code("examples/mischief.wasm"), table(Limits::default(), None, 0), &[("pages", &tree)]);
+    for delays in [&[][..], &[100, 100]] {
+        let mut inputs = inputs.clone();
+        inputs.branches.insert("pages".into(), Slow::branch(&tree, delays));
+        let guest = bed.runtime.assemble(&"fixture".into(), inputs).unwrap();
+        let answer = ask(&guest, "/read?path=index.html").await;
+        let length = answer.as_ref().map(|answer| answer.response.body().size_hint().exact());
+        assert_eq!(length.unwrap(), Some(10), "{delays:?}");
+        assert_eq!(text(answer).await.unwrap(), "<h1>x</h1>");
+        let nothing = text(ask(&guest, "/read?path=nothing").await).await.unwrap_err();
+        assert!(nothing.contains("Error::NotFound"), "{delays:?}: {nothing}");
+    }
+}
+
+/// A component that fails with each request costs the log a part of what it asks for.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_of_failures_is_bounded() {
+    use crate::support::{Bed, ask};
+    let bed = Bed::new();
+    let guest = bed.service("examples/mischief.wasm", Limits::default());
+    let traps = async |count: usize| {
+        for _ in 0..count {
+            assert!(matches!(ask(&guest, "/trap").await, Err(Failure::Trapped(_))));
+        }
+    };
+    traps(300).await;
+    let lines = bed.lines.all();
+    assert!((50..100).contains(&lines.len()), "{} lines", lines.len());
+    assert!(lines.iter().all(|line| line.starts_with("trapped: ") || line.ends_with("left out: more than 2 a second")));
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    traps(1).await;
+    let said = bed.lines.all();
+    assert!(said[lines.len()].ends_with("lines left out: more than 2 a second"), "{:?}", &said[lines.len()..]);
+}

@@ -6,14 +6,11 @@ use std::{
     time::Duration,
 };
 
-use atoll_runtime::{
-    Blob, Branch, Change, Draft, Entry, Generation, Inputs, Ledger, Prepared, Slot, Start, Table, TreeAnswer,
-};
+use atoll_runtime::{Change, Draft, Generation, Inputs, Ledger, Prepared, Slot, Start, Table};
 use atoll_testkit::{Disproof, Limits, Tree};
-use bytes::Bytes;
 use http_body_util::BodyExt as _;
 
-use crate::support::{Bed, ask, inputs, table, text, until, upstreams};
+use crate::support::{Bed, Slow, ask, inputs, table, text, until, upstreams};
 
 const ROUTER: &str = "router.wasm";
 const SERVICE: &str = "examples/mischief.wasm";
@@ -21,6 +18,10 @@ const SERVICE: &str = "examples/mischief.wasm";
 /// A route file of our router; the name of an upstream that is not there makes it a broken one.
 fn routes(upstream: &str) -> Tree {
     Tree::new().file("a.test.toml", format!("upstream = \"{upstream}\"\n"))
+}
+
+fn slow(name: &str, tree: &Tree, delays: &[u64]) -> Change {
+    Change::Branch(name.into(), Slow::branch(tree, delays))
 }
 
 fn pages(text: &str) -> Tree {
@@ -261,57 +262,12 @@ async fn a_bad_head_does_not_hold_up_a_reload() {
     assert!(place.error().unwrap().starts_with(BROKEN));
 }
 
-/// A branch from a slow disk, for as long as it is.
-struct Slow {
-    inner: Arc<dyn Branch>,
-    delays: Mutex<Vec<Duration>>,
-}
-
-impl Slow {
-    fn branch(name: &str, tree: &Tree, delays: &[u64]) -> Change {
-        let delays = Mutex::new(delays.iter().rev().map(|ms| Duration::from_millis(*ms)).collect());
-        Change::Branch(name.into(), Arc::new(Self { inner: tree.branch().unwrap(), delays }))
-    }
-
-    async fn wait(&self) {
-        let delay = self.delays.lock().unwrap().pop();
-        tokio::time::sleep(delay.unwrap_or_default()).await;
-    }
-}
-
-impl Branch for Slow {
-    fn revision(&self) -> &str {
-        self.inner.revision()
-    }
-    fn committed(&self) -> u64 {
-        self.inner.committed()
-    }
-    fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
-        self.inner.entry(path)
-    }
-    fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
-        Box::pin(async move {
-            self.wait().await;
-            self.inner.children(path).await
-        })
-    }
-    fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
-        self.inner.size(path)
-    }
-    fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
-        self.inner.contents(path, limit)
-    }
-    fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
-        self.inner.read(path)
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_change_overtakes_a_proof() {
     let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
-    let (slow, quick) = (routes("site"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
+    let (late, quick) = (routes("site"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
     let slot = place.slot.clone();
-    let change = Slow::branch("routes", &slow, &[4_000]);
+    let change = slow("routes", &late, &[4_000]);
     let first = tokio::spawn(async move { slot.change(vec![change]).await });
     tokio::time::sleep(Duration::from_millis(50)).await;
     let start = tokio::time::Instant::now();
@@ -328,7 +284,7 @@ async fn changes_that_come_faster_than_proofs_end_are_seen_all_the_same() {
     let first = place.slot.serving().unwrap().id();
     for n in 0..40 {
         let tree = Tree::new().file("a.test.toml", format!("# {n}\nupstream = \"site\"\n"));
-        place.slot.notify(vec![Slow::branch("routes", &tree, &[400])]).await;
+        place.slot.notify(vec![slow("routes", &tree, &[400])]).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
         if place.slot.serving().unwrap().id() != first {
             return;
@@ -342,12 +298,12 @@ async fn what_may_pass_later_is_tried_again() {
     let hasty = table(Limits { timeout: Duration::from_millis(200), ..Limits::default() }, None, 0);
     let place = Place::serving(ROUTER, hasty, &[("routes", &Tree::new())]).await;
     let good = routes("site");
-    let slow = "did not start and validate within 200ms";
-    let told = place.change(vec![Slow::branch("routes", &good, &[1_000, 1_000, 0])]).await;
-    assert_eq!(told, Err(slow.into()));
+    let late = "did not start and validate within 200ms";
+    let told = place.change(vec![slow("routes", &good, &[1_000, 1_000, 0])]).await;
+    assert_eq!(told, Err(late.into()));
     until("it passes the third time", || place.serves("routes") == revision(&good)).await;
     until("nothing is wrong any more", || place.error().is_none()).await;
-    let told = place.bed.lines.all().iter().filter(|line| line.contains(slow)).count();
+    let told = place.bed.lines.all().iter().filter(|line| line.contains(late)).count();
     assert_eq!(told, 2, "once a try");
 }
 

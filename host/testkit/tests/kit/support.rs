@@ -8,10 +8,11 @@ use std::{
 };
 
 use atoll_runtime::{
-    Answer, Body, Code, Compiler, Digest, Engine, Failure, Generation, GrantedBranch, Inputs, Isolation, Journal, Line,
-    Mode, Nowhere, Runtime, Table, Upstream,
+    Answer, Blob, Body, Branch, Code, Compiler, Digest, Engine, Entry, Failure, Generation, GrantedBranch, Inputs,
+    Isolation, Journal, Line, Mode, Nowhere, Runtime, Table, TreeAnswer, Upstream,
 };
 use atoll_testkit::{Component, Limits, Tree};
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 
 /// A guest that does one thing, mostly wrong: an example of `tests/guests`.
@@ -138,4 +139,53 @@ pub(crate) async fn text(answer: Result<Answer, Failure>) -> Result<String, Stri
     let answer = answer.map_err(|failure| failure.to_string())?;
     let body = answer.response.into_body().collect().await.map_err(|error| error.to_string())?;
     Ok(String::from_utf8(body.to_bytes().into()).unwrap())
+}
+
+/// A branch from a slow disk, for as long as it is.
+pub(crate) struct Slow {
+    inner: Arc<dyn Branch>,
+    delays: Mutex<Vec<Duration>>,
+}
+
+impl Slow {
+    /// Its listings and its files come after one delay after the other, in milliseconds.
+    pub(crate) fn branch(tree: &Tree, delays: &[u64]) -> Arc<dyn Branch> {
+        let delays = Mutex::new(delays.iter().rev().map(|ms| Duration::from_millis(*ms)).collect());
+        Arc::new(Self { inner: tree.branch().unwrap(), delays })
+    }
+
+    async fn wait(&self) {
+        let delay = self.delays.lock().unwrap().pop();
+        tokio::time::sleep(delay.unwrap_or_default()).await;
+    }
+}
+
+impl Branch for Slow {
+    fn revision(&self) -> &str {
+        self.inner.revision()
+    }
+    fn committed(&self) -> u64 {
+        self.inner.committed()
+    }
+    fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
+        self.inner.entry(path)
+    }
+    fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
+        Box::pin(async move {
+            self.wait().await;
+            self.inner.children(path).await
+        })
+    }
+    fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
+        self.inner.size(path)
+    }
+    fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
+        self.inner.contents(path, limit)
+    }
+    fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
+        Box::pin(async move {
+            self.wait().await;
+            self.inner.read(path).await
+        })
+    }
 }

@@ -55,7 +55,25 @@ async fn names_that_are_admitted_get_a_certificate_that_the_root_vouches_for() {
             assert!(!certificate.covers("b.test"));
         }
     }
-    assert_eq!(*admits.0.lock().unwrap(), ["a.test", "a.example", "a.example"]);
+    assert_eq!(*admits.0.lock().unwrap(), ["a.test", "a.test", "a.example", "a.example"]);
+}
+
+/// A route that is taken away takes the certificate with it.
+#[tokio::test]
+async fn a_name_that_is_nobodys_any_more_gets_none() {
+    struct Until(std::sync::atomic::AtomicBool);
+    impl Admits for Until {
+        fn admits<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
+            Box::pin(async { self.0.load(Relaxed) })
+        }
+    }
+    let (folder, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
+    let admits = Arc::new(Until(true.into()));
+    let authority = LocalCa::open(folder.path(), admits.clone(), now).unwrap();
+    for expected in [true, false] {
+        admits.0.store(expected, Relaxed);
+        assert_eq!(authority.certificate(Some("a.test"), HERE, now).await.unwrap().is_some(), expected);
+    }
 }
 
 #[tokio::test]
