@@ -241,8 +241,9 @@ async fn a_push_to_one_site_leaves_another_asleep() {
     held_back(&host, "one", "_headers:2:").await;
     untouched(&host, &before, "a push that is refused").await;
     // The decision is another router's; the answer is the one that there was.
-    routes.commit("main", &[("one.test.toml", "refuse = 403\n"), given[1]]);
-    let refused = async || (host.client().get("https://one.test/").await.status == 403).then_some(());
+    let route = "upstream = \"one\"\n[[path]]\nprefix = \"/old\"\nrefuse = 403\n";
+    routes.commit("main", &[("one.test.toml", route), given[1]]);
+    let refused = async || (host.client().get("https://one.test/old").await.status == 403).then_some(());
     until(SOON, "the new route", refused).await;
     untouched(&host, &before, "a push to the router").await;
 }
