@@ -10,11 +10,8 @@ use crate::support::{
     guests::HELLO,
     host::{Host, Setup},
     tables,
-    wait::{SOON, until},
+    wait::{PROMPT, SOON, promptly, until},
 };
-
-/// While a neighbour misbehaves, a page takes no longer than this.
-const PROMPT: Duration = Duration::from_secs(2);
 
 /// This guest at `https://mischief.test/` with a second to answer, and `hello` at `https://neighbour.test/`.
 async fn mischief() -> Host {
@@ -36,9 +33,8 @@ async fn misbehaving(guest: &str) -> Host {
 }
 
 async fn neighbour(host: &Host) {
-    let begun = Instant::now();
-    assert_eq!(host.client().get("https://neighbour.test/").await.brief(), (200, HELLO));
-    assert!(begun.elapsed() < PROMPT, "the neighbour took {:?}", begun.elapsed());
+    let reply = promptly("the neighbour", host.client().get("https://neighbour.test/")).await;
+    assert_eq!(reply.brief(), (200, HELLO));
 }
 
 fn url(path: &str) -> String {

@@ -9,11 +9,11 @@ use tokio::{
 };
 
 use crate::support::{
-    client::{Protocol, ask as get},
+    client::{BOTH, Client, Protocol, ask as get},
     frames::{DATA, END_HEADERS, Frames, HEADERS, RST_STREAM, field, frame},
     host::{Host, Setup},
     raw, tables,
-    wait::{SOON, until, within},
+    wait::{SOON, promptly, until, within},
 };
 
 /// An upstream that keeps the bytes of each connection, and answers each head at once, or when it has the body's end.
@@ -60,6 +60,14 @@ async fn before(ears: &Ears, lines: &str) -> Host {
     let private = "upstream = \"app\"\n[[path]]\nprefix = \"/private\"\nrefuse = 403\n";
     setup.repository("routes").commit("main", &[("_.toml", private)]);
     setup.start().await
+}
+
+/// Whoever asks for something else meanwhile, over each protocol.
+async fn neighbour(client: &Client) {
+    for protocol in BOTH {
+        let asked = client.send_over(protocol, get("GET", "https://a.test/private"));
+        assert_eq!(promptly("a neighbour", asked).await.status, 403, "a neighbour over {protocol:?}");
+    }
 }
 
 /// Statuses of all that came back.
@@ -161,7 +169,7 @@ async fn what_is_smuggled() {
         if statuses(&answer) != [expected] || !heard.is_empty() {
             wrong.push(format!("{what}: {} {heard:?}", String::from_utf8_lossy(&answer)));
         }
-        assert_eq!(client.get("https://a.test/private").await.status, 403, "a neighbour");
+        neighbour(&client).await;
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -196,7 +204,7 @@ async fn bad_chunks() {
         let inner = "GET /inner HTTP/1.1\r\nHost: a.test\r\n\r\n";
         let answer = raw::tls(&client, "a.test", format!("{head}{body}{inner}").as_bytes()).await;
         assert_eq!(statuses(&answer), [400], "{what}: {}", String::from_utf8_lossy(&answer));
-        assert_eq!(client.get("https://a.test/private").await.status, 403, "a neighbour");
+        neighbour(&client).await;
     }
     for heard in ears.heard().await {
         assert!(!heard.contains("GET /inner"), "{heard}");
@@ -215,7 +223,7 @@ async fn an_upload_that_is_reset_has_no_end() {
         let mut frames = Frames::open(&host.client(), "a.test", &[]).await;
         frames.send(&frame(HEADERS, END_HEADERS, 1, &fields.concat())).await;
         frames.send(&frame(DATA, 0, 1, b"half")).await;
-        assert_eq!(host.client().get("https://a.test/private").await.status, 403, "a neighbour");
+        neighbour(&host.client()).await;
         frames.send(&frame(RST_STREAM, 0, 1, &code.to_be_bytes())).await;
         until(SOON, "what came of it", async || (ears.heard().await.len() > number).then_some(())).await;
         let heard = ears.heard().await.pop().unwrap();
@@ -361,7 +369,8 @@ async fn an_upstream_may_answer_early() {
     let ears = Ears::start(b"\r\n\r\n").await;
     let host = before(&ears, "").await;
     let half = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\nhalf";
-    let answer = raw::tls(&host.client(), "a.test", half.as_bytes()).await;
+    let client = host.client();
+    let (answer, ()) = tokio::join!(raw::tls(&client, "a.test", half.as_bytes()), neighbour(&client));
     assert_eq!(statuses(&answer), [200], "{}", String::from_utf8_lossy(&answer));
     assert!(answer.ends_with(b"\r\n\r\nok"));
 }
@@ -398,8 +407,7 @@ async fn who_is_slow_is_told_so() {
         });
         let mut answer = Vec::new();
         let end = within(SOON, what, reader.read_to_end(&mut answer));
-        let (_, reply) = tokio::join!(end, client.get("https://a.test/private"));
-        assert_eq!(reply.status, 403, "a neighbour");
+        tokio::join!(async { drop(end.await) }, neighbour(&client));
         assert_eq!(statuses(&answer), expected, "{what}");
         dripping.abort();
     }

@@ -10,7 +10,7 @@ use crate::support::{
     raw,
     skip::missing,
     tables,
-    wait::{SOON, within},
+    wait::{SOON, promptly, within},
 };
 
 const UNRECOGNIZED_NAME: &str = "UnrecognisedName";
@@ -189,7 +189,10 @@ async fn what_is_no_tls() {
         } else {
             assert_eq!(answer.len(), 7, "{what}: {answer:?}");
         }
-        assert_eq!(client.get("https://a.test/").await.status, 200, "a neighbour");
+        for protocol in BOTH {
+            let asked = client.send_over(protocol, ask("GET", "https://a.test/"));
+            assert_eq!(promptly("a neighbour", asked).await.brief(), (200, HELLO), "{what}, over {protocol:?}");
+        }
     }
 }
 

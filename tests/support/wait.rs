@@ -10,6 +10,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 /// For what compiles components: a start, a swap; also of one that takes the compiler all the time that it has.
 pub(crate) const BUILT: Duration = Duration::from_mins(4);
 
+/// An answer to somebody else, while one misbehaves: a bound on what faults cost others, and no measure.
+pub(crate) const PROMPT: Duration = Duration::from_secs(2);
+
 const STEP: Duration = Duration::from_millis(5);
 
 /// What `future` gives, within `limit`.
@@ -20,6 +23,13 @@ pub(crate) fn within<F: Future>(limit: Duration, what: &str, future: F) -> impl 
         let Ok(output) = timeout(limit, future).await else { panic!("{what}: not within {limit:?} ({place})") };
         output
     }
+}
+
+/// What `future` gives, within [`PROMPT`].
+#[track_caller]
+pub(crate) fn promptly<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
+    // Boxed: who waits for a neighbour waits for much else.
+    within(PROMPT, what, Box::pin(future))
 }
 
 /// Asks until there is something.
