@@ -31,12 +31,12 @@ pub(crate) fn manifest(remote: &str, lines: &str) -> String {
     format!("{}[git.orders]\nremote = \"orders.git\"\nbranch = \"main\"\n{publisher}", site(remote, lines))
 }
 
-fn order(orders: &Repository, lines: &str) {
+pub(crate) fn order(orders: &Repository, lines: &str) {
     orders.commit("main", &[("orders", lines)]);
 }
 
 /// What the agent said of an order, once it has.
-async fn said(host: &Host, order: &str) -> String {
+pub(crate) async fn said(host: &Host, order: &str) -> String {
     until(SOON, order, async || {
         let log = host.setup().log();
         let line = log.lines().find_map(|line| Some(line.split_once(order)?.1.to_owned()));

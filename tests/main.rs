@@ -13,6 +13,7 @@ mod git_agent;
 mod git_hooks;
 mod git_kills;
 mod git_push;
+mod git_push_faults;
 mod git_servers;
 mod git_ssh;
 mod h2spec;

@@ -19,7 +19,7 @@ pub enum Error {
     #[error("the server says \"{0}\"")]
     Said(String),
     /// More than so many bytes of talk.
-    #[error("the server says more than {0} bytes before the pack")]
+    #[error("the server says more than {0} bytes beside the pack")]
     TooMuch(u64),
     /// Its `object-format` is not `sha1`.
     #[error("it is a SHA-256 repository, which cannot be read here; make it one of SHA-1")]
@@ -80,7 +80,11 @@ pub fn shown(words: &[u8]) -> String {
 }
 
 fn ended(error: &io::Error) -> String {
-    // `read_exact` has words of its own for it.
-    let early = error.kind() == io::ErrorKind::UnexpectedEof;
-    if early { "the connection ended early".to_owned() } else { error.to_string() }
+    match error.kind() {
+        // `read_exact` has words of its own for it.
+        io::ErrorKind::UnexpectedEof => "the connection ended early".to_owned(),
+        // Which of them it is hangs on who was faster.
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => "the connection was cut off".to_owned(),
+        _ => error.to_string(),
+    }
 }

@@ -192,6 +192,6 @@ mod tests {
                 break error;
             }
         };
-        assert_eq!(error.to_string(), "the server says more than 16777216 bytes before the pack");
+        assert_eq!(error.to_string(), "the server says more than 16777216 bytes beside the pack");
     }
 }

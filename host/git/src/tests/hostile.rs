@@ -163,7 +163,7 @@ fn servers_that_break_off_or_speak_otherwise() {
             (
                 "an endless banner",
                 vec![Say([packets(V2), packets(&[&[b'x'; 60_000][..]; 300])].concat())],
-                "R: the server says more than 16777216 bytes before the pack",
+                "R: the server says more than 16777216 bytes beside the pack",
             ),
             (
                 "SHA-256",

@@ -14,6 +14,8 @@ mod made;
 mod packs;
 mod push_doubts;
 mod push_faults;
+mod push_hostile;
+mod push_web;
 mod pushes;
 mod server;
 mod servers;

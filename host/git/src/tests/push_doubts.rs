@@ -16,6 +16,7 @@ use super::{
     pushes::{author, commit, later, stage, write},
     server::{self, BRIEF, daemon, packet, packets, serve},
     support::{InFull as _, Room, fetch},
+    taken::{Taken, is_alone},
 };
 use crate::{Fetched, Remote, Staging};
 
@@ -58,6 +59,9 @@ fn server(old: &str, report: Vec<u8>, silent: bool, then: Then) -> SocketAddr {
 
 #[test]
 fn a_push_that_breaks_off_is_looked_after() {
+    if !is_alone("push_doubts::a_push_that_breaks_off_is_looked_after") {
+        return;
+    }
     let room = Room::new();
     let local = room.remote("site.git", &[("a", "one")]).at("main");
     let pages = room.pages();
@@ -93,8 +97,11 @@ fn a_push_that_breaks_off_is_looked_after() {
         let what = format!("{:?}, {silent}, {then:?}", report.escape_ascii().to_string());
         let address = server(&old, report, silent, then);
         let remote = daemon(&runtime, address, "/site.git", BRIEF);
+        let bounds = Taken::of(&room.path.join("state"));
         let said = outcome(&pages, &local, &remote).replace(&format!("git://{address}/site.git"), "R");
+        let (memory, disk) = bounds.most();
         assert_eq!(said, expected, "{what}");
+        assert!(memory <= 16 << 20 && disk <= 1 << 20, "{what} takes {memory} bytes of memory, and {disk} on disk");
         // What was taken is the head here.
         let head = pages.head().unwrap().id.to_string();
         assert_eq!(head != old, said == taken, "{what}");

@@ -17,13 +17,18 @@ use super::{
 };
 use crate::{Author, Kind, PublishError, PushError, Remote, Repository, ServerError, SmartError, StageError, Staging};
 
-/// What happens to a push of one file from `base` to `remote`.
+/// What happens to a push of one small file from `base` to `remote`.
 pub(super) fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
+    // Of no tree before it.
+    let contents = stage(pages, base).base().revision().to_owned();
+    outcome_of(pages, base, remote, contents.as_bytes())
+}
+
+/// The same of a file of these bytes.
+pub(super) fn outcome_of(pages: &Repository, base: &Remote, remote: &Remote, contents: &[u8]) -> String {
     let base = stage(pages, base).base().clone();
     let mut staging = Staging::new(base, remote.clone(), pages.next_follower(), Arc::default()).unwrap();
-    // Of no tree before it.
-    let contents = staging.base().revision().to_owned();
-    write(&mut staging, "b", contents.as_bytes());
+    write(&mut staging, "b", contents);
     match commit(staging, "ours") {
         Ok(id) => format!("taken: {}", id.is_some()),
         Err(PublishError::Push(PushError::Server(ServerError {
@@ -34,22 +39,6 @@ pub(super) fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> Str
         }
         Err(error) => error.in_full(),
     }
-}
-
-/// A server that greets with `greeting`, reads, and says `report`; without one it says nothing more.
-fn scripted(greeting: Vec<u8>, report: Option<Vec<u8>>) -> std::net::SocketAddr {
-    let (address, _) = serve(move |mut stream| {
-        let opening = packet(&mut stream);
-        assert!(opening.starts_with("git-receive-pack /site.git\0"), "{opening:?}");
-        let _ = stream.write_all(&greeting);
-        let Some(report) = &report else {
-            std::thread::sleep(Duration::from_secs(3));
-            return;
-        };
-        until_quiet(&mut stream);
-        let _ = stream.write_all(report);
-    });
-    address
 }
 
 pub(super) fn until_quiet(stream: &mut TcpStream) -> Vec<u8> {
@@ -69,107 +58,6 @@ pub(super) fn flushed(mut bytes: Vec<u8>) -> Vec<u8> {
 /// What a server of git's would say of the head `id`.
 pub(super) fn greeting(id: &str, capabilities: &str) -> Vec<u8> {
     flushed(packets(&[format!("{id} refs/heads/main\0{capabilities}\n").as_bytes()]))
-}
-
-#[test]
-fn servers_that_do_not_take_it() {
-    let room = Room::new();
-    let local = room.remote("site.git", &[("a", "one")]).at("main");
-    let pages = room.pages();
-    let head = stage(&pages, &local).base().revision().to_owned();
-    let runtime = server::runtime();
-    let usual = "report-status report-status-v2 side-band-64k ofs-delta delete-refs atomic";
-    let hello = |capabilities: &str| greeting(&head, capabilities);
-    let report = |lines: &[&[u8]]| flushed(packets(lines));
-    let banded = |report: &[u8]| flushed(packets(&[&[&[1], report].concat()]));
-    let framing = |words: &str| format!("R: this is not the Git protocol: {words}");
-    // Once it has the pack, it alone knows.
-    let unknown = |words: &str| format!("{words}; whether it took it is not known");
-    let early = || unknown("R: the connection ended early");
-    let taken = report(&[b"unpack ok\n", b"ok refs/heads/main\n"]);
-    let refused = report(&[b"unpack ok\n", b"ng refs/heads/main no \x1b[2Jway\n"]);
-    let cases: &[(&str, Vec<u8>, Option<Vec<u8>>, String)] = &[
-        ("says nothing", vec![], None, "R: nothing came within 500ms".into()),
-        ("stops in its greeting", hello(usual)[..40].to_vec(), None, "R: nothing came within 500ms".into()),
-        ("ends in its greeting", hello(usual)[..40].to_vec(), Some(vec![]), "R: the connection ended early".into()),
-        ("never reports", hello(usual), None, unknown("R: nothing came within 400ms")),
-        ("ends before its report", hello(usual), Some(vec![]), early()),
-        ("ends in a band", hello(usual), Some(banded(&taken)[..20].to_vec()), early()),
-        ("ends in its report", hello(usual), Some(banded(&taken[..30])), early()),
-        ("refuses the service", packets(&[b"ERR no \x1b[2J"]), None, "said: no \\u{1b}[2J".into()),
-        (
-            "gives up in its report",
-            hello(usual),
-            Some([packets(&[&[&[1], &taken[..30]].concat()]), packets(&[b"\x03no disk\n"])].concat()),
-            "said: no disk".into(),
-        ),
-        ("gives up", hello(usual), Some(packets(&[b"\x03no disk\n"])), "said: no disk".into()),
-        (
-            "speaks another version",
-            flushed(packets(&[b"version 2\n"])),
-            None,
-            framing("a version of it that cannot push"),
-        ),
-        (
-            "cannot report",
-            hello("side-band-64k"),
-            None,
-            "R: the server does not know report-status, which is needed".into(),
-        ),
-        (
-            "is of SHA-256",
-            hello("report-status object-format=sha256"),
-            None,
-            "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1".into(),
-        ),
-        ("is no server", b"HTTP/1.1 400 Bad Request\r\n".to_vec(), None, framing("a packet without a length")),
-        (
-            "reports nonsense",
-            hello("report-status"),
-            Some(report(&[b"hello\n"])),
-            unknown(&framing("a report that begins otherwise")),
-        ),
-        ("refuses", hello(usual), Some(banded(&refused)), "no \\u{1b}[2Jway".into()),
-        ("refuses without bands", hello("report-status"), Some(refused.clone()), "no \\u{1b}[2Jway".into()),
-        (
-            "refuses and says why",
-            hello(usual),
-            Some([packets(&[b"\x02remote: policy\x1b\n"]), banded(&refused)].concat()),
-            "no \\u{1b}[2Jway: remote: policy\\u{1b}".into(),
-        ),
-        (
-            "cannot unpack",
-            hello(usual),
-            Some(banded(&report(&[b"unpack index-pack failed\n", b"ng refs/heads/main unpacker error\n"]))),
-            "unpacker error (index-pack failed)".into(),
-        ),
-        ("moved", greeting(&"1".repeat(40), usual), None, "the branch moved".into()),
-        (
-            "lost the branch",
-            flushed(packets(&[format!("{} capabilities^{{}}\0{usual}", "0".repeat(40)).as_bytes()])),
-            None,
-            "the branch moved".into(),
-        ),
-    ];
-    for (what, greeting, report, expected) in cases {
-        let address = scripted(greeting.clone(), report.clone());
-        let remote = daemon(&runtime, address, "/site.git", BRIEF);
-        let said = outcome(&pages, &local, &remote).replace(&format!("git://{address}/site.git"), "R");
-        assert_eq!(said, *expected, "a server that {what}");
-        assert_eq!(pages.head().unwrap().id.to_string(), head, "a server that {what}");
-    }
-    let nowhere = server::nowhere();
-    let said = outcome(&pages, &local, &daemon(&runtime, nowhere, "/site.git", BRIEF));
-    assert_eq!(said, format!("git://{nowhere}/site.git: {nowhere}: connection refused"));
-    // An answer that is no other's: it is taken, with a report in bands or without.
-    for report in [banded(&taken), taken.clone()] {
-        let bands = if report == taken { "report-status" } else { usual };
-        let address = scripted(hello(bands), Some(report));
-        assert_eq!(outcome(&pages, &local, &daemon(&runtime, address, "/site.git", BRIEF)), "taken: true");
-        stage(&pages, &local);
-    }
-    assert_eq!(room.script("find state -name 'tmp_*'"), "");
-    assert_eq!(room.fsck(), "");
 }
 
 /// A server that takes no thin pack gets one that stands alone.

@@ -26,7 +26,15 @@ struct Asked {
     body: Vec<u8>,
 }
 
-fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+/// The head of one.
+pub(super) struct Head {
+    pub(super) line: String,
+    fields: Vec<String>,
+    /// Of its body, in bytes.
+    pub(super) length: u64,
+}
+
+pub(super) fn head(stream: &mut BufReader<TcpStream>) -> Option<Head> {
     let mut lines = Vec::new();
     loop {
         let mut line = String::new();
@@ -41,12 +49,17 @@ fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
     }
     let line = lines.remove(0);
     let length = lines.iter().find_map(|field| field.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    stream.read_exact(&mut body).ok()?;
-    Some(Asked { line, fields: lines, body })
+    Some(Head { line, fields: lines, length: length.unwrap_or(0) })
 }
 
-fn answer(kind: &str, body: &[u8]) -> Vec<u8> {
+fn read(stream: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let Head { line, fields, length } = head(stream)?;
+    let mut body = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut body).ok()?;
+    Some(Asked { line, fields, body })
+}
+
+pub(super) fn answer(kind: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
@@ -91,7 +104,7 @@ fn backend(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Mutex<Vec<S
     (address, lines)
 }
 
-fn remote(runtime: &tokio::runtime::Runtime, address: SocketAddr, patience: Patience) -> Remote {
+pub(super) fn remote(runtime: &tokio::runtime::Runtime, address: SocketAddr, patience: Patience) -> Remote {
     let _within = runtime.enter();
     let client = Client::new(Dialler::system(), Options::default());
     let tls = Tls::system(&SystemRoots::default(), HTTP);
@@ -180,7 +193,7 @@ fn answers_that_are_not_right() {
         (
             "an endless banner",
             vec![answer(advertisement, &[packets(&[b"version 2\n"]), packets(&[&[b'x'; 60_000][..]; 300])].concat())],
-            "the server says more than 16777216 bytes before the pack",
+            "the server says more than 16777216 bytes beside the pack",
         ),
         (
             "words that are not for a terminal",

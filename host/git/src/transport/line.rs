@@ -113,13 +113,17 @@ impl Stage {
     pub(crate) fn wait<T>(&self, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left < self.pause {
-            // The stage as a whole is what took too long.
+            // The stage as a whole is what took too long; of a pack something may have come all the while.
+            let whole = if self.pause < self.limit { endless(self.limit) } else { late(self.limit) };
             let waited = self.line.wait(left, what);
-            return waited
-                .map_err(|error| if error.kind() == io::ErrorKind::TimedOut { late(self.limit) } else { error });
+            return waited.map_err(|error| if error.kind() == io::ErrorKind::TimedOut { whole } else { error });
         }
         self.line.wait(self.pause, what)
     }
+}
+
+fn endless(limit: Duration) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("it was not over within {limit:?}"))
 }
 
 fn late(limit: Duration) -> io::Error {
