@@ -285,7 +285,7 @@ async fn servers_that_are_refused_or_refuse() {
         (
             format!("key = \"seed:ed25519:ssh/nonsense\"\n{good}"),
             format!(
-                "the seed in {} is refused: the seed could be guessed: it has some 9 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one",
+                "the seed in {} is refused: the seed could be guessed: it is short; 32 bytes are wanted, which are 64 characters in hexadecimal and 43 in Base64; `openssl rand -hex 32` makes a good one",
                 path("ssh/nonsense")
             ),
         ),

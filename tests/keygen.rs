@@ -58,7 +58,7 @@ async fn ssh_keygen_reads_what_was_made() {
     for seed in ["weak", "nothing"] {
         let file = path("none");
         let said = read(seed, &["--output", &file]).await.failed();
-        assert!(said.starts_with("host: the seed could be guessed: it has some "), "{said}");
+        assert!(said.starts_with("host: the seed could be guessed: it is short; "), "{said}");
         assert!(!fs::exists(&file).expect("the folder is the test's"));
     }
     let open = path("open");
@@ -68,7 +68,7 @@ async fn ssh_keygen_reads_what_was_made() {
         (
             &["--seed-file", &path("weak")][..],
             1,
-            "host: the seed could be guessed: it has some 11 bits of what cannot, and 128 are wanted; `openssl rand -hex 32` makes a good one\n",
+            "host: the seed could be guessed: it is short; 32 bytes are wanted, which are 64 characters in hexadecimal and 43 in Base64; `openssl rand -hex 32` makes a good one\n",
         ),
         (
             &["--seed-file", &open],
@@ -87,5 +87,45 @@ async fn ssh_keygen_reads_what_was_made() {
         let outcome = setup.command(&[&["keygen", "--output", &file][..], arguments].concat()).await;
         assert_eq!((outcome.code, &outcome.stderr[..said.len().min(outcome.stderr.len())]), (Some(code), said));
         assert!(!fs::exists(&file).expect("the folder is the test's"));
+    }
+}
+
+/// What was thought of is none, and what a key was made of once makes it again.
+#[tokio::test]
+async fn a_seed_is_drawn() {
+    let setup = Setup::without_manifest();
+    let text = "it is text, and not 32 bytes that were drawn, in hexadecimal, in Base64 or as they are";
+    let raw: Vec<u8> =
+        (0..32_u32).map(|at| u8::try_from((at * at * 40_503 + 0x9e37 * at + 7) >> 8 & 0xff).unwrap()).collect();
+    for (seed, outcome) in [
+        (&b"Shall I compare thee to a summer's day? Thou art more lovely and more temperate\n"[..], Err(text)),
+        (b"legal winner thank year wave sausage worth useful legal winner thank yellow\n", Err(text)),
+        (b"2024-01-01 2024-02-01 2024-03-01 2024-04-01 2024-05-01 2024-06-01\n", Err(text)),
+        (b"1416 1417 1418 1419 1420 1421 1422 1423 1424 1425 1426 1427 1428 1429\n", Err(text)),
+        (b"one two three four five six seven eight nine ten eleven twelve thirteen\n", Err(text)),
+        (
+            b"2024010120240102202401032024010420240105202401062024010720240108\n",
+            Err("it has no digit but decimal ones"),
+        ),
+        (b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM\n", Err("it goes along a keyboard")),
+        (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ\n", Err("it counts, or repeats itself")),
+        (b"secretsecretsecretsecretsecretsecretsecretsecretsecret\n", Err("it counts, or repeats itself")),
+        (b"shallicomparetheetoasummersdaythouartmorelovelyandmoretemperate\n", Err("some of it is there too often")),
+        (b"71da85e98b12732faf66939f5c9980511f8a194400170602243265079a265efa\n", Ok(())),
+        (b"cdqF6YsScy+vZpOfXJmAUR+KGUQAFwYCJDJlB5omXvo=\n", Ok(())),
+        (&raw, Ok(())),
+    ] {
+        let (seed, output) = (setup.secret("drawn", seed), setup.path("key"));
+        let arguments =
+            ["keygen", "--output", output.to_str().expect("text"), "--seed-file", seed.to_str().expect("text")];
+        let said = setup.command(&arguments).await;
+        match outcome {
+            Ok(()) => drop(said.done()),
+            Err(why) => assert_eq!(
+                said.failed(),
+                format!("host: the seed could be guessed: {why}; `openssl rand -hex 32` makes a good one\n")
+            ),
+        }
+        assert_eq!(fs::remove_file(output).is_ok(), outcome.is_ok());
     }
 }

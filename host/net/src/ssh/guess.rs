@@ -1,80 +1,172 @@
-//! How hard a seed would be to guess, in bits, by its bytes alone: never more than it is made of, and little for what repeats
-//! itself, counts, or is made of a few words. It is told no lists: whether words are a verse or somebody's date of birth it
-//! does not know. What it yields must not change with a version of anything: what was taken once is a key.
+//! Whether a seed looks drawn. A key is as hard to guess as its seed, and what somebody thought of is not: so a seed is 32
+//! bytes or more, as they are, in hexadecimal or in Base64, in which nothing shows that a draw does not have. No list of words
+//! is asked, and what is text by its form is none, however long. What was taken once is a key: this must not get stricter.
 
-/// So many bytes count.
-const LONGEST: usize = 4_096;
+use std::collections::HashMap;
 
-/// Distances over which a seed may count or repeat itself.
-const LAGS: std::ops::RangeInclusive<usize> = 1..=32;
+/// So many bytes were drawn.
+const DRAWN: usize = 32;
 
-/// What one word adds to others, in bits: those that passphrases are made of are picked from some thousands.
-const WORD: f64 = 11.0;
+/// Neighbours on a keyboard: along its rows, and down its columns.
+const KEYS: [&[u8]; 14] = [
+    b"1234567890",
+    b"qwertyuiop",
+    b"asdfghjkl",
+    b"zxcvbnm",
+    b"1qaz",
+    b"2wsx",
+    b"3edc",
+    b"4rfv",
+    b"5tgb",
+    b"6yhn",
+    b"7ujm",
+    b"8ik",
+    b"9ol",
+    b"0p",
+];
 
-/// Bits of `seed` that cannot be guessed: the entropy of its letters, times the runs of three that are not the same; or as
-/// many as there are of the differences between bytes, or between the numbers that it writes, so that a pattern counts once
-/// however long it is.
-pub(super) fn unguessable(seed: &[u8]) -> u32 {
-    let bytes: Vec<u64> = seed.iter().map(|byte| u64::from(*byte)).collect();
-    let lags = LAGS.map(|lag| runs(&differences(&bytes, lag)) + lag);
-    let numbers = numbers(seed);
-    // Of a number the runs count as often as it has bytes, with what stands around it.
-    let counted = (numbers.len() > 2).then(|| (runs(&differences(&numbers, 1)) + 3) * seed.len() / numbers.len());
-    let fewest = lags.chain(counted).fold(runs(&bytes), usize::min).min(LONGEST);
-    let bits = entropy(seed) * float(fewest);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "at most eight times 4,096, and positive"
-    )]
-    let bits = words(seed).map_or(bits, |words| bits.min(words)) as u32;
-    bits
+/// What shows that a seed was not drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Guessable {
+    #[error("it is short; 32 bytes are wanted, which are 64 characters in hexadecimal and 43 in Base64")]
+    Short,
+    #[error("it is text, and not 32 bytes that were drawn, in hexadecimal, in Base64 or as they are")]
+    Text,
+    #[error("it has no digit but decimal ones")]
+    Decimal,
+    #[error("it goes along a keyboard")]
+    Keyboard,
+    #[error("it counts, or repeats itself")]
+    Pattern,
+    #[error("some of it is there too often")]
+    Uneven,
 }
 
-/// Bits of a byte, by how often each is there.
-fn entropy(seed: &[u8]) -> f64 {
-    let mut counts = [0_u32; 256];
-    seed.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
-    let total = float(seed.len());
-    let share = |count: &u32| f64::from(*count) / total;
-    counts.iter().filter(|count| **count > 0).map(share).map(|share| -share * share.log2()).sum()
+/// # Errors
+/// What shows.
+pub(super) fn drawn(seed: &[u8]) -> Result<(), Guessable> {
+    let lines: Vec<u8> = seed.trim_ascii().iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
+    if lines.is_empty() {
+        return Err(Guessable::Short);
+    }
+    let base64 = lines.strip_suffix(b"==").or(lines.strip_suffix(b"=")).unwrap_or(&lines);
+    if let Some(digits) = values(&lines, hexadecimal) {
+        let bytes = packed(&digits, 4)?;
+        // Of 64 that were drawn all are such ones once in 10^13 times.
+        if digits.iter().all(|digit| *digit < 10) {
+            return Err(Guessable::Decimal);
+        }
+        text(&bytes)?;
+        patterns(&digits, 16)?;
+        looks_drawn(&bytes)
+    } else if let Some(digits) = values(base64, base64_digit) {
+        let bytes = packed(&digits, 6)?;
+        text(&bytes)?;
+        patterns(&digits, 64)?;
+        keyboard(base64)?;
+        evenly(&digits, 64)?;
+        looks_drawn(&bytes)
+    } else {
+        text(seed)?;
+        looks_drawn(seed)
+    }
+}
+
+fn looks_drawn(bytes: &[u8]) -> Result<(), Guessable> {
+    if bytes.len() < DRAWN {
+        return Err(Guessable::Short);
+    }
+    patterns(bytes, 256)?;
+    evenly(bytes, 256)
+}
+
+/// It is none, in UTF-8 or another encoding.
+fn text(bytes: &[u8]) -> Result<(), Guessable> {
+    let printable = bytes.iter().filter(|byte| (0x20..0x7f).contains(*byte)).count();
+    if str::from_utf8(bytes).is_ok() || 4 * printable > 3 * bytes.len() {
+        return Err(Guessable::Text);
+    }
+    Ok(())
+}
+
+/// What the digits of a text stand for; nothing where there is another character, or no digit.
+fn values(text: &[u8], value: fn(u8) -> Option<u8>) -> Option<Vec<u8>> {
+    let values = text.iter().map(|digit| value(*digit)).collect::<Option<Vec<u8>>>();
+    values.filter(|values| !values.is_empty())
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+/// Of either alphabet (RFC 4648, sections 4 and 5).
+fn base64_digit(digit: u8) -> Option<u8> {
+    match digit {
+        b'A'..=b'Z' => Some(digit - b'A'),
+        b'a'..=b'z' => Some(digit - b'a' + 26),
+        b'0'..=b'9' => Some(digit - b'0' + 52),
+        b'+' | b'-' => Some(62),
+        b'/' | b'_' => Some(63),
+        _ => None,
+    }
+}
+
+/// The whole bytes of digits of so many bits, if they are enough.
+fn packed(digits: &[u8], bits: u32) -> Result<Vec<u8>, Guessable> {
+    let (mut bytes, mut held, mut left) = (Vec::new(), 0_u32, 0);
+    for digit in digits {
+        held = held << bits | u32::from(*digit);
+        left += bits;
+        if left >= 8 {
+            left -= 8;
+            bytes.push(u8::try_from(held >> left & 0xff).expect("eight bits"));
+        }
+    }
+    if bytes.len() < DRAWN { Err(Guessable::Short) } else { Ok(bytes) }
+}
+
+/// Of 43 characters that were drawn four are beside the one before.
+fn keyboard(text: &[u8]) -> Result<(), Guessable> {
+    let beside = |pair: &[u8]| {
+        let (one, two) = (pair[0].to_ascii_lowercase(), pair[1].to_ascii_lowercase());
+        KEYS.iter().any(|keys| keys.windows(2).any(|next| next == [one, two] || next == [two, one]))
+    };
+    if 3 * text.windows(2).filter(|pair| beside(pair)).count() > text.len() {
+        return Err(Guessable::Keyboard);
+    }
+    Ok(())
+}
+
+/// Over no distance is a third of the differences the same, modulo `of`.
+fn patterns(symbols: &[u8], of: u16) -> Result<(), Guessable> {
+    for distance in 1..=(symbols.len() / 3).min(64) {
+        let pairs = symbols.iter().zip(&symbols[distance..]);
+        let differences = pairs.map(|(before, after)| (u16::from(*after) + of - u16::from(*before)) % of);
+        let counts = counts(differences);
+        if counts.values().any(|count| 3 * count > symbols.len() - distance) {
+            return Err(Guessable::Pattern);
+        }
+    }
+    Ok(())
+}
+
+/// Two places have the same no more often than chance has it, of `of` symbols that are equally frequent: by six standard
+/// deviations and three. In a language they do three times as often as chance has it of a Base64's digits.
+fn evenly(symbols: &[u8], of: u16) -> Result<(), Guessable> {
+    let pairs = |count: usize| float(count) * float(count.saturating_sub(1)) / 2.0;
+    let chance = pairs(symbols.len()) / f64::from(of);
+    let same: f64 = counts(symbols.iter().copied().map(u16::from)).into_values().map(pairs).sum();
+    if same > chance + 6.0 * chance.sqrt() + 3.0 { Err(Guessable::Uneven) } else { Ok(()) }
+}
+
+fn counts(symbols: impl Iterator<Item = u16>) -> HashMap<u16, usize> {
+    let mut counts = HashMap::new();
+    symbols.for_each(|symbol| *counts.entry(symbol).or_default() += 1);
+    counts
 }
 
 fn float(count: usize) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
-}
-
-/// How many runs of three there are, each counted once.
-fn runs(symbols: &[u64]) -> usize {
-    let mut runs: Vec<&[u64]> = symbols.windows(3).collect();
-    runs.sort_unstable();
-    runs.dedup();
-    runs.len()
-}
-
-fn differences(symbols: &[u64], lag: usize) -> Vec<u64> {
-    symbols.iter().zip(symbols.iter().skip(lag)).map(|(before, after)| after.wrapping_sub(*before)).collect()
-}
-
-/// The decimal numbers in it, cut off at the top.
-fn numbers(seed: &[u8]) -> Vec<u64> {
-    let parts = seed.split(|byte| !byte.is_ascii_digit()).filter(|digits| !digits.is_empty());
-    let digit = |number: u64, digit: &u8| number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
-    parts.map(|digits| digits.iter().fold(0, digit)).collect()
-}
-
-/// Bits of a seed that is words and nothing else, each counted once.
-fn words(seed: &[u8]) -> Option<f64> {
-    let is_between = |byte: &u8| byte.is_ascii_whitespace() || b",.;:-'!?".contains(byte);
-    if !seed.iter().all(|byte| byte.is_ascii_alphabetic() || is_between(byte)) {
-        return None;
-    }
-    let mut words: Vec<&[u8]> = seed.split(is_between).filter(|word| !word.is_empty()).collect();
-    words.sort_unstable();
-    words.dedup();
-    // What is longer than a word is none.
-    let bits = |word: &&[u8]| if word.len() <= 16 { WORD } else { entropy(word) * float(word.len()) };
-    Some(words.iter().map(bits).sum())
 }
 
 #[cfg(test)]
@@ -83,57 +175,101 @@ mod tests {
 
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 
-    use super::*;
+    use super::{Guessable::*, *};
 
-    const ENOUGH: u32 = 128;
+    const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().fold(String::new(), |mut hex, byte| {
+            write!(hex, "{byte:02x}").unwrap();
+            hex
+        })
+    }
+
+    fn base64(bytes: &[u8]) -> Vec<u8> {
+        let digits = bytes.chunks(3).flat_map(|three| {
+            let bits = three.iter().chain(&[0, 0]).take(3).fold(0_usize, |bits, byte| bits << 8 | usize::from(*byte));
+            [18, 12, 6, 0].map(|shift| BASE64[bits >> shift & 63]).into_iter().take(three.len() + 1)
+        });
+        digits.collect()
+    }
 
     #[test]
-    fn what_counts_repeats_itself_or_is_said() {
+    fn what_was_thought_of_is_refused() {
         let lines = |from: u32, to: u32| (from..=to).map(|at| at.to_string()).collect::<Vec<_>>().join("\n");
-        let phrase = "all work and no play makes jack a dull boy\n";
-        for seed in [
-            String::new(),
-            "password".into(),
-            "correct horse battery staple".into(),
-            phrase.into(),
-            phrase.repeat(50),
-            "abcd".repeat(1_000),
-            "abcdefghijklmnopqrstuvwxyz".into(),
-            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789".into(),
-            ('a'..='z').flat_map(|letter| [letter, letter.to_ascii_uppercase()]).collect(),
-            lines(1, 200),
-            lines(1, 10_000),
-            (1..=300).rev().map(|at| (3 * at).to_string()).collect::<Vec<_>>().join(", "),
-            (0..=127).fold(String::new(), |mut all, at| {
-                write!(all, "{at:02x}").unwrap();
-                all
-            }),
-            (1..=31).map(|day| format!("2024-01-{day:02}")).collect::<Vec<_>>().join("\n"),
-        ] {
-            assert!(unguessable(seed.as_bytes()) < ENOUGH, "{} of {seed:?}", unguessable(seed.as_bytes()));
+        let verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate";
+        let utf_16: Vec<u8> = verse.encode_utf16().flat_map(u16::to_le_bytes).chain([0xd8]).collect();
+        let cases: Vec<(&[u8], Guessable)> = vec![
+            (b"", Short),
+            (b" \n", Short),
+            (b"password", Short),
+            (b"0123456789abcdef0123456789abcdef", Short),
+            (b"correct horse battery staple", Text),
+            (b"a passphrase of seven words that nobody knows", Text),
+            (verse.as_bytes(), Text),
+            ("Шёл в комнату, попал в другую, и не сказал никому".as_bytes(), Text),
+            // In Latin-1, in UTF-16, in hexadecimal and in Base64.
+            (b"Le c\x9cur a ses raisons que la raison ne conna\xeet point", Text),
+            (&utf_16, Pattern),
+            (hex(verse.as_bytes()).leak().as_bytes(), Text),
+            (base64(verse.as_bytes()).leak(), Text),
+            // Words that stand together.
+            (b"shallicomparetheetoasummersdaythouartmorelovely", Uneven),
+            (b"ShallICompareTheeToASummersDayThouArtMoreLovely1609", Uneven),
+            (b"MyDogIsCalledRexAndWasBornIn2009InLondonEngland", Uneven),
+            (b"PasswordPassword1PasswordPassword2PasswordPassword3", Pattern),
+            // Words of BIP 39: drawn, maybe; they look like a verse.
+            (
+                b"legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful legal \
+                 winner thank year wave sausage worth title",
+                Text,
+            ),
+            (b"550e8400-e29b-41d4-a716-446655440000", Short),
+            // What counts.
+            (lines(1, 200).leak().as_bytes(), Decimal),
+            (b"2024-01-01 2024-01-02 2024-01-03 2024-01-04 2024-01-05", Text),
+            (b"2024010120240102202401032024010420240105202401062024010720240108", Decimal),
+            (b"3141592653589793238462643383279502884197169399375105820974944592", Decimal),
+            (b"one two three four five six seven eight nine ten eleven twelve", Text),
+            (b"onetwothreefourfivesixseveneightnineteneleventwelve", Uneven),
+            (hex(&(0..=255).collect::<Vec<u8>>()).leak().as_bytes(), Pattern),
+            (b"0123456789abcdeffedcba98765432100123456789abcdeffedcba9876543210", Pattern),
+            ((0..=255).collect::<Vec<u8>>().leak(), Pattern),
+            ((0..100).map(|at: u8| at.wrapping_mul(at)).collect::<Vec<u8>>().leak(), Uneven),
+            // Alphabets, and keyboards along and down.
+            (b"AaBbCcDdEeFfGgHhIiJjKkLlMmNnOoPpQqRrSsTtUuVvWwXxYyZz", Pattern),
+            (b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", Pattern),
+            (BASE64, Pattern),
+            (b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM", Keyboard),
+            (b"1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p1QAZ2WSX3EDC4RFV5TGB", Keyboard),
+            (b"qwertyuiop[]asdfghjkl;'zxcvbnm,./1234567890-=QWERTYUIOP", Text),
+            // What repeats itself.
+            (&[7; 4_096], Text),
+            (&[0xf7; 4_096], Pattern),
+            (b"wxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyz", Pattern),
+            (b"deadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeef", Pattern),
+            (b"71da85e98b1271da85e98b1271da85e98b1271da85e98b1271da85e98b1271da", Pattern),
+        ];
+        for (seed, why) in cases {
+            assert_eq!(drawn(seed), Err(why), "{}", seed.escape_ascii());
         }
-        let counting: Vec<u8> = (0..=255).collect();
-        assert!(unguessable(&counting) < ENOUGH);
-        assert_eq!(unguessable(&[7; 4_096]), 0);
     }
 
     #[test]
     fn what_was_drawn_is_taken() {
-        const BASE64: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut random = StdRng::seed_from_u64(1);
-        for round in 0..2_000 {
-            let drawn: [u8; 32] = random.random();
-            let hex = drawn.iter().fold(String::new(), |mut hex, byte| {
-                write!(hex, "{byte:02x}").unwrap();
-                hex
-            });
-            let base64: Vec<u8> = (0..43).map(|_| BASE64[random.random_range(0..64)]).chain(*b"=\n").collect();
-            for seed in [&drawn[..], hex.as_bytes(), &base64] {
-                assert!(unguessable(seed) >= ENOUGH, "{round}: {} of {}", unguessable(seed), seed.escape_ascii());
+        for round in 0..5_000 {
+            let bytes: [u8; 48] = random.random();
+            let some = &bytes[..32];
+            let padded = [&base64(some)[..], b"=\n"].concat();
+            let lines = [&base64(&bytes)[..40], b"\n", &base64(&bytes)[40..], b"\n"].concat();
+            let url: Vec<u8> = base64(some).iter().map(|byte| if *byte == b'/' { b'_' } else { *byte }).collect();
+            let upper = hex(some).to_uppercase();
+            for seed in [some, &bytes, hex(some).as_bytes(), upper.as_bytes(), &base64(some), &padded, &lines, &url] {
+                assert_eq!(drawn(seed), Ok(()), "{round}: {}", seed.escape_ascii());
             }
         }
-        let words = "legal winner thank year wave sausage worth useful abandon amount liar brave cinnamon fiscal hotel juice \
-                     kitchen lemon mango noble orbit piano quantum rabbit\n";
-        assert_eq!(unguessable(words.as_bytes()), 24 * 11);
+        // What no form shows: the digest of a password.
+        assert_eq!(drawn(b"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"), Ok(()));
     }
 }

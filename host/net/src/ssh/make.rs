@@ -9,10 +9,10 @@ use russh::keys::{
     },
 };
 
-use super::{guess::unguessable, rsa};
-
-/// Bits of what nobody can guess that a seed needs.
-const ENOUGH: u32 = 128;
+use super::{
+    guess::{self, Guessable},
+    rsa,
+};
 
 /// The lengths of an RSA key that are made, in bits.
 const RSA: std::ops::RangeInclusive<usize> = 2_048..=8_192;
@@ -62,10 +62,8 @@ pub enum MakeError {
     Bits(usize),
     #[error("an RSA key from a seed has 2048 to 8192 bits, a multiple of 128, and not {0}")]
     Multiple(usize),
-    #[error(
-        "the seed could be guessed: it has some {0} bits of what cannot, and {ENOUGH} are wanted; `openssl rand -hex 32` makes a good one"
-    )]
-    Weak(u32),
+    #[error("the seed could be guessed: {0}; `openssl rand -hex 32` makes a good one")]
+    Weak(Guessable),
     #[error("no key could be made: {0}")]
     Failed(String),
 }
@@ -100,10 +98,7 @@ impl NewKey {
 /// The key that [`NewKey::from_seed`] shows.
 pub(super) fn seeded(kind: Kind, seed: &[u8], comment: &str) -> Result<PrivateKey, MakeError> {
     kind.check_for_seed()?;
-    let bits = unguessable(seed);
-    if bits < ENOUGH {
-        return Err(MakeError::Weak(bits));
-    }
+    guess::drawn(seed).map_err(MakeError::Weak)?;
     let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, b"atoll host keygen").extract(seed);
     if let Kind::Rsa(bits) = kind {
         return PrivateKey::new(KeypairData::from(rsa::pair(&derived, bits)?), comment).map_err(failed);
@@ -143,14 +138,25 @@ mod tests {
 
     #[test]
     fn seeds_that_could_be_guessed() {
-        for (seed, bits) in [
-            (&b""[..], 0),
-            (b"password", 11),
-            (b"correct horse battery staple", 44),
-            (&b"abcd".repeat(1_000), 8),
-            (&[7; 4_096], 0),
+        for (seed, why) in [
+            (
+                &b"password"[..],
+                "it is short; 32 bytes are wanted, which are 64 characters in hexadecimal and 43 in Base64",
+            ),
+            (
+                b"correct horse battery staple",
+                "it is text, and not 32 bytes that were drawn, in hexadecimal, in Base64 or as they are",
+            ),
+            (&b"1234567890".repeat(7), "it has no digit but decimal ones"),
+            (b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM", "it goes along a keyboard"),
+            (&b"abcd".repeat(100), "it counts, or repeats itself"),
+            (&b"shallicomparetheetoasummersdaythouartmorelovely"[..], "some of it is there too often"),
         ] {
-            assert_eq!(NewKey::from_seed(Kind::Ed25519, seed, "").err(), Some(MakeError::Weak(bits)), "{seed:?}");
+            for kind in [Kind::Ed25519, Kind::Rsa(2_048)] {
+                let refused = NewKey::from_seed(kind, seed, "").err().map(|error| error.to_string());
+                let words = format!("the seed could be guessed: {why}; `openssl rand -hex 32` makes a good one");
+                assert_eq!(refused, Some(words), "{seed:?}");
+            }
         }
     }
 }
