@@ -83,14 +83,24 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     site.commit("main", &[("index.html", "two")]);
     let bearer = format!("Bearer {SECRET}");
     let unknown = HOOK.replace("site-pages", "nobody");
+    // Of hexadecimal digits: too short, too long, and wrong in the first or the last one.
+    let wrong = |right: &str| {
+        let (first, last) = (&right[1..], &right[..right.len() - 1]);
+        let other = |digit: &str, at| if digit.as_bytes()[at] == b'0' { '1' } else { '0' };
+        let (begins, ends) = (other(right, 0), other(right, last.len()));
+        [last.to_owned(), format!("{right}0"), format!("{begins}{first}"), format!("{last}{ends}")]
+    };
     let mut seen = Vec::new();
-    for (url, name, value) in [
-        (HOOK, "authorization", "Bearer x"),
-        (HOOK, "x-hub-signature-256", "sha256=00"),
-        (HOOK, "x-other", SECRET),
-        (&unknown, "authorization", &bearer),
-        (&unknown, "authorization", "Bearer nobody's"),
-    ] {
+    let mut tries = vec![
+        (HOOK, "x-other", SECRET.to_owned()),
+        (HOOK, "x-hub-signature-256", "sha256=00".to_owned()),
+        (&unknown, "authorization", bearer.clone()),
+        (&unknown, "authorization", "Bearer nobody's".to_owned()),
+    ];
+    tries.extend(wrong(SECRET).map(|secret| (HOOK, "authorization", format!("Bearer {secret}"))));
+    tries.extend(wrong(SECRET).map(|secret| (HOOK, "x-gitlab-token", secret)));
+    tries.extend(wrong(&signature("")).map(|signature| (HOOK, "x-hub-signature-256", format!("sha256={signature}"))));
+    for (url, name, value) in &tries {
         let reply = host.client().send(with_body("POST", url, &[(name, value)], "")).await;
         let mut fields = reply.fields.clone();
         fields.remove("date");

@@ -1,5 +1,9 @@
 //! Whether who tells of a push knows the secret: by the signature of GitHub, Gitea or Forgejo, by GitLab's token, or as a
 //! bearer. Nothing here says how long the right answer would have been.
+//!
+//! What is secret is compared by [`hmac::verify`] alone, which is aws-lc-rs's `constant_time::verify_slices_are_equal` over
+//! the 32 bytes of two tags: AWS-LC's `CRYPTO_memcmp`, which looks at each byte whatever those before it were. A tag of
+//! another length is refused before, and how long a tag is everybody knows.
 
 use aws_lc_rs::hmac;
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -87,16 +91,26 @@ mod tests {
             ("x-hub-signature-256", "sha256=zz", false),
             ("x-hub-signature-256", &format!("sha256={}", &SIGNATURE[..62]), false),
             ("x-hub-signature", &prefixed, false),
+            ("x-hub-signature-256", &format!("sha256={SIGNATURE}00"), false),
+            ("x-hub-signature-256", &format!("sha256=0{}", &SIGNATURE[1..]), false),
+            ("x-hub-signature-256", &format!("sha256={}0", &SIGNATURE[..63]), false),
             ("x-gitea-signature", SIGNATURE, true),
             ("x-forgejo-signature", SIGNATURE, true),
             ("x-forgejo-signature", &wrong, false),
             ("x-gitlab-token", "It's a Secret to Everybody", true),
             ("x-gitlab-token", "It's a Secret to Everybod", false),
             ("x-gitlab-token", "", false),
+            ("x-gitlab-token", "It's a Secret to Everybody ", false),
+            ("x-gitlab-token", "it's a Secret to Everybody", false),
+            ("x-gitlab-token", "It's a Secret to EverybodY", false),
             ("authorization", "Bearer It's a Secret to Everybody", true),
             ("authorization", "bearer It's a Secret to Everybody", true),
             ("authorization", "Basic It's a Secret to Everybody", false),
             ("authorization", "Bearer ", false),
+            ("authorization", "Bearer It's a Secret to Everybod", false),
+            ("authorization", "Bearer It's a Secret to Everybody!", false),
+            ("authorization", "Bearer it's a Secret to Everybody", false),
+            ("authorization", "Bearer It's a Secret to EverybodY", false),
             ("authorization", "Be", false),
         ] {
             let mut head = HeaderMap::new();
