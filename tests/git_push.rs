@@ -207,6 +207,14 @@ async fn by_ssh() {
     }
 }
 
+/// What a push is before it is taken.
+fn hook(repository: &Repository, script: &str) {
+    let hook = repository.path().join("hooks/pre-receive");
+    fs::create_dir_all(hook.parent().unwrap()).unwrap();
+    fs::write(&hook, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 /// What the agent hears, and what the log says of it.
 #[tokio::test]
 async fn what_goes_wrong_is_told() {
@@ -214,10 +222,7 @@ async fn what_goes_wrong_is_told() {
     let repository = repository(&setup);
     let orders = setup.repository("orders");
     order(&orders, "");
-    let hook = repository.path().join("hooks/pre-receive");
-    fs::create_dir_all(hook.parent().unwrap()).unwrap();
-    fs::write(&hook, "#!/bin/sh\necho policy >&2; exit 1\n").unwrap();
-    fs::set_permissions(&hook, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    hook(&repository, "echo policy >&2; exit 1");
     let daemon = Daemon::start(&setup.path("root")).await;
     let address = daemon.address();
     setup.manifest(&manifest(&format!("git://{address}/site.git"), ""));
@@ -280,6 +285,9 @@ async fn two_hosts_push_to_one_branch_and_lose_nothing() {
     const EACH: usize = 40;
     let shared = Setup::without_manifest();
     let repository = repository(&shared);
+    // So that they are at it at once whatever the scheduler does: the first push stands at the door until another has passed.
+    let until_moved = "while test $(git rev-parse refs/heads/main) = $old; do sleep 0.02; done";
+    hook(&repository, &format!("mkdir first 2>&- || exit 0\nread old new name\n{until_moved}"));
     let daemon = Daemon::start(&shared.path("root")).await;
     let remote = format!("git://{}/site.git", daemon.address());
     let (mut hosts, mut orders) = (Vec::new(), Vec::new());
@@ -303,7 +311,7 @@ async fn two_hosts_push_to_one_branch_and_lose_nothing() {
         let count = said.strip_suffix(" conflicts").and_then(|count| count.parse::<usize>().ok());
         conflicts += count.unwrap_or_else(|| panic!("{name}: {said}\n{}", host.setup().log()));
     }
-    assert!(conflicts > 0, "they were never at it at once");
+    assert!(conflicts > 0, "what stood at the door was let in on top of the other");
     let subjects = repository.git(&["log", "--format=%s", "main"]);
     for name in ["left", "right"] {
         let landed: Vec<&str> = subjects.lines().filter(|subject| subject.starts_with(name)).collect();
