@@ -64,9 +64,12 @@ const APART: &[(&str, &[&str])] = &[
     ("atoll-semantics", &["tokio", "hyper", "wasmtime", "atoll-runtime", "atoll-net", "atoll-git", "atoll-gateway"]),
 ];
 
-/// Packages that could be published: all that they are made of lies in them, if need be by a link, which is packed as what it
-/// leads to.
-const PACKAGES: &[&str] = &["host/git/", "host/paths/", "host/send-pack/"];
+/// Packages that could be published, where the others are of this project alone: all that they are made of lies in them, if
+/// need be by a link, which is packed as what it leads to.
+const PACKAGES: &[&str] = &["host/send-pack/"];
+
+/// What cargo puts to a package's own files.
+const ADDED: &[&str] = &[".cargo_vcs_info.json", "Cargo.lock", "Cargo.toml.orig"];
 
 #[test]
 fn every_file_keeps_the_rules() {
@@ -79,6 +82,26 @@ fn every_file_keeps_the_rules() {
         broken.extend(breaks(&file, &text));
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn a_package_holds_all_that_lies_in_its_folder() {
+    for package in PACKAGES {
+        let listed = Command::new(env!("CARGO"))
+            .args(["package", "--list", "--allow-dirty", "--offline", "--quiet"])
+            .current_dir(root().join(package))
+            .output()
+            .expect("cargo runs");
+        let listed = String::from_utf8(listed.stdout).expect("cargo says text");
+        let mut listed: Vec<_> = listed.lines().filter(|file| !ADDED.contains(file)).collect();
+        let mut held = vec!["Cargo.toml", "LICENSE-APACHE", "LICENSE-MIT", "README.md"];
+        let sources = files(&[&format!("{package}src")]);
+        held.extend(sources.iter().map(|file| file.strip_prefix(package).expect("below it")));
+        held.extend(["src/fuzzing/readable.rs", "src/fuzzing/replay.rs"]);
+        listed.sort_unstable();
+        held.sort_unstable();
+        assert_eq!(listed, held, "{package}");
+    }
 }
 
 #[test]
@@ -261,7 +284,7 @@ fn each_rule_sees_what_breaks_it() {
             "2: generated bindings are not for this room",
         ),
         ("host/runtime/src/router.rs", "//! X.\nuse crate::bindings::Router;\n", ""),
-        ("host/git/src/a.rs", "//! X.\n#[path = \"../../a.rs\"]\n", "2: a file of another package"),
+        ("host/send-pack/src/a.rs", "//! X.\n#[path = \"../../a.rs\"]\n", "2: a file of another package"),
         ("host/send-pack/src/a.rs", "//! X.\ninclude!(\"../a.rs\");\n", ""),
     ] {
         let found = breaks(file, text).join("\n");
