@@ -19,12 +19,16 @@ const CHUNK: usize = 64 << 10;
 /// Frames that are made in a row of what the kernel has in memory, before others have their turn.
 const IN_A_ROW: u8 = 8;
 
-/// One revision of a binding, and what tells the remote that it came from.
-pub(super) struct GitBranch(Snapshot, String);
+/// One revision of a binding.
+pub(super) struct GitBranch {
+    snapshot: Snapshot,
+    /// What tells the remote that it came from.
+    origin: String,
+}
 
 impl GitBranch {
     pub(super) fn new(snapshot: Snapshot, origin: String) -> Self {
-        Self(snapshot, origin)
+        Self { snapshot, origin }
     }
 
     async fn off<T: Send + 'static>(
@@ -32,7 +36,7 @@ impl GitBranch {
         path: &str,
         read: impl FnOnce(&Snapshot, &str) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, TreeError> {
-        let (snapshot, path) = (self.0.clone(), path.to_owned());
+        let (snapshot, path) = (self.snapshot.clone(), path.to_owned());
         let read = tokio::task::spawn_blocking(move || read(&snapshot, &path)).await;
         read.map_err(|_| TreeError::Other("reading failed".into()))?.map_err(|failed| error(&failed))
     }
@@ -40,20 +44,20 @@ impl GitBranch {
 
 impl Branch for GitBranch {
     fn revision(&self) -> &str {
-        self.0.revision()
+        self.snapshot.revision()
     }
 
     fn origin(&self) -> &str {
-        &self.1
+        &self.origin
     }
 
     fn committed(&self) -> u64 {
-        self.0.committed()
+        self.snapshot.committed()
     }
 
     fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {
         Box::pin(async move {
-            match self.0.cached_entry(path) {
+            match self.snapshot.cached_entry(path) {
                 Some(found) => found.map(entry).map_err(|failed| error(&failed)),
                 None => self.off(path, atoll_git::Snapshot::entry).await.map(entry),
             }
@@ -62,7 +66,7 @@ impl Branch for GitBranch {
 
     fn children<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Vec<Entry>> {
         Box::pin(async move {
-            let children = match self.0.cached_children(path) {
+            let children = match self.snapshot.cached_children(path) {
                 Some(found) => found.map_err(|failed| error(&failed))?,
                 None => self.off(path, atoll_git::Snapshot::children).await?,
             };
@@ -72,7 +76,7 @@ impl Branch for GitBranch {
 
     fn size<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, u64> {
         Box::pin(async move {
-            match self.0.cached_size(path) {
+            match self.snapshot.cached_size(path) {
                 Some(found) => found.map_err(|failed| error(&failed)),
                 None => self.off(path, atoll_git::Snapshot::size).await,
             }
@@ -81,7 +85,7 @@ impl Branch for GitBranch {
 
     fn contents<'a>(&'a self, path: &'a str, limit: u64) -> TreeAnswer<'a, Bytes> {
         Box::pin(async move {
-            match self.0.cached_contents(path, limit) {
+            match self.snapshot.cached_contents(path, limit) {
                 Some(found) => found.map_err(|failed| error(&failed)),
                 None => self.off(path, move |snapshot, path| snapshot.contents(path, limit)).await,
             }
@@ -90,7 +94,7 @@ impl Branch for GitBranch {
 
     fn read<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Blob> {
         Box::pin(async move {
-            let reader = match self.0.cached_read(path) {
+            let reader = match self.snapshot.cached_read(path) {
                 Some(found) => found.map_err(|failed| error(&failed))?,
                 None => self.off(path, atoll_git::Snapshot::read).await?,
             };

@@ -1,14 +1,9 @@
 //! `git://`: a connection, and one line that says what for. It has no credentials and no proof of who answers.
 
-use std::{
-    io,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::io;
 
 use atoll_net::{Dialler, Egress, Host, Place, Stream, Target};
 use rustix::net::sockopt::set_tcp_quickack;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Line, Patience, Server, Service, Talk, Transport, duplex::Duplex};
 
@@ -43,34 +38,51 @@ impl Transport for Daemon {
         let version = version.map(|version| format!("\0{version}\0")).unwrap_or_default();
         let opening = format!("{service} {path}\0host={place}\0{version}");
         let opening = format!("{:04x}{opening}", opening.len() + 4).into_bytes();
-        Ok(Box::new(Duplex::new(Prompt(stream), line, opening)))
+        Ok(Box::new(Duplex::new(stream, line, opening).before_reading(acknowledge)))
     }
 }
 
 /// What comes is acknowledged at once. A server writes in small pieces, and each waits until the one before it was: for 40 ms
 /// where the kernel hopes to send that along with something.
-struct Prompt(Stream);
-
-impl AsyncRead for Prompt {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if let Stream::Tcp(socket) = &self.0 {
-            // It does not outlast what is sent. Where it can't be had, it takes longer.
-            let _ = set_tcp_quickack(socket, true);
-        }
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+fn acknowledge(stream: &Stream) {
+    if let Stream::Tcp(socket) = stream {
+        // It does not outlast what is sent. Where it can't be had, it takes longer.
+        let _ = set_tcp_quickack(socket, true);
     }
 }
 
-impl AsyncWrite for Prompt {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
-    }
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::{Read as _, Write as _},
+        net::TcpListener,
+        os::fd::AsFd as _,
+    };
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
+    use rustix::net::sockopt::tcp_quickack;
+    use tokio::net::TcpStream;
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    use super::*;
+
+    #[test]
+    fn what_comes_is_acknowledged_at_once() {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = runtime.block_on(TcpStream::connect(listener.local_addr().unwrap())).unwrap();
+        let (mut far, _) = listener.accept().unwrap();
+        let socket = near.as_fd().try_clone_to_owned().unwrap();
+        let line = {
+            let _within = runtime.enter();
+            Line::new(Patience::default())
+        };
+        let mut duplex = Duplex::new(Stream::Tcp(near), &line, Vec::new()).before_reading(acknowledge);
+        for piece in [b"one", b"two"] {
+            // As after each message of ours.
+            set_tcp_quickack(&socket, false).unwrap();
+            far.write_all(piece).unwrap();
+            let mut read = [0; 3];
+            duplex.read_exact(&mut read).unwrap();
+            assert_eq!((&read, tcp_quickack(&socket).unwrap()), (piece, true));
+        }
     }
 }

@@ -16,6 +16,7 @@ const CHUNK: usize = 64 * 1024;
 pub(super) struct Duplex<S> {
     stream: S,
     stage: Stage,
+    before_reading: fn(&S),
     /// What opens the conversation, until it was sent.
     opening: Vec<u8>,
     chunk: Vec<u8>,
@@ -25,7 +26,12 @@ pub(super) struct Duplex<S> {
 impl<S> Duplex<S> {
     /// `opening` goes out with the first message.
     pub(super) fn new(stream: S, line: &Line, opening: Vec<u8>) -> Self {
-        Self { stream, stage: line.talk(), opening, chunk: Vec::new(), given: 0 }
+        Self { stream, stage: line.talk(), before_reading: |_| {}, opening, chunk: Vec::new(), given: 0 }
+    }
+
+    /// Has something done to the connection each time before it is waited for.
+    pub(super) fn before_reading(self, before_reading: fn(&S)) -> Self {
+        Self { before_reading, ..self }
     }
 }
 
@@ -84,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Read for Duplex<S> {
         if self.given == self.chunk.len() {
             self.chunk.resize(CHUNK, 0);
             self.given = 0;
+            (self.before_reading)(&self.stream);
             let Self { stream, stage, chunk, .. } = self;
             let read = stage.wait(async { stream.read(chunk).await });
             self.chunk.truncate(*read.as_ref().unwrap_or(&0));
