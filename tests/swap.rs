@@ -179,6 +179,10 @@ async fn what_should_not_serve_does_not() {
         (written("slow.wasm", &slow(1_000)), "can't be compiled within 60 s of a processor's time"),
         (component("site"), "imports atoll:host/repository@0.1.0, which is not granted"),
         (
+            changed("mischief", "atoll:host/repository@0.1.0", "atoll:host/depository@0.1.0"),
+            "imports atoll:host/depository@0.1.0, which this host does not have",
+        ),
+        (
             changed("hello", "wasi:http/types@0.3.0", "wasi:http/typos@0.3.0"),
             "imports what this host does not have: component imports instance `wasi:http/typos@0.3.0`",
         ),

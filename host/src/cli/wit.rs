@@ -35,7 +35,6 @@ const FILES: &[(&str, &str)] = files![
     "publication.wit"
     "repository.wit"
     "routing.wit"
-    "scratch.wit"
     "validation.wit"
     "worlds.wit"
     "deps/cli.wit"
