@@ -5,6 +5,7 @@
 
 mod code_rules;
 mod commands;
+mod crowds;
 mod egress;
 mod encoding;
 mod faults;
@@ -21,6 +22,7 @@ mod http1;
 mod http2;
 mod keygen;
 mod limits;
+mod listeners;
 mod manifest;
 mod memory;
 mod moving;

@@ -1,15 +1,28 @@
 //! Bodies that come to a component too slowly, or not whole: what the client is told, and whose fault it is in what is
 //! written down.
 
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::StreamBody;
+use hyper::{
+    body::Frame,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
 
 use crate::support::{
+    client::{BOTH, Protocol},
     frames::{DATA, END_HEADERS, Frames, HEADERS, field, frame},
     host::{Host, Setup},
     raw, tables,
-    wait::{SOON, within},
+    upstream::mute,
+    wait::{BUILT, SOON, within},
 };
 
 /// A component that has less time than its clients.
@@ -92,5 +105,77 @@ async fn a_component_does_not_time_out_while_its_client_sends() {
             "{path}: {text}"
         );
         drop(sending.await.unwrap());
+    }
+}
+
+const GIB: usize = 1 << 30;
+
+/// What a GiB may add to what the host holds.
+const HELD: usize = 48 << 20;
+
+/// Takes a GiB behind a head, and rests now and then; then answers.
+async fn take_slowly(listener: &TcpListener) {
+    let (mut socket, _) = listener.accept().await.expect("somebody comes");
+    let (mut bytes, mut head) = (vec![0; 64 << 10], Vec::new());
+    let end = loop {
+        head.push(socket.read_u8().await.expect("a head"));
+        if head.ends_with(b"\r\n\r\n") {
+            break String::from_utf8(head).expect("text");
+        }
+    };
+    assert!(end.contains("\r\ncontent-length: 1073741824\r\n"), "{end}");
+    let (mut left, mut rests) = (GIB, GIB);
+    while left > 0 {
+        let most = left.min(bytes.len());
+        let read = socket.read(&mut bytes[..most]).await.expect("more of it");
+        assert!(read > 0, "it ended {left} before its end");
+        left -= read;
+        if left + (4 << 20) <= rests {
+            rests = left;
+            tokio::time::sleep(Duration::from_millis(4)).await;
+        }
+    }
+    socket.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\ndone").await.expect("it waits");
+}
+
+/// A client that has it all at once, over TLS and each protocol.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_gib_over_tls_for_a_slow_upstream_little_is_held() {
+    const PIECE: usize = 64 << 10;
+    let (address, listener) = mute().await;
+    let setup = Setup::new(&[tables::upstream("app", address), tables::router()].concat());
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    for protocol in BOTH {
+        let alpn: &[u8] = if protocol == Protocol::Http2 { b"h2" } else { b"http/1.1" };
+        let io = TokioIo::new(host.client().handshake(Some("a.test"), &[alpn]).await.expect("TLS"));
+        let piece = Bytes::from(vec![b'x'; PIECE]);
+        let pieces = (0..GIB / PIECE).map(move |_| Ok::<_, Infallible>(Frame::data(piece.clone())));
+        let body = StreamBody::new(futures_util::stream::iter(pieces));
+        let request = Request::post(if protocol == Protocol::Http2 { "https://a.test/" } else { "/" });
+        let request = request.header("content-length", GIB).header("host", "a.test").body(body).expect("a request");
+        let before = host.resident();
+        let asked = tokio::spawn(async move {
+            let answer = if protocol == Protocol::Http2 {
+                let (mut sender, driver) = http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+                tokio::spawn(driver);
+                sender.send_request(request).await
+            } else {
+                let (mut sender, driver) = http1::handshake(io).await.expect("HTTP/1.1");
+                tokio::spawn(driver);
+                sender.send_request(request).await
+            };
+            answer.expect("an answer").status().as_u16()
+        });
+        let mut most = before;
+        let taking = async {
+            let mut taking = std::pin::pin!(take_slowly(&listener));
+            while tokio::time::timeout(Duration::from_millis(10), &mut taking).await.is_err() {
+                most = most.max(host.resident());
+            }
+        };
+        within(BUILT, "a GiB", taking).await;
+        assert_eq!(within(SOON, "an answer", asked).await.expect("no panic"), 200, "{protocol:?}");
+        assert!(most - before < HELD, "{} more over {protocol:?}", most - before);
     }
 }

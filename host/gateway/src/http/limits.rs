@@ -62,7 +62,7 @@ impl Default for Limits {
 /// Fields that HTTP/1.1 reads on the stack; any other number costs an allocation a request.
 pub(super) const USUAL_FIELDS: u32 = 100;
 
-/// Seconds for the handshake that was begun when all were told to leave.
+/// Seconds for the handshake, or for a first request, that was begun when all were told to leave.
 pub(super) const HELLO: u32 = 2;
 
 /// Seconds without a byte taken after which a connection that was told to close, and has nothing to answer, is ended; and

@@ -217,9 +217,11 @@ impl Watch {
         let serving = self.serving.load(Ordering::Acquire);
         // Late and Yield too, where something is left that the client does not take.
         if self.order.load(Ordering::Acquire) >= Order::Leave as u8 {
-            // Told again, for the sake of its first request; ended where its client is gone without a word.
-            let (waited, most) =
-                if serving { (idle.min(self.since_told()), LEAVE) } else { (self.since_told(), HELLO) };
+            // Told again, for the sake of its first request; ended where its client is gone without a word. Of one over which
+            // nothing of a request came there is nothing to finish.
+            let strange = !self.asked.load(Ordering::Relaxed) && self.begun.load(Ordering::Relaxed) == 0;
+            let most = if strange { HELLO } else { LEAVE };
+            let waited = if serving { idle.min(self.since_told()) } else { self.since_told() };
             return Some(if waited > most { Order::Abort } else { Order::Leave });
         }
         if !serving {

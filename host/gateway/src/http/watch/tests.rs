@@ -67,6 +67,19 @@ fn who_has_just_come_when_all_are_to_leave_may_ask() {
     assert_eq!(line.order(), Order::Serve);
     line.ticks(1);
     assert_eq!(line.order(), Order::Leave);
+    line.ticks(1);
+    assert_eq!(line.order(), Order::Abort, "it asked nothing, and its client may be gone");
+}
+
+#[test]
+fn who_has_begun_to_ask_when_all_are_to_leave_has_longer() {
+    let mut line = line();
+    line.watch.heard();
+    line.watch.tell(Order::Leave);
+    line.ticks(LEAVE);
+    assert_eq!(line.order(), Order::Leave);
+    line.ticks(1);
+    assert_eq!(line.order(), Order::Abort);
 }
 
 #[test]
