@@ -163,6 +163,16 @@ async fn what_breaks_the_protocol() {
             "RST_STREAM 1 1",
         ),
         (
+            "differing lengths",
+            only(
+                HEADERS,
+                END_HEADERS,
+                1,
+                &[head(NAME, "/echo"), field("content-length", "5"), field("content-length", "6")].concat(),
+            ),
+            "RST_STREAM 1 1",
+        ),
+        (
             "more data than was told",
             [
                 only(HEADERS, END_HEADERS, 1, &[head(NAME, "/echo"), field("content-length", "1")].concat()),

@@ -45,5 +45,6 @@ mod tls;
 mod upgrade;
 mod uploads;
 mod upstream_faults;
+mod upstream_siblings;
 mod upstreams;
 mod windows;

@@ -1,7 +1,7 @@
 //! HTTP/2 by hand: frames as bytes, for what no client library would send, and what comes back as it came.
 
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::timeout,
 };
@@ -30,8 +30,8 @@ pub(crate) const PADDED: u8 = 8;
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A connection after its preface.
-pub(crate) struct Frames {
-    stream: TlsStream<TcpStream>,
+pub(crate) struct Frames<S = TlsStream<TcpStream>> {
+    stream: S,
 }
 
 /// What came.
@@ -76,8 +76,21 @@ impl Frames {
     pub(crate) async fn silent(client: &Client, name: &str) -> Self {
         Self { stream: client.handshake(Some(name), &[b"h2"]).await.expect("a TLS connection") }
     }
+}
 
-    /// As far as the server takes it.
+impl Frames<TcpStream> {
+    /// What was accepted, from the server's side; none where no preface came.
+    pub(crate) async fn accepted(mut stream: TcpStream) -> Option<Self> {
+        let mut preface = [0; PREFACE.len()];
+        stream.read_exact(&mut preface).await.ok().filter(|_| preface == *PREFACE)?;
+        let mut frames = Self { stream };
+        frames.send(&frame(SETTINGS, 0, 0, &[])).await;
+        Some(frames)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+    /// As far as the other side takes it.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = timeout(SOON, self.stream.write_all(bytes)).await;
     }

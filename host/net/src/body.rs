@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     task::{Context, Poll},
@@ -23,15 +23,17 @@ type BoxBody = Pin<Box<dyn Body<Data = Bytes, Error = BoxError> + Send>>;
 pub(crate) struct Outgoing(Option<Sending>);
 
 struct Sending {
-    body: BoxBody,
     progress: Arc<Progress>,
     /// Of HTTP/2: where the whole answer is here first, the stream goes on.
     stream: Option<Arc<Taken>>,
 }
 
-/// What became of a request's body so far.
+/// A request's body, and what became of it so far.
 #[derive(Default)]
 pub(crate) struct Progress {
+    /// None once it was had back.
+    body: Mutex<Option<BoxBody>>,
+    begun: AtomicBool,
     moved: AtomicBool,
     failed: AtomicBool,
 }
@@ -39,7 +41,18 @@ pub(crate) struct Progress {
 impl Progress {
     /// Something was taken.
     pub(crate) fn note(&self) {
+        self.begun.store(true, Relaxed);
         self.moved.store(true, Relaxed);
+    }
+
+    /// The body, where nothing of it went out.
+    pub(crate) fn untouched(&self) -> Option<Outgoing> {
+        let mut body = self.body();
+        if self.begun.load(Relaxed) || self.failed() { None } else { body.take().map(Outgoing::boxed) }
+    }
+
+    fn body(&self) -> MutexGuard<'_, Option<BoxBody>> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether something was taken from the body since this was asked last.
@@ -61,8 +74,14 @@ impl Outgoing {
         if body.is_end_stream() {
             return Self::default();
         }
-        let body = Box::pin(http_body_util::BodyExt::map_err(body, Into::into));
-        Self(Some(Sending { body, progress: Arc::default(), stream: None }))
+        Self::boxed(Box::pin(http_body_util::BodyExt::map_err(body, Into::into)))
+    }
+
+    fn boxed(body: BoxBody) -> Self {
+        Self(Some(Sending {
+            progress: Arc::new(Progress { body: Mutex::new(Some(body)), ..Progress::default() }),
+            stream: None,
+        }))
     }
 
     pub(crate) fn progress(&self) -> Option<Arc<Progress>> {
@@ -81,10 +100,12 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let Some(Sending { body, progress, .. }) = &mut self.0 else {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let Some(Sending { progress, .. }) = &self.0 else {
             return Poll::Ready(None);
         };
+        let mut body = progress.body();
+        let Some(body) = &mut *body else { return Poll::Ready(None) };
         let polled = body.as_mut().poll_frame(cx);
         match &polled {
             Poll::Pending => {}
@@ -95,11 +116,13 @@ impl Body for Outgoing {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|sending| sending.body.is_end_stream())
+        let Some(Sending { progress, .. }) = &self.0 else { return true };
+        progress.body().as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.0.as_ref().map_or_else(|| SizeHint::with_exact(0), |sending| sending.body.size_hint())
+        let Some(Sending { progress, .. }) = &self.0 else { return SizeHint::with_exact(0) };
+        progress.body().as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

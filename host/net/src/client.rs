@@ -4,12 +4,7 @@
 use std::{future::pending, io, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{
-    HeaderValue, Method, Request, Response, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
-    request::Parts,
-    uri::Authority,
-};
+use http::{Method, Request, Response, request::Parts};
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 use tokio::{
@@ -21,8 +16,9 @@ use crate::{
     DialError, Dialler, Incoming, Origin, Protocol, Stream,
     alarm::Alarm,
     body::{BoxError, Outgoing, Progress},
+    form::{for_http1, for_http2},
     http1::{Http1, Trouble},
-    http2,
+    http2::{self, Loss},
     pool::{Keep, Pool, Slot},
     shared::{self, Connected, Join, Multiplexed},
 };
@@ -92,10 +88,23 @@ enum Lease {
 /// An exchange that came to nothing.
 struct Failure {
     error: SendError,
-    /// The request's body, where no byte of the request was sent.
-    unsent: Option<Outgoing>,
-    /// Closed before anything of the answer arrived.
-    unheard: bool,
+    again: Option<Again>,
+}
+
+/// How a request may be sent once more, and its body.
+enum Again {
+    /// Nothing of it was sent.
+    Anyhow(Outgoing),
+    /// On a connection of its own: one of those that shared the last may be why it ended, and then hurts itself alone.
+    Apart(Outgoing),
+}
+
+impl Again {
+    fn body(self) -> Outgoing {
+        match self {
+            Self::Anyhow(body) | Self::Apart(body) => body,
+        }
+    }
 }
 
 impl Client {
@@ -128,8 +137,8 @@ impl Client {
 
     /// Sends the request of this `head` to `origin`, whatever authority its URI names: that one is sent as `Host`, or
     /// `:authority`; without one the request's `Host` is, or the origin's. The target goes out in origin-form, to a forward
-    /// proxy in absolute-form. A request that found a kept connection closed is sent once more where that can't do harm
-    /// (RFC 9110, section 9.2.2).
+    /// proxy in absolute-form. A request whose connection was closed under it is sent once more where that can't do harm: it
+    /// was not processed, or is idempotent (RFC 9110, section 9.2.2; RFC 9113, section 8.7), and nothing of a body went out.
     pub async fn send_with<B>(&self, origin: &Origin, head: &Parts, body: B) -> Result<Response<Incoming>, SendError>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -137,23 +146,41 @@ impl Client {
         if head.method == Method::CONNECT {
             return Err(SendError::Connection { origin: origin.clone() });
         }
-        let mut body = Outgoing::new(body);
+        let mut again = Again::Anyhow(Outgoing::new(body));
         let slot = self.pool.slot(origin);
         if let Some(lease) = kept(origin, &slot) {
-            let twice = head.method.is_idempotent() && body.is_end_stream();
-            let failure = match self.exchange(origin, &slot, lease, head, body).await {
+            match self.exchange(origin, &slot, lease, head, again.body()).await {
                 Ok(response) => return Ok(response),
-                Err(failure) => failure,
-            };
-            body = match failure.unsent {
-                Some(unsent) => unsent,
-                None if twice && failure.unheard => Outgoing::default(),
-                None => return Err(failure.error),
-            };
+                Err(failure) => again = failure.again.ok_or(failure.error)?,
+            }
         }
         // In a box: a request on a kept connection need not carry room for this.
-        let lease = Box::pin(self.connect(origin, &slot)).await?;
-        self.exchange(origin, &slot, lease, head, body).await.map_err(|failure| failure.error)
+        Box::pin(self.send_anew(origin, &slot, head, again)).await
+    }
+
+    /// On a connection that is not there yet.
+    async fn send_anew(
+        &self,
+        origin: &Origin,
+        slot: &Arc<Slot>,
+        head: &Parts,
+        again: Again,
+    ) -> Result<Response<Incoming>, SendError> {
+        let again = match again {
+            Again::Apart(_) => again,
+            Again::Anyhow(body) => {
+                let lease = self.connect(origin, slot).await?;
+                // Nobody else's fault where it is nobody else's.
+                let shared = matches!(lease, Lease::Http2(_));
+                match self.exchange(origin, slot, lease, head, body).await {
+                    Ok(response) => return Ok(response),
+                    Err(failure) => failure.again.filter(|_| shared).ok_or(failure.error)?,
+                }
+            }
+        };
+        let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
+        let lease = self.open(origin, slot, stream, false).await?;
+        self.exchange(origin, slot, lease, head, again.body()).await.map_err(|failure| failure.error)
     }
 
     async fn exchange(
@@ -166,12 +193,16 @@ impl Client {
     ) -> Result<Response<Incoming>, Failure> {
         let progress = body.progress();
         let progress = progress.as_deref();
+        let twice = head.method.is_idempotent() && body.is_end_stream();
         match lease {
             Lease::Http1(mut connection) => {
                 let exchange = connection.exchange(for_http1(origin, head, body), self.options.head, progress);
                 match exchange.await {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
-                    Some(Err(Trouble::Hyper(error))) => Err(failure(origin, *error, progress, !connection.heard())),
+                    Some(Err(Trouble::Hyper(error))) => {
+                        let apart = (twice && !connection.heard()).then(Outgoing::default);
+                        Err(failure(origin, *error, progress, apart))
+                    }
                     Some(Err(Trouble::Interim)) => Err(gone(SendError::Interim { origin: origin.clone() })),
                     None => Err(timed_out(origin)),
                 }
@@ -185,12 +216,16 @@ impl Client {
                 match outcome {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::multiplexed(body, shared.stream))),
                     Some(Err(error)) => {
-                        let reset = reset(error.error());
-                        if reset.is_none() {
+                        let loss = Loss::of(error.error());
+                        if loss.connection {
                             slot.shared.close(shared.number());
                         }
-                        let unheard = reset.is_none_or(|reason| reason == h2::Reason::REFUSED_STREAM);
-                        Err(failure(origin, error, progress, unheard))
+                        let apart = match progress {
+                            Some(progress) if loss.unprocessed => progress.untouched(),
+                            None if loss.unprocessed || loss.connection && twice => Some(Outgoing::default()),
+                            _ => None,
+                        };
+                        Err(failure(origin, error, progress, apart))
                     }
                     None => {
                         slot.shared.close(shared.number());
@@ -209,7 +244,7 @@ impl Client {
             return Ok(lease);
         }
         let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
-        Ok(self.open(origin, slot, stream).await?)
+        Ok(self.open(origin, slot, stream, true).await?)
     }
 
     /// Waits for a stream of a connection that is shared. None where there is nothing to share.
@@ -248,7 +283,7 @@ impl Client {
     async fn connect_for_all(self, origin: Origin, slot: Arc<Slot>, told: watch::Sender<Option<Connected>>) {
         let lease = match self.dialler.connect(origin.target(), self.options.connect).await {
             Err(error) => Err(error),
-            Ok(stream) => self.open(&origin, &slot, stream).await,
+            Ok(stream) => self.open(&origin, &slot, stream, true).await,
         };
         let connected = match lease {
             Err(error) => Connected::Failed(error),
@@ -266,9 +301,9 @@ impl Client {
         told.send_replace(Some(connected));
     }
 
-    async fn open(&self, origin: &Origin, slot: &Arc<Slot>, stream: Stream) -> Result<Lease, DialError> {
+    async fn open(&self, origin: &Origin, slot: &Arc<Slot>, stream: Stream, share: bool) -> Result<Lease, DialError> {
         if origin.protocol() == Protocol::H2c || stream.protocol() == Some(b"h2") {
-            return http2::open(origin, slot, stream, self.options.connect).await.map(Lease::Http2);
+            return http2::open(origin, slot, stream, self.options.connect, share).await.map(Lease::Http2);
         }
         let peer = || origin.target().place.to_string().into();
         let connection = Http1::open(stream).await;
@@ -300,23 +335,18 @@ fn failure(
     origin: &Origin,
     error: TrySendError<Request<Outgoing>>,
     progress: Option<&Progress>,
-    unheard: bool,
+    apart: Option<Outgoing>,
 ) -> Failure {
     let mut error = error;
-    let unsent = error.take_message().map(Request::into_body);
+    let unsent = error.take_message().map(|request| Again::Anyhow(request.into_body()));
+    let again = unsent.or(apart.map(Again::Apart));
     let origin = origin.clone();
     let error = if progress.is_some_and(Progress::failed) {
         SendError::Request { origin }
     } else {
         SendError::Broken { origin, error: Arc::new(error.into_error()) }
     };
-    Failure { error, unsent, unheard }
-}
-
-/// The reason, where an error concerns one stream and the connection goes on.
-fn reset(error: &hyper::Error) -> Option<h2::Reason> {
-    let error = std::error::Error::source(error)?.downcast_ref::<h2::Error>()?;
-    if error.is_reset() { error.reason() } else { None }
+    Failure { error, again }
 }
 
 fn timed_out(origin: &Origin) -> Failure {
@@ -325,83 +355,13 @@ fn timed_out(origin: &Origin) -> Failure {
 
 /// Of a request that is not to be sent again.
 fn gone(error: SendError) -> Failure {
-    Failure { error, unsent: None, unheard: false }
-}
-
-/// What goes out of a head: it may be needed again.
-fn request(head: &Parts, version: Version, body: Outgoing) -> Request<Outgoing> {
-    let mut request = Request::new(body);
-    *request.version_mut() = version;
-    request.method_mut().clone_from(&head.method);
-    request.uri_mut().clone_from(&head.uri);
-    request.headers_mut().clone_from(&head.headers);
-    request
-}
-
-/// Origin-form, and `Host`; to a proxy absolute-form (RFC 9112, section 3.2), and what it wants to see.
-fn for_http1(origin: &Origin, head: &Parts, body: Outgoing) -> Request<Outgoing> {
-    let mut request = request(head, Version::HTTP_11, body);
-    let host = match request.uri().authority() {
-        Some(authority) => Some(host_of(authority)),
-        None if request.headers().contains_key(HOST) => None,
-        None => Some(host_of(origin.authority())),
-    };
-    if let Some(host) = host {
-        request.headers_mut().insert(HOST, host);
-    }
-    // Of a GET hyper would send no body whose length is not known.
-    if !request.body().is_end_stream()
-        && request.body().size_hint().exact().is_none()
-        && !request.headers().contains_key(CONTENT_LENGTH)
-    {
-        request.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
-    if request.uri().scheme().is_some() || request.uri().authority().is_some() {
-        *request.uri_mut() = match request.uri().path_and_query() {
-            Some(target) => Uri::from(target.clone()),
-            None => Uri::default(),
-        };
-    }
-    if let (Some(proxy), None) = (&origin.target().via, &origin.target().tls) {
-        *request.uri_mut() = absolute(origin, std::mem::take(request.uri_mut()), None);
-        if let Some(authorization) = proxy.authorization() {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
-        }
-    }
-    request
-}
-
-/// The parts of the absolute form are what becomes `:scheme`, `:authority` and `:path`.
-fn for_http2(origin: &Origin, head: &Parts, body: Outgoing) -> Request<Outgoing> {
-    let mut request = request(head, Version::HTTP_2, body);
-    let host = request.headers_mut().remove(HOST);
-    let host = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
-    *request.uri_mut() = absolute(origin, std::mem::take(request.uri_mut()), host);
-    request
-}
-
-/// The target with the authority that it names, else `host`, else the origin's.
-fn absolute(origin: &Origin, target: Uri, host: Option<Authority>) -> Uri {
-    let mut parts = target.into_parts();
-    parts.authority = parts.authority.or(host).or_else(|| Some(origin.authority().clone()));
-    parts.scheme = Some(origin.scheme().clone());
-    if parts.path_and_query.is_none() {
-        parts.path_and_query = Some(http::uri::PathAndQuery::from_static("/"));
-    }
-    Uri::from_parts(parts).expect("all three parts are there")
+    Failure { error, again: None }
 }
 
 /// An error in one line. hyper's say what was tried; their causes say what was wrong.
 pub fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Without what names a user (RFC 9110, section 4.2.4).
-fn host_of(authority: &Authority) -> HeaderValue {
-    let text = authority.as_str();
-    let host = text.rsplit_once('@').map_or(text, |(_, host)| host);
-    HeaderValue::from_str(host).expect("an authority is made of visible characters")
 }
 
 #[cfg(test)]

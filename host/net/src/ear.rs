@@ -1,4 +1,5 @@
-//! A stream that is overheard: whoever wants to know what the peer said hears it as it is read. It changes nothing.
+//! A stream that is overheard: whoever wants to know what the peer said hears it as it is read. It changes
+//! nothing.
 
 use std::{
     io::{self, IoSlice},
@@ -10,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::{Stream, socket};
 
-/// Told of all bytes that the peer sent, in the pieces in which they were read.
+/// Told of all bytes that the peer sent, in the pieces in which they were read. An error ends the connection.
 pub(crate) trait Hear: Unpin {
-    fn hear(&mut self, bytes: &[u8]);
+    fn hear(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
 pub(crate) struct Ear<H> {
@@ -25,7 +26,7 @@ impl<H: Hear> AsyncRead for Ear<H> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         if let new @ [_, ..] = &buffer.filled()[before..] {
-            self.to.hear(new);
+            self.to.hear(new)?;
         }
         Poll::Ready(Ok(()))
     }

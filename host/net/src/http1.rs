@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    io,
     pin::{Pin, pin},
     sync::{
         Arc,
@@ -158,7 +159,8 @@ impl Driver {
 struct Heard(Arc<AtomicUsize>);
 
 impl Hear for Heard {
-    fn hear(&mut self, bytes: &[u8]) {
+    fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.fetch_add(bytes.len(), Relaxed);
+        Ok(())
     }
 }

@@ -2,6 +2,7 @@
 //! and say how many requests it carries at once. hyper keeps that number to itself, so it is overheard.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -17,6 +18,7 @@ use crate::{
     DialError, Origin, Stream,
     client::with_causes,
     ear::{Ear, Hear},
+    interim::Interim,
     pool::Slot,
     shared::Multiplexed,
 };
@@ -32,7 +34,9 @@ const HEADER_LIST: u32 = 64 * 1024;
 
 const FRAME_HEAD: usize = 9;
 const SETTING: usize = 6;
+const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
+const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 
@@ -44,12 +48,34 @@ pub(crate) struct Allowed {
     changed: Notify,
 }
 
-/// Opens a connection over `stream` within `limit`, and shares it among all who send to the slot's origin.
+/// What is lost with a request that has no answer.
+pub(crate) struct Loss {
+    /// No further stream is to be begun on its connection.
+    pub(crate) connection: bool,
+    /// The peer says that it has done nothing for it (RFC 9113, section 8.7): it refused the stream, or said GOAWAY and that
+    /// others were the last.
+    pub(crate) unprocessed: bool,
+}
+
+impl Loss {
+    pub(crate) fn of(error: &hyper::Error) -> Self {
+        let error = std::error::Error::source(error).and_then(|error| error.downcast_ref::<h2::Error>());
+        // Those that GOAWAY lets end hear of the connection's end, and not of it.
+        let unprocessed = |error: &h2::Error| {
+            error.is_remote() && (error.is_go_away() || error.reason() == Some(h2::Reason::REFUSED_STREAM))
+        };
+        Self { connection: !error.is_some_and(h2::Error::is_reset), unprocessed: error.is_some_and(unprocessed) }
+    }
+}
+
+/// Opens a connection over `stream` within `limit`; to `share` it among all who send to the slot's origin, or for one
+/// request alone.
 pub(crate) async fn open(
     origin: &Origin,
     slot: &Arc<Slot>,
     stream: Stream,
     limit: Duration,
+    share: bool,
 ) -> Result<Multiplexed, DialError> {
     let peer = || origin.target().place.to_string().into();
     let failed = |reason: String| DialError::Http2 { peer: peer(), reason: reason.into() };
@@ -78,7 +104,7 @@ pub(crate) async fn open(
         return Err(DialError::Silent { peer: peer() });
     };
     let (sender, mut connection) = opened?;
-    let shared = slot.shared.open(slot, sender, allowed.clone());
+    let shared = if share { slot.shared.open(slot, sender, allowed.clone()) } else { Multiplexed::apart(slot, sender) };
     let (number, slot) = (shared.number(), Arc::downgrade(slot));
     tokio::spawn(async move {
         loop {
@@ -98,7 +124,7 @@ pub(crate) async fn open(
     Ok(shared)
 }
 
-/// Listens for how many streams the peer allows: it may say so anew at any time.
+/// Listens for how many streams the peer allows, which it may say anew at any time; and for heads without end.
 pub(crate) struct Settings {
     allowed: Arc<Allowed>,
     /// Bytes of a payload that are still to come.
@@ -111,12 +137,22 @@ pub(crate) struct Settings {
     /// The first settings are those that nothing need stand in: then the limit is ours.
     first: bool,
     streams: Option<u32>,
+    interim: Interim,
 }
 
 impl Settings {
     pub(crate) fn new(allowed: Arc<Allowed>) -> Self {
         let piece = [0; FRAME_HEAD];
-        Self { allowed, left: 0, settings: false, piece, filled: 0, first: true, streams: None }
+        Self {
+            allowed,
+            left: 0,
+            settings: false,
+            piece,
+            filled: 0,
+            first: true,
+            streams: None,
+            interim: Interim::default(),
+        }
     }
 
     /// Gathers a piece of so many bytes; says whether it is whole.
@@ -132,13 +168,17 @@ impl Settings {
         true
     }
 
-    fn head(&mut self) {
-        let [high, middle, low, kind, flags, ..] = self.piece;
+    fn head(&mut self) -> io::Result<()> {
+        let [high, middle, low, kind, flags, stream @ ..] = self.piece;
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.settings = kind == SETTINGS && flags & ACK == 0;
         if self.settings && self.left == 0 {
             self.end();
         }
+        if kind == HEADERS && flags & END_STREAM == 0 {
+            self.interim.head(u32::from_be_bytes(stream))?;
+        }
+        Ok(())
     }
 
     fn setting(&mut self) {
@@ -163,11 +203,11 @@ impl Settings {
 }
 
 impl Hear for Settings {
-    fn hear(&mut self, mut bytes: &[u8]) {
+    fn hear(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left == 0 {
                 if self.gather(&mut bytes, FRAME_HEAD) {
-                    self.head();
+                    self.head()?;
                 }
             } else if self.settings && self.left >= SETTING {
                 if self.gather(&mut bytes, SETTING) {
@@ -184,6 +224,7 @@ impl Hear for Settings {
                 bytes = &bytes[skipped..];
             }
         }
+        Ok(())
     }
 }
 
@@ -224,7 +265,7 @@ mod tests {
             for piece in [1, 2, 9, 15, bytes.len().max(1)] {
                 let allowed = Arc::<Allowed>::default();
                 let mut heard = Settings::new(allowed.clone());
-                bytes.chunks(piece).for_each(|part| heard.hear(part));
+                bytes.chunks(piece).for_each(|part| heard.hear(part).unwrap());
                 assert_eq!(allowed.streams.load(Relaxed), expected, "{what} in pieces of {piece}");
             }
         }

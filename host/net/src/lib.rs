@@ -9,12 +9,14 @@ mod client;
 mod dial;
 mod ear;
 mod egress;
+mod form;
 pub mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod heads;
 mod http1;
 mod http2;
+mod interim;
 mod listen;
 mod origin;
 mod permits;

@@ -27,6 +27,9 @@ pub(crate) const MOST: usize = 8;
 /// How long no further one is tried where one could not be opened beside those that are.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// No connection that is shared has this number.
+const APART: u64 = 0;
+
 #[derive(Default)]
 pub(crate) struct Shared {
     state: Mutex<State>,
@@ -230,6 +233,11 @@ impl State {
 }
 
 impl Multiplexed {
+    /// Of a connection that nobody else gets to.
+    pub(crate) fn apart(slot: &Arc<Slot>, sender: SendRequest<Outgoing>) -> Self {
+        Self { sender, stream: Arc::new(Taken { slot: slot.clone(), number: APART }) }
+    }
+
     pub(crate) fn number(&self) -> u64 {
         self.stream.number
     }

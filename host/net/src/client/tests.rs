@@ -1,3 +1,4 @@
+mod again;
 mod http1;
 mod http2;
 mod streams;
@@ -7,6 +8,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use http::{Version, header::HOST};
 use http_body::Frame;
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;

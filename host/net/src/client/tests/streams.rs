@@ -211,25 +211,30 @@ async fn a_stream_is_free_again_however_it_ends() {
     assert_eq!(begun.most(), [1]);
 }
 
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const HEADERS: u8 = 1;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u8::try_from(payload.len()).unwrap();
     [&[0, 0, length, kind, flags], &stream.to_be_bytes()[..], payload].concat()
+}
+
+/// The next frame's kind, and its stream.
+pub(super) async fn next(socket: &mut TcpStream) -> Option<(u8, u32)> {
+    let mut head = [0; 9];
+    socket.read_exact(&mut head).await.ok()?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    socket.read_exact(&mut vec![0; length as usize]).await.ok()?;
+    Some((head[3], u32::from_be_bytes(head[5..].try_into().unwrap())))
 }
 
 /// Reads frames until so many heads of requests came; says on which streams.
 async fn heads(socket: &mut TcpStream, count: usize) -> Vec<u32> {
     let mut streams = Vec::new();
     while streams.len() < count {
-        let mut head = [0; 9];
-        socket.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; length as usize];
-        socket.read_exact(&mut payload).await.unwrap();
-        if head[3] == HEADERS {
-            streams.push(u32::from_be_bytes(head[5..].try_into().unwrap()));
+        let (kind, stream) = next(socket).await.unwrap();
+        if kind == HEADERS {
+            streams.push(stream);
         }
     }
     streams

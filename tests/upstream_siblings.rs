@@ -1,0 +1,225 @@
+//! An upstream over HTTP/2 that lies on one stream of a connection: what its own request gets, and what one gets that was
+//! under way on the same connection.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use http::Request;
+use http_body_util::Full;
+use tokio::net::TcpListener;
+
+use crate::support::{
+    client::{BOTH, Client, Protocol, ask, with_body},
+    frames::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PUSH_PROMISE, RST_STREAM, SETTINGS,
+        WINDOW_UPDATE, field, frame,
+    },
+    host::{Host, Setup},
+    tables,
+    wait::{SOON, until},
+};
+
+/// `:status 200`, `:method GET` and `:method POST` out of the static table (RFC 7541, appendix A).
+const OK: u8 = 0x88;
+const GET: u8 = 0x82;
+const POST: u8 = 0x83;
+
+/// What is said on the liar's stream, and on the one of its sibling, which came after it.
+type Deed = fn(liar: u32, sibling: u32) -> Vec<u8>;
+
+/// What a deed ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    /// Its own stream.
+    Stream,
+    /// The connection, of which nobody knows what was done.
+    Connection,
+    /// The connection, or the sibling's stream, of which nothing was done.
+    Unprocessed,
+}
+
+use Ends::{Connection, Stream, Unprocessed};
+
+/// A head with a field that no head has.
+fn odd(name: &str, value: &str, stream: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &[&[OK], &*field(name, value)].concat())
+}
+
+fn status(code: &str, flags: u8, stream: u32) -> Vec<u8> {
+    frame(HEADERS, END_HEADERS | flags, stream, &field(":status", code))
+}
+
+fn goaway(last: u32, code: u32) -> Vec<u8> {
+    frame(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat())
+}
+
+/// So many fields of 100 bytes, in frames that are full, of which the last says that it is.
+fn large(stream: u32, fields: usize, end: bool) -> Vec<u8> {
+    let mut block = vec![OK];
+    block.extend(field("x-a", &"a".repeat(95)).repeat(fields));
+    let parts: Vec<_> = block.chunks(16 << 10).collect();
+    let part = |(number, part): (usize, &&[u8])| {
+        let kind = if number == 0 { HEADERS } else { CONTINUATION };
+        let last = end && number + 1 == parts.len();
+        frame(kind, if last { END_HEADERS } else { 0 }, stream, part)
+    };
+    parts.iter().enumerate().flat_map(part).collect()
+}
+
+fn deeds() -> Vec<(&'static str, Ends, Deed)> {
+    vec![
+        ("an upper-case name", Connection, |liar, _| odd("X-A", "1", liar)),
+        ("a line's end in a value", Connection, |liar, _| odd("x-a", "a\r\nb: c", liar)),
+        ("a NUL in a value", Connection, |liar, _| odd("x-a", "a\0b", liar)),
+        ("a field of the connection", Stream, |liar, _| odd("connection", "x-a", liar)),
+        ("a status that is none", Connection, |liar, _| status("9999", END_STREAM, liar)),
+        ("no number", Connection, |liar, _| status("ok", END_STREAM, liar)),
+        ("no status", Stream, |liar, _| frame(HEADERS, END_HEADERS | END_STREAM, liar, &field("x-a", "1"))),
+        ("switches", Connection, |liar, _| [status("101", 0, liar), frame(DATA, END_STREAM, liar, b"x")].concat()),
+        ("switches and ends", Stream, |liar, _| status("101", END_STREAM, liar)),
+        ("a body before its head", Connection, |liar, _| frame(DATA, END_STREAM, liar, b"x")),
+        ("interim heads without end", Connection, |liar, _| status("103", 0, liar).repeat(200)),
+        ("a large head", Stream, |liar, _| large(liar, 700, true)),
+        ("a larger head", Connection, |liar, _| large(liar, 10_000, true)),
+        ("an endless head", Connection, |liar, _| large(liar, 10_000, false)),
+        ("no compression", Connection, |liar, _| frame(HEADERS, END_HEADERS | END_STREAM, liar, &[0xff, 0xff])),
+        ("two lengths", Stream, |liar, _| {
+            let fields = [vec![OK], field("content-length", "1"), field("content-length", "2")].concat();
+            [frame(HEADERS, END_HEADERS, liar, &fields), frame(DATA, END_STREAM, liar, b"x")].concat()
+        }),
+        ("a length in an empty answer", Stream, |liar, _| odd("content-length", "5", liar)),
+        ("resets", Stream, |liar, _| frame(RST_STREAM, 0, liar, &[0, 0, 0, 2])),
+        ("a promise", Connection, |liar, _| frame(PUSH_PROMISE, END_HEADERS, liar, &[0, 0, 0, 2, GET])),
+        ("too large a window", Connection, |_, _| frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0xff, 0xff, 0xff])),
+        ("half a setting", Connection, |_, _| frame(SETTINGS, 0, 0, &[0; 5])),
+        ("too large a frame", Connection, |liar, _| frame(DATA, 0, liar, &vec![0; 17 << 10])),
+        ("another's stream", Connection, |_, sibling| frame(HEADERS, END_HEADERS, sibling + 40, &[OK])),
+        ("goes away before all", Unprocessed, |_, _| goaway(0, 0)),
+        ("goes away before all, with an error", Unprocessed, |_, _| goaway(0, 2)),
+        ("goes away after it", Unprocessed, |liar, _| [goaway(liar, 0), odd("X-A", "1", liar)].concat()),
+        ("goes away after all, and breaks off", Connection, |liar, sibling| {
+            [goaway(sibling, 0), odd("X-A", "1", liar)].concat()
+        }),
+        ("refuses the others", Unprocessed, |liar, sibling| {
+            [frame(RST_STREAM, 0, sibling, &[0, 0, 0, 7]), odd("x-a", "1\n", liar)].concat()
+        }),
+    ]
+}
+
+/// Who asked, and on which connection.
+type Asked = Arc<Mutex<Vec<(usize, &'static str)>>>;
+
+/// Does it where it is asked by DELETE; on its first connection once the sibling is there too. All others get `x`.
+async fn does(deed: Deed) -> (SocketAddr, Asked) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, asked) = (listener.local_addr().unwrap(), Asked::default());
+    let notes = asked.clone();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(connection(deed, socket, number, notes.clone()));
+        }
+    });
+    (address, asked)
+}
+
+async fn connection(deed: Deed, socket: tokio::net::TcpStream, number: usize, asked: Asked) {
+    let Some(mut frames) = Frames::accepted(socket).await else { return };
+    let (mut liar, mut sibling) = (None, None);
+    while let Some(frame) = frames.next().await {
+        if frame.kind == HEADERS {
+            let others = [(GET, "GET"), (POST, "POST")].into_iter().find(|(method, _)| frame.payload[0] == *method);
+            asked.lock().unwrap().push((number, others.map_or("DELETE", |(_, name)| name)));
+            if others.is_none() {
+                liar = Some(frame.stream);
+            }
+        }
+        if liar != Some(frame.stream) && matches!(frame.kind, HEADERS | DATA) && frame.flags & END_STREAM != 0 {
+            sibling = Some(frame.stream);
+        }
+        match (liar, sibling) {
+            (Some(liar), Some(sibling)) if number == 0 => {
+                frames.send(&[deed(liar, sibling), answer(sibling)].concat()).await;
+            }
+            (Some(liar), _) if number > 0 => frames.send(&deed(liar, liar + 2)).await,
+            (None, Some(sibling)) if number > 0 => frames.send(&answer(sibling)).await,
+            _ => {}
+        }
+    }
+}
+
+fn answer(stream: u32) -> Vec<u8> {
+    [frame(HEADERS, END_HEADERS, stream, &[OK]), frame(DATA, END_STREAM, stream, b"x")].concat()
+}
+
+/// Each at `https://NUMBER.test/`.
+async fn host(upstreams: &[SocketAddr]) -> Host {
+    let (mut manifest, mut routes) = (tables::router(), Vec::new());
+    for (number, address) in upstreams.iter().enumerate() {
+        manifest.push_str(&tables::upstream(&format!("u{number}"), address));
+        manifest.push_str("protocol = \"h2c\"\n");
+        routes.push((format!("{number}.test.toml"), format!("upstream = \"u{number}\"\n")));
+    }
+    let setup = Setup::new(&manifest);
+    let routes: Vec<_> = routes.iter().map(|(name, text)| (&**name, &**text)).collect();
+    setup.repository("routes").commit("main", &routes);
+    setup.start().await
+}
+
+async fn gets(client: Client, protocol: Protocol, request: Request<Full<bytes::Bytes>>) -> (u16, String) {
+    let reply = client.send_over(protocol, request).await;
+    (reply.status.as_u16(), reply.text().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_costs_its_siblings_nothing_that_can_be_asked_again() {
+    // How the sibling asks, and with what.
+    let siblings = [("GET", ""), ("POST", ""), ("POST", "sent")];
+    let all: Vec<_> = deeds().into_iter().flat_map(|deed| siblings.map(|sibling| (deed, sibling))).collect();
+    let mut upstreams = Vec::new();
+    for ((_, _, deed), _) in &all {
+        upstreams.push(does(*deed).await);
+    }
+    let host = host(&upstreams.iter().map(|(address, _)| *address).collect::<Vec<_>>()).await;
+    for (number, ((name, ends, _), (method, body))) in all.into_iter().enumerate() {
+        let (url, asked, protocol) = (format!("https://{number}.test/"), &upstreams[number].1, BOTH[number % 2]);
+        let liar = tokio::spawn(gets(host.client(), protocol, ask("DELETE", &url)));
+        until(SOON, "the liar's request", async || (!asked.lock().unwrap().is_empty()).then_some(())).await;
+        let seen = gets(host.client(), protocol, with_body(method, &url, &[], body)).await;
+        // What was done for the sibling is known, or is as good done twice, and nothing of a body is gone.
+        let (expected, times) = match (ends, method, body) {
+            (Stream, ..) => ((200, "x"), 1),
+            (Unprocessed, _, "") | (Connection, "GET", _) => ((200, "x"), 2),
+            _ => ((502, "502 Bad Gateway\n"), 1),
+        };
+        let what = format!("{name}, beside {method} {body:?}: {:?}", asked.lock().unwrap());
+        assert_eq!((seen.0, &*seen.1), expected, "{what}");
+        let (status, text) = liar.await.unwrap();
+        assert_eq!((status, &*text), (502, "502 Bad Gateway\n"), "{what}");
+        let asked = asked.lock().unwrap();
+        let count = |who| asked.iter().filter(|(_, asked)| *asked == who).count();
+        assert_eq!(count(method), times, "{what}");
+        assert!(count("DELETE") <= 2, "{what}");
+        assert!(asked.iter().all(|(on, _)| asked.iter().filter(|(number, _)| number == on).count() == 1 || *on == 0));
+    }
+}
+
+/// However many they are: the second time each has a connection of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_liar_hits_none_of_many_twice() {
+    const SIBLINGS: usize = 30;
+    let (address, asked) = does(|liar, _| odd("X-A", "1", liar)).await;
+    let host = host(&[address]).await;
+    // The deed is done once the first sibling is there: each of these is before it, with it, or behind it.
+    let liars = tokio::spawn(gets(host.client(), Protocol::Http2, ask("DELETE", "https://0.test/")));
+    let siblings: Vec<_> = (0..SIBLINGS)
+        .map(|_| tokio::spawn(gets(host.client(), Protocol::Http1, ask("GET", "https://0.test/"))))
+        .collect();
+    for sibling in siblings {
+        assert_eq!(sibling.await.unwrap(), (200, "x".to_owned()));
+    }
+    assert_eq!(liars.await.unwrap().0, 502);
+    assert!(asked.lock().unwrap().len() <= 2 * (SIBLINGS + 1));
+}
