@@ -42,6 +42,7 @@ mod starts;
 mod support;
 mod swap;
 mod tls;
+mod trailers;
 mod upgrade;
 mod uploads;
 mod upstream_faults;

@@ -40,6 +40,7 @@ pub(crate) struct Seen {
     pub(crate) target: String,
     pub(crate) fields: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) trailers: HeaderMap,
 }
 
 /// A server that runs until it is dropped.
@@ -157,9 +158,17 @@ async fn connection(
         let (answer, notes) = (Arc::clone(&answer), Arc::clone(&notes));
         async move {
             let (head, body) = request.into_parts();
-            let body = body.collect().await?.to_bytes();
+            let body = body.collect().await?;
+            let trailers = body.trailers().cloned().unwrap_or_default();
             let target = head.uri.to_string();
-            let seen = Seen { method: head.method, version: head.version, target, fields: head.headers, body };
+            let seen = Seen {
+                method: head.method,
+                version: head.version,
+                target,
+                fields: head.headers,
+                body: body.to_bytes(),
+                trailers,
+            };
             let response = answer(&seen);
             notes.lock().expect("no handler panics").push(seen);
             Ok::<_, hyper::Error>(response)

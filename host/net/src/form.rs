@@ -1,8 +1,9 @@
-//! A request's head in the form in which it goes out over each protocol: version, target and `Host`, or `:authority`.
+//! A request's head in the form in which it goes out over each protocol: version, target and `Host`, or `:authority`, and
+//! what is said of the connection.
 
 use http::{
     HeaderValue, Request, Uri, Version,
-    header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TRANSFER_ENCODING},
+    header::{CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING},
     request::Parts,
     uri::Authority,
 };
@@ -30,6 +31,10 @@ pub(crate) fn for_http1(origin: &Origin, head: &Parts, body: Outgoing) -> Reques
     };
     if let Some(host) = host {
         request.headers_mut().insert(HOST, host);
+    }
+    if request.headers().contains_key(TE) {
+        // RFC 9110, section 10.1.4: whoever says it names it.
+        request.headers_mut().append(CONNECTION, HeaderValue::from_static("te"));
     }
     // Of a GET hyper would send no body whose length is not known.
     if !request.body().is_end_stream()

@@ -1,7 +1,7 @@
 //! Fields that are for one connection alone, RFC 9110 section 7.6.1: they end here, in both directions.
 
 use http::{
-    HeaderMap, HeaderName,
+    HeaderMap, HeaderName, HeaderValue,
     header::{
         CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
     },
@@ -11,6 +11,21 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
+
+/// Takes them out of a request, but for the word that its client takes trailers: they are passed on, and so is that.
+pub fn strip_request(fields: &mut HeaderMap) {
+    let trailers = takes_trailers(fields);
+    strip(fields);
+    if trailers {
+        fields.insert(TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+/// RFC 9110, section 10.1.4.
+fn takes_trailers(fields: &HeaderMap) -> bool {
+    let codings = fields.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    codings.into_iter().any(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+}
 
 /// Takes them out, and whatever else `Connection` names.
 pub fn strip(fields: &mut HeaderMap) {
@@ -45,8 +60,26 @@ pub fn strip(fields: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
-    use super::strip;
+    use super::{strip, strip_request};
     use crate::testing::fields;
+
+    #[test]
+    fn who_takes_trailers_says_so() {
+        for (values, takes) in [
+            (&[][..], false),
+            (&["trailers"], true),
+            (&["gzip;q=0.5, Trailers"], true),
+            (&["gzip", " trailers\t"], true),
+            (&["trailers;q=0"], false),
+            (&["gzip, deflate", ""], false),
+            (&["xtrailers"], false),
+        ] {
+            let said: Vec<_> = values.iter().map(|value| ("te", *value)).collect();
+            let mut message = fields(&[&said, &[("connection", "te, x-a"), ("x-a", "1")][..]].concat());
+            strip_request(&mut message);
+            assert_eq!(message, if takes { fields(&[("te", "trailers")]) } else { fields(&[]) }, "{values:?}");
+        }
+    }
 
     #[test]
     fn what_is_for_one_connection_ends_here() {

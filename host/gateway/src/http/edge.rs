@@ -107,7 +107,7 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
         cookies::join(request.headers_mut());
     }
     if request.headers().contains_key(CONNECTION) {
-        hop::strip(request.headers_mut());
+        hop::strip_request(request.headers_mut());
     }
     if inbound.origin.scheme == Scheme::Https
         && let Some(binding) = inbound.path(request.uri()).strip_prefix(HOOKS)

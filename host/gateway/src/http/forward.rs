@@ -232,7 +232,7 @@ fn climbs(path: &str) -> bool {
 
 /// The request's fields as they go out.
 fn fields(house: &House, inbound: &Inbound, forwarding: &Forwarding, fields: &mut HeaderMap) {
-    hop::strip(fields);
+    hop::strip_request(fields);
     // The client's wait ends when its body is read.
     fields.remove(EXPECT);
     let host = inbound.host();
