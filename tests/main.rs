@@ -43,6 +43,7 @@ mod support;
 mod swap;
 mod tls;
 mod trailers;
+mod tunnels;
 mod upgrade;
 mod uploads;
 mod upstream_faults;

@@ -14,9 +14,12 @@ use std::{
 };
 
 use http::{Request, Response, StatusCode};
-use hyper::client::conn::{
-    TrySendError,
-    http1::{Builder, SendRequest},
+use hyper::{
+    client::conn::{
+        TrySendError,
+        http1::{Builder, SendRequest},
+    },
+    upgrade::Upgraded,
 };
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
@@ -152,6 +155,16 @@ impl Driver {
             self.ended = true;
         }
         Poll::Ready(())
+    }
+}
+
+/// Ends what an answer's switch of protocols made of a connection, so that its peer can tell that this is no end in order: a
+/// reset over TCP; over TLS there is no close_notify, and what was said before arrives.
+pub fn break_off(upgraded: Upgraded) {
+    let Ok(parts) = upgraded.downcast::<TokioIo<Ear<Heard>>>() else { return };
+    if let Stream::Tcp(stream) = parts.io.into_inner().stream {
+        // Where that fails, it is closed already.
+        let _ = stream.set_zero_linger();
     }
 }
 

@@ -40,6 +40,7 @@ pub use body::{BoxError, Incoming};
 pub use client::{Client, Options, SendError, with_causes};
 pub use dial::{DialError, Dialler};
 pub use egress::{Egress, is_public};
+pub use http1::break_off;
 pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};
 pub use origin::{Origin, OriginError, Protocol};
 pub use permits::{Permit, Permits};

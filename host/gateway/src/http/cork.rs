@@ -15,6 +15,7 @@ use atoll_net::{frames::Frames, heads::Heads};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::http::{
+    break_off::BreakOff,
     limits::{CORK, DISCARDED, FAREWELL, LEAVE},
     watch::Watch,
 };
@@ -104,6 +105,13 @@ impl<I> Opener<I> {
             && cork.gathered.is_empty()
             && cork.early.is_empty()
             && cork.failure.is_none()
+    }
+}
+
+impl<I: BreakOff> Opener<I> {
+    /// Dropped from now on, it is no end in order.
+    pub(super) fn break_off(&self) {
+        lock(&self.0).io.break_off();
     }
 }
 

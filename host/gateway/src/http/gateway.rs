@@ -16,6 +16,7 @@ use tokio::{
 
 use crate::http::{
     access::Sink,
+    break_off::BreakOff,
     clock::Clock,
     connections::{Admission, Connections},
     edge::Challenges,
@@ -131,7 +132,7 @@ impl Gateway {
     /// Serves a connection, whose handshake is over, until it is done.
     pub async fn serve<I>(self: Arc<Self>, io: I, peer: Peer, admission: Admission)
     where
-        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        I: AsyncRead + AsyncWrite + BreakOff + Send + Unpin + 'static,
     {
         admission.watch.settle();
         let limits = self.limits();

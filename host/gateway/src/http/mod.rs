@@ -3,6 +3,7 @@
 
 mod access;
 mod arriving;
+mod break_off;
 mod clock;
 mod collect;
 mod component;
@@ -15,6 +16,7 @@ mod ending;
 mod flight;
 mod forward;
 mod framed;
+mod fuse;
 mod gateway;
 mod gather;
 mod health;
@@ -47,6 +49,7 @@ mod watch;
 pub use atoll_semantics::network::Network;
 
 pub use access::{Format, Sink};
+pub use break_off::BreakOff;
 pub use clock::{Clock, SystemClock};
 pub use component::{Component, Live, Reply};
 pub use connections::Admission;

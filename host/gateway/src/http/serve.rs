@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http::{
+    break_off::BreakOff,
     cork::{Ear, Opener, cork},
     edge::{House, answer},
     gateway::Gateway,
@@ -48,7 +49,7 @@ const CALM: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0, 0, 0
 
 pub(super) async fn run<I>(gateway: Arc<Gateway>, peer: Peer, io: I, watch: &Arc<Watch>, limits: &Limits)
 where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    I: AsyncRead + AsyncWrite + BreakOff + Send + Unpin + 'static,
 {
     let protocol = peer.protocol;
     let mut streams = Streams::default();
@@ -134,6 +135,7 @@ where
             })
             .await;
         }
+        Order::Leave | Order::Serve if watch.is_broken() => return opener.break_off(),
         Order::Leave | Order::Serve if opener.flooded() => return opener.tell(CALM).await,
         Order::Leave | Order::Serve => {}
     }

@@ -13,6 +13,8 @@ use futures_util::{
     task::AtomicWaker,
 };
 
+use crate::http::fuse::Fuse;
+
 type Stream = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Where hyper leaves a stream that has begun.
@@ -22,6 +24,8 @@ pub(super) struct Newcomers(Arc<Left>);
 #[derive(Default)]
 struct Left {
     list: Mutex<Vec<Stream>>,
+    /// Of what is left next.
+    fuse: Mutex<Option<Fuse>>,
     /// Of the connection's task.
     waker: AtomicWaker,
 }
@@ -29,7 +33,11 @@ struct Left {
 /// Within the connection's task, which looks here next.
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Newcomers {
     fn execute(&self, stream: F) {
-        self.list().push(Box::pin(stream));
+        let mut stream: Stream = Box::pin(stream);
+        if let Some(fuse) = self.fuse().take() {
+            stream = Box::pin(fuse.guard(stream));
+        }
+        self.list().push(stream);
     }
 }
 
@@ -38,6 +46,16 @@ impl Newcomers {
     pub(super) fn begin(&self, stream: impl Future<Output = ()> + Send + 'static) {
         self.list().push(Box::pin(stream));
         self.0.waker.wake();
+    }
+
+    /// What hyper leaves next is guarded by this fuse: behind an answer that begins a tunnel, which is given to it within the
+    /// same poll, that is the half of the tunnel that is sent.
+    pub(super) fn guard_next(&self, fuse: Fuse) {
+        *self.fuse() = Some(fuse);
+    }
+
+    fn fuse(&self) -> MutexGuard<'_, Option<Fuse>> {
+        self.0.fuse.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn list(&self) -> MutexGuard<'_, Vec<Stream>> {

@@ -13,9 +13,10 @@ use std::{
     time::Duration,
 };
 
+use atoll_semantics::hop;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version,
-    header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE},
+    header::{CONNECTION, CONTENT_LENGTH, UPGRADE},
 };
 use hyper::{
     ext::Protocol,
@@ -23,9 +24,15 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use rustls::crypto::aws_lc_rs;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional},
+    time::timeout,
+};
 
-use crate::http::{inbound::Line, rescue::Fault, watch::Watch};
+use crate::http::{fuse::Fuse, inbound::Line, rescue::Fault, watch::Watch};
+
+/// How long what a side said before it broke off may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 const WEBSOCKET: &str = "websocket";
 const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -103,12 +110,13 @@ impl Wish {
         }
         let upstream = hyper::upgrade::on(&mut *response);
         let head = response.headers_mut();
-        for name in [CONNECTION, UPGRADE, CONTENT_LENGTH, TRANSFER_ENCODING] {
-            head.remove(name);
-        }
+        hop::strip(head);
+        head.remove(CONTENT_LENGTH);
+        let mut fuse = None;
         if self.connect {
             head.remove(ACCEPT);
             *response.status_mut() = StatusCode::OK;
+            line.tunnels.guard_next(fuse.insert(Fuse::default()).clone());
         } else {
             line.watch.switch();
             head.insert(CONNECTION, HeaderValue::from_static("upgrade"));
@@ -118,7 +126,12 @@ impl Wish {
         // In flight from now on, whenever the answer has gone out.
         let busy = watch.begin();
         line.tunnels.begin(async move {
-            let _ = carry(client, upstream, &watch).await;
+            if carry(client, upstream, &watch).await == Some(End::Broken) {
+                match fuse {
+                    Some(fuse) => fuse.blow(),
+                    None => watch.break_off(),
+                }
+            }
             drop(busy);
         });
         Ok(())
@@ -129,17 +142,39 @@ impl Wish {
     }
 }
 
-/// Bytes both ways, to the end.
-async fn carry(client: OnUpgrade, upstream: OnUpgrade, watch: &Arc<Watch>) -> Option<()> {
+/// How a tunnel ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Both sides said so, or nobody said anything.
+    Orderly,
+    /// One of them broke off, as the other has to learn (RFC 8441, section 5).
+    Broken,
+}
+
+/// Bytes both ways, to the end. Of the two sides, the upstream's is broken off here.
+async fn carry(client: OnUpgrade, upstream: OnUpgrade, watch: &Arc<Watch>) -> Option<End> {
     let (client, upstream) = (client.await.ok()?, upstream.await.ok()?);
     let moved = Arc::new(AtomicU32::new(watch.now()));
-    let side = |stream| Side { stream: TokioIo::new(stream), watch: watch.clone(), moved: moved.clone() };
-    let (mut client, mut upstream) = (side(client), side(upstream));
-    tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut upstream) => {}
-        () = silence(watch, &moved, watch.idle_limit()) => {}
+    let side = |stream, upstream| Side {
+        stream: Some(TokioIo::new(stream)),
+        upstream,
+        over: Over::Not,
+        watch: watch.clone(),
+        moved: moved.clone(),
+    };
+    let (mut client, mut upstream) = (side(client, false), side(upstream, true));
+    let end = tokio::select! {
+        copied = copy_bidirectional(&mut client, &mut upstream) => {
+            if copied.is_ok() { End::Orderly } else { End::Broken }
+        }
+        () = silence(watch, &moved, watch.idle_limit()) => End::Orderly,
+    };
+    upstream.upstream = end == End::Broken;
+    if end == End::Broken {
+        // What was said before.
+        let _ = timeout(LAST_WORDS, client.flush()).await;
     }
-    Some(())
+    Some(end)
 }
 
 /// Returns when nothing has moved for so long.
@@ -157,38 +192,79 @@ async fn silence(watch: &Watch, moved: &AtomicU32, idle: Duration) {
 
 /// One side of a tunnel, which notes when something moves.
 struct Side {
-    stream: TokioIo<Upgraded>,
+    /// There until it is dropped.
+    stream: Option<TokioIo<Upgraded>>,
+    /// Whether it is an upstream's, which is broken off where it is dropped before its end.
+    upstream: bool,
+    over: Over,
     watch: Arc<Watch>,
     moved: Arc<AtomicU32>,
+}
+
+/// Whether there is more to read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Over {
+    Not,
+    /// It seems not: hyper takes the reset of a stream for its end, and says so to whoever writes, a moment later.
+    Perhaps,
+    Surely,
 }
 
 impl Side {
     fn note(&self) {
         self.moved.store(self.watch.now(), Ordering::Relaxed);
     }
+
+    fn stream(&mut self) -> Pin<&mut TokioIo<Upgraded>> {
+        Pin::new(self.stream.as_mut().expect("it was not dropped"))
+    }
+}
+
+impl Drop for Side {
+    fn drop(&mut self) {
+        if let Some(stream) = self.stream.take().filter(|_| self.upstream) {
+            atoll_net::break_off(stream.into_inner());
+        }
+    }
 }
 
 impl AsyncRead for Side {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.note();
+        if self.over == Over::Not {
+            let before = buffer.filled().len();
+            ready!(self.stream().poll_read(cx, buffer))?;
+            if buffer.filled().len() > before {
+                self.note();
+                return Poll::Ready(Ok(()));
+            }
+            self.over = Over::Perhaps;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.over == Over::Perhaps {
+            if let Poll::Ready(flushed) = self.stream().poll_flush(cx) {
+                flushed?;
+            }
+            self.over = Over::Surely;
+            self.note();
+        }
         Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Side {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        let written = ready!(self.stream().poll_write(cx, bytes))?;
         self.note();
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream().poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream().poll_shutdown(cx)
     }
 }
 

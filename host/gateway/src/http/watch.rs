@@ -50,6 +50,8 @@ pub(super) struct Watch {
     vouched: AtomicU32,
     /// Whether it is no longer HTTP/1.1 that goes over it.
     switched: AtomicBool,
+    /// Whether what it carries then was broken off.
+    broken: AtomicBool,
     /// Whether its handshake is over.
     serving: AtomicBool,
     /// Whether a request ever came.
@@ -104,6 +106,7 @@ impl Watch {
             blocked: AtomicBool::new(false),
             vouched: AtomicU32::new(0),
             switched: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
             serving: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             resting: AtomicBool::new(false),
@@ -170,6 +173,15 @@ impl Watch {
 
     pub(super) fn has_switched(&self) -> bool {
         self.switched.load(Ordering::Relaxed)
+    }
+
+    /// What went over it in place of HTTP/1.1 has no end of its own.
+    pub(super) fn break_off(&self) {
+        self.broken.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Relaxed)
     }
 
     /// Its client has taken some bytes.

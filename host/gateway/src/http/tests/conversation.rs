@@ -55,6 +55,10 @@ async fn requests_in_a_pipeline_are_answered_in_order() {
 /// Notes how much was wanted when it was read last.
 struct Noting(DuplexStream, Arc<AtomicUsize>);
 
+impl crate::http::BreakOff for Noting {
+    fn break_off(&self) {}
+}
+
 impl AsyncRead for Noting {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.1.store(buffer.remaining(), Ordering::Relaxed);
