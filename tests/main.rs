@@ -48,5 +48,6 @@ mod upgrade;
 mod uploads;
 mod upstream_faults;
 mod upstream_siblings;
+mod upstream_times;
 mod upstreams;
 mod windows;

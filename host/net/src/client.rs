@@ -113,6 +113,12 @@ impl Client {
         Self { dialler, options, pool }
     }
 
+    /// Has other limits of time, and shares all connections: one that many wait for is waited for as whoever came first would.
+    #[must_use]
+    pub fn within(&self, connect: Duration, head: Duration) -> Self {
+        Self { options: Options { connect, head, ..self.options }, ..self.clone() }
+    }
+
     /// What opens its connections.
     pub fn dialler(&self) -> &Dialler {
         &self.dialler

@@ -35,9 +35,6 @@ use crate::{
     text::chain,
 };
 
-/// How long an upstream may pause within a body.
-const PATIENCE: Duration = Duration::from_mins(1);
-
 const MINUTE: Duration = Duration::from_mins(1);
 const DAY: Duration = Duration::from_hours(24);
 
@@ -308,8 +305,8 @@ impl Front {
                 };
                 places.push(http::Place::new(origin(protocol, &tls)?, origin(Protocol::Http1, &plain)?));
             }
-            let (client, places) = (self.client.clone(), places.into());
-            let upstream = UrlUpstream { client, places, raw_path: said.raw_path, patience: PATIENCE };
+            let (client, places) = (self.client.within(said.connect, said.response), places.into());
+            let upstream = UrlUpstream { client, places, raw_path: said.raw_path, patience: said.response };
             upstreams.push((Arc::from(&*said.name), Upstream::Url(upstream)));
         }
         Ok(upstreams)

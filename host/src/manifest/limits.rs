@@ -7,7 +7,7 @@ use atoll_gateway::http::Limits;
 use super::reader::Table;
 
 /// A second is the finest that is looked at; a day is for ever.
-const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
+pub(super) const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 /// To what HTTP/1.1 and HTTP/2 can both hold of a head.
 const HEAD_SIZES: RangeInclusive<u64> = 1 << 10..=1 << 20;
 const MANY: u32 = 1 << 20;

@@ -1,8 +1,8 @@
 //! `[upstream.NAME]`: a peer that requests are forwarded to by URL.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
-use super::{Name, Origin, Scheme, reader::Table};
+use super::{Name, Origin, Scheme, limits::TIMES, reader::Table};
 use crate::{problem::Place, text::quoted};
 
 #[derive(Clone, Debug)]
@@ -14,6 +14,10 @@ pub struct Upstream {
     pub protocol: Protocol,
     /// Whether it gets the path as the client sent it.
     pub raw_path: bool,
+    /// How long it may take to be reached.
+    pub connect: Duration,
+    /// How long to the head of its answer, and each time that its body pauses.
+    pub response: Duration,
     /// Roots in place of the system's.
     pub ca: Option<PathBuf>,
     pub place: Place,
@@ -27,12 +31,17 @@ pub enum Protocol {
     H2c,
 }
 
+const CONNECT: Duration = Duration::from_secs(5);
+const RESPONSE: Duration = Duration::from_mins(1);
+
 pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Upstream> {
     let place = table.place();
     let urls = table.required("url", "\"http://10.0.0.3:80\", or a list of such");
     let urls = urls.and_then(|entry| entry.texts(Origin::parse));
     let protocol = table.text("protocol", protocol);
     let raw_path = table.flag("raw-path", false);
+    let connect = table.duration("connect", TIMES).unwrap_or(CONNECT);
+    let response = table.duration("response", TIMES).unwrap_or(RESPONSE);
     let ca = table.file("ca");
 
     let has = |scheme| urls.iter().flatten().any(|url| url.scheme == scheme);
@@ -43,7 +52,8 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Upstream> {
         table.report("has a `ca`, and no `url` is https://");
     }
     table.finish();
-    Some(Upstream { name, urls: urls?, protocol: protocol.unwrap_or_default(), raw_path, ca, place })
+    let protocol = protocol.unwrap_or_default();
+    Some(Upstream { name, urls: urls?, protocol, raw_path, connect, response, ca, place })
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {

@@ -253,6 +253,18 @@ fn bindings() {
 
 #[test]
 fn upstreams() {
+    for (line, message) in [
+        (
+            "timeout = '1m'",
+            "unknown key `timeout` in [upstream.app]; known are `url`, `protocol`, `raw-path`, `connect`, `response`, `ca`",
+        ),
+        ("reponse = '1m'", "unknown key `reponse` in [upstream.app]; did you mean `response`?"),
+        ("connect = 5", "`connect`: `5` has no unit: write \"5s\" (or another of ms, s, m, h)"),
+        ("response = '25h'", "`response`: `25h` is not between 1s and 24h"),
+    ] {
+        let manifest = format!("[upstream.app]\nurl = 'http://a.test'\n{line}");
+        check_beside(&manifest, &[&format!("host.toml:3: {message}")]);
+    }
     check_beside(
         "[upstream.app]\nraw-path = false",
         &["host.toml:1: [upstream.app] has no `url`: \"http://10.0.0.3:80\", or a list of such"],

@@ -223,6 +223,16 @@ fn arguments_go_before_the_manifest() {
 }
 
 #[test]
+fn how_long_an_upstream_may_take() {
+    let fixture = Fixture::new();
+    for (lines, connect, response) in [("", 5, 60), ("connect = '2s'\nresponse = '10m'", 2, 600)] {
+        let manifest = fixture.manifest(&format!("[upstream.app]\nurl = 'http://a.test'\n{lines}\n{SITE}"));
+        let app = &manifest.upstreams["app"];
+        assert_eq!((app.connect, app.response), (Duration::from_secs(connect), Duration::from_secs(response)));
+    }
+}
+
+#[test]
 fn a_binding_that_nobody_reads_is_said() {
     let fixture = Fixture::new();
     let bind = |text: &str| Bind::parse(text).unwrap();
