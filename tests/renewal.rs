@@ -44,6 +44,25 @@ async fn an_expired_certificate_is_not_taken_for_a_good_one() {
     }
 }
 
+/// Of two for one name, the good one is served, whichever comes first, and though the other names it more exactly.
+#[tokio::test]
+async fn an_expired_certificate_stands_in_no_good_ones_way() {
+    let (ca, table) =
+        (Ca::new("test"), |file: &str| format!("[[certificate]]\nchain = \"{file}.pem\"\nkey = \"{file}.key\"\n"));
+    for (both, good) in [
+        ([table("bad"), table("good")], "a.site.test"),
+        ([table("good"), table("bad")], "a.site.test"),
+        ([table("bad"), table("good")], "*.site.test"),
+    ] {
+        let setup = Setup::new(&[&both.concat(), &*tables::guest("hello", "hello", "")].concat());
+        ca.issue_expired(&["a.site.test"]).write(&setup.path(""), "bad");
+        ca.issue(&[good]).write(&setup.path(""), "good");
+        let host = setup.start().await;
+        let client = Client::new(host.https(), ca.pem());
+        assert_eq!(client.get("https://a.site.test/").await.brief(), (200, HELLO), "{good}");
+    }
+}
+
 /// It is renewed with fewer names, and one that soon ends.
 #[tokio::test]
 async fn what_will_turn_clients_away_is_told_before() {

@@ -154,3 +154,39 @@ async fn code_is_kept_for_what_serves() {
     let digest = host.component("hello").await["digest"].as_str().unwrap().to_owned();
     assert!(files()[0].to_str().unwrap().starts_with(&digest), "{:?}", files());
 }
+
+/// What a router would say of no routes lets everybody in everywhere: as long as nothing is known of them, nobody is.
+#[tokio::test]
+async fn a_router_decides_nothing_before_its_routes_are_known() {
+    let setup = Setup::new(&[tables::site("site"), tables::router()].concat());
+    setup.repository("site").commit("main", &[("index.html", "all"), ("admin/index.html", "secret")]);
+    let host = setup.start().await;
+    for path in ["/", "/admin/"] {
+        let reply = host.client().get(&format!("https://localhost{path}")).await;
+        assert_eq!(
+            (reply.brief(), reply.field("retry-after")),
+            ((503, "503 Service Unavailable\n"), Some("1")),
+            "{path}"
+        );
+    }
+    let route = "upstream = \"site\"\n[[path]]\nprefix = \"/admin\"\nrefuse = 403\n";
+    host.setup().repository("routes").commit("main", &[("localhost.toml", route)]);
+    let refused = async || (host.client().get("https://localhost/admin/").await.status == 403).then_some(());
+    until(SOON, "the routes", refused).await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
+    // They are known from now on, wherever they are.
+    let setup = host.kill().await;
+    fs::remove_dir_all(setup.path("routes.git")).unwrap();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/admin/").await.status, 403);
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
+}
+
+/// Routes that are known to be none: every name goes to the one service there is.
+#[tokio::test]
+async fn a_branch_that_is_known_to_be_empty_is_known() {
+    let setup = Setup::new(&[tables::guest("hello", "hello", ""), tables::router()].concat());
+    setup.repository("routes");
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+}

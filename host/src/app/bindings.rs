@@ -3,7 +3,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -40,6 +43,26 @@ pub(super) struct Title {
     log: Arc<Log>,
 }
 
+/// Whether anything is known of a branch, be it that it has no commit. Once it is, that is not forgotten.
+#[derive(Clone)]
+pub(super) struct Known {
+    repository: Repository,
+    known: Arc<AtomicBool>,
+}
+
+impl Known {
+    pub(super) fn is(&self) -> bool {
+        if !self.known.load(Ordering::Relaxed) && self.repository.head().is_some() {
+            self.note();
+        }
+        self.known.load(Ordering::Relaxed)
+    }
+
+    fn note(&self) {
+        self.known.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
@@ -54,6 +77,7 @@ pub(super) struct Binding {
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
+    known: Known,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -105,7 +129,8 @@ impl Binding {
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
-        let report = reporter(said.name.clone(), log.clone(), error.clone());
+        let known = Known { repository: repository.clone(), known: Arc::default() };
+        let report = reporter(said.name.clone(), log.clone(), error.clone(), known.clone());
         let passed = watch::Sender::new(None);
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
@@ -114,7 +139,7 @@ impl Binding {
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
         let said = said.clone();
-        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, error, heads, passed })
+        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, known, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -157,13 +182,21 @@ impl Binding {
     /// Waits until something is here, where nothing was ever fetched.
     pub(super) async fn first(&self) {
         if self.repository.head().is_none() {
-            let _ = tokio::time::timeout(FIRST, self.follower.fetch()).await;
+            let _ = tokio::time::timeout(FIRST, self.fetch()).await;
         }
     }
 
     /// Fetches now.
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
-        self.follower.fetch().await
+        let fetched = self.follower.fetch().await;
+        if let Ok(Fetched::Unborn) = fetched {
+            self.known.note();
+        }
+        fetched
+    }
+
+    pub(super) fn known(&self) -> &Known {
+        &self.known
     }
 
     /// Begins a tree on top of what its origin stands at.
@@ -241,7 +274,12 @@ async fn tell(
     }
 }
 
-fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> impl Fn(Event) + Send + Sync + 'static {
+fn reporter(
+    name: Name,
+    log: Arc<Log>,
+    error: Arc<Mutex<Option<String>>>,
+    known: Known,
+) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
         let failing = |words: Option<String>| *error.lock().unwrap_or_else(PoisonError::into_inner) = words;
@@ -252,7 +290,11 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
                     log.host(Level::Warning, format!("binding {name}: {line}"));
                 }
             }
-            Event::Recovered | Event::Unborn => failing(None),
+            Event::Recovered => failing(None),
+            Event::Unborn => {
+                known.note();
+                failing(None);
+            }
             Event::Gone(why) => {
                 let words = format!("{why}; the last head is served");
                 log.host(Level::Warning, format!("binding {name}: {words}"));

@@ -19,9 +19,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    bindings::Bindings,
     certificates,
     components::nobody_decides,
-    decides::Decides,
+    decides::{Decides, Knowing},
     descriptors,
     door::Door,
     hooks::Pushes,
@@ -58,6 +59,7 @@ pub(super) struct Front {
     listening: Mutex<Vec<Listening>>,
     /// What is forwarded to, by name.
     installed: Mutex<Vec<(Arc<str>, Upstream)>>,
+    bindings: Arc<ArcSwap<Bindings>>,
     log: Arc<Log>,
     /// Clients that asked for a name without a certificate.
     nameless: Arc<Complaints>,
@@ -136,6 +138,7 @@ impl Front {
             proxied: Arc::default(),
             listening: Mutex::default(),
             installed: Mutex::default(),
+            bindings: host.bindings.clone(),
             log,
             nameless: Arc::default(),
         });
@@ -191,8 +194,7 @@ impl Front {
         for warning in warnings {
             self.say(Level::Warning, warning.to_string());
         }
-        let served: Vec<_> = certificates.iter().map(|said| said.certificate.clone()).collect();
-        self.certificates.replace(&served);
+        self.certificates.replace(&certificates::served(&certificates, SystemTime::now()));
         self.said.store(Arc::new(certificates));
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
@@ -244,7 +246,12 @@ impl Front {
         for (name, running) in components {
             let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
-                Some(Role::Router) => router = Some(slot),
+                Some(Role::Router) => {
+                    let bindings = self.bindings.load();
+                    let reads = running.said.git.values().filter_map(|grant| bindings.get(&grant.from));
+                    let reads = reads.map(|binding| binding.known().clone()).collect();
+                    router = Some(Arc::new(Knowing { slot, reads }) as Arc<dyn http::Component>);
+                }
                 Some(Role::Agent) => {}
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
             }

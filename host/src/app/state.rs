@@ -6,7 +6,12 @@ use std::{
     io::{self, Write as _},
     os::unix::fs::{DirBuilderExt as _, MetadataExt as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+/// How often, and how long after one another, a lock is tried that somebody has.
+const TRIES: u32 = 10;
+const TRY: Duration = Duration::from_millis(100);
 
 /// The state of a running host; the lock goes with it.
 pub(super) struct State {
@@ -26,6 +31,17 @@ pub(super) enum StateError {
     Locked { directory: PathBuf },
 }
 
+/// As often as it takes whoever was killed a moment ago to be gone.
+fn patiently(lock: impl Fn() -> Result<(), fs::TryLockError>) -> Result<(), fs::TryLockError> {
+    for _ in 0..TRIES {
+        match lock() {
+            Err(fs::TryLockError::WouldBlock) => std::thread::sleep(TRY),
+            outcome => return outcome,
+        }
+    }
+    lock()
+}
+
 impl State {
     /// Makes the directory where it is missing, and takes it.
     pub(super) fn open(directory: &Path) -> Result<Self, StateError> {
@@ -41,7 +57,7 @@ impl State {
             return Err(StateError::Open { directory: directory.to_owned(), mode });
         }
         let lock = File::create(directory.join("lock")).map_err(unusable)?;
-        match lock.try_lock() {
+        match patiently(|| lock.try_lock()) {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
                 return Err(StateError::Locked { directory: directory.to_owned() });

@@ -66,12 +66,12 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
     let http = table.texts("http", Address::parse);
     let https = table.texts("https", Address::parse);
     let trusted = table.texts("trusted", network).unwrap_or_default();
-    let redirect = table.flag("redirect", default.redirect);
-
     let shared = http.iter().flatten().find(|a| a.at.port() != 0 && https.iter().flatten().any(|b| b.at == a.at));
     if let Some(Address { at, .. }) = shared {
         table.report(format!("has {at} for both `http` and `https`: one address, one protocol"));
     }
+    // To where nobody listens nobody is sent, unless that is said: somebody may stand before this host.
+    let redirect = table.flag("redirect", http.is_none() || https.is_some());
     let proxied = table.texts("proxied", Address::parse).unwrap_or_default();
     let proxied: Vec<_> = proxied.into_iter().map(|address| address.at).collect();
     let (http, https) = match (http, https) {

@@ -282,9 +282,10 @@ impl Taking<'_, '_> {
         Err(DirectoryError::Changing(self.place(path)))
     }
 
-    /// Never through a link. Nothing if it is gone.
+    /// Never through a link. Nothing if it is gone, or not for us: one file of many, like what an editor has beside the one that
+    /// is edited, keeps the others from nobody.
     fn open(
-        &self,
+        &mut self,
         directory: &OwnedFd,
         name: &CStr,
         path: &[u8],
@@ -294,6 +295,10 @@ impl Taking<'_, '_> {
         match rustix::fs::openat(directory, name, flags, Mode::empty()) {
             Ok(file) => Ok(Some(file)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+                self.notices.push(|| format!("{} is left out, it may not be read: permission denied", Shown::of(path)));
+                Ok(None)
+            }
             Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => Err(DirectoryError::Changing(self.place(path))),
             Err(error) => Err(self.unreadable(path, error.into())),
         }

@@ -349,3 +349,18 @@ fn a_tables_hash_stands_while_the_table_does() {
     assert_ne!(hash(table, &bindings.replace("pages.git'", "pages.git'\nbranch = 'x'")), first);
     assert_eq!(hash(table, &bindings.replace("pages.git'", "pages.git'\ndepth = 2")), first, "nobody sees the history");
 }
+
+#[test]
+fn nobody_is_sent_where_nobody_listens() {
+    let (http, https) = ("http = \"127.0.0.1:1\"\n", "https = \"127.0.0.1:2\"\n");
+    for (lines, redirect) in [
+        (String::new(), true),
+        (http.to_owned(), false),
+        (https.to_owned(), true),
+        ([http, https].concat(), true),
+        ([http, "redirect = true\n"].concat(), true),
+        ([http, https, "redirect = false\n"].concat(), false),
+    ] {
+        assert_eq!(Fixture::new().manifest(&format!("[listen]\n{lines}{SITE}")).listen.redirect, redirect, "{lines}");
+    }
+}
