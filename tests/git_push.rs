@@ -282,7 +282,7 @@ async fn a_kill_while_it_pushes_hurts_nothing() {
 /// Two hosts with states of their own, each of whose agents stages again on `conflict`: all that they commit lands.
 #[tokio::test]
 async fn two_hosts_push_to_one_branch_and_lose_nothing() {
-    const EACH: usize = 40;
+    const EACH: usize = 10;
     let shared = Setup::without_manifest();
     let repository = repository(&shared);
     // So that they are at it at once whatever the scheduler does: the first push stands at the door until another has passed.
