@@ -155,24 +155,40 @@ async fn code_is_kept_for_what_serves() {
     assert!(files()[0].to_str().unwrap().starts_with(&digest), "{:?}", files());
 }
 
-/// What a router would say of no routes lets everybody in everywhere: as long as nothing is known of them, nobody is.
+/// What a router would say of no routes lets everybody in everywhere: as long as nothing is known of them, nobody is. Nor
+/// where the first that come are broken.
 #[tokio::test]
 async fn a_router_decides_nothing_before_its_routes_are_known() {
+    const NOT_YET: (u16, &str) = (503, "503 Service Unavailable\n");
     let setup = Setup::new(&[tables::site("site"), tables::router()].concat());
     setup.repository("site").commit("main", &[("index.html", "all"), ("admin/index.html", "secret")]);
-    let host = setup.start().await;
+    let mut host = setup.start().await;
     for path in ["/", "/admin/"] {
         let reply = host.client().get(&format!("https://localhost{path}")).await;
-        assert_eq!(
-            (reply.brief(), reply.field("retry-after")),
-            ((503, "503 Service Unavailable\n"), Some("1")),
-            "{path}"
-        );
+        assert_eq!((reply.brief(), reply.field("retry-after")), (NOT_YET, Some("1")), "{path}");
+    }
+    let routes = host.setup().repository("routes");
+    routes.commit("main", &[("localhost.toml", "upstrem = 1\n")]);
+    for _ in 0..2 {
+        until(SOON, "why not", async || {
+            assert_eq!(host.client().get("https://localhost/admin/").await.brief(), NOT_YET);
+            host.component("router").await["error"]
+                .as_str()
+                .filter(|error| error.contains("localhost.toml:1"))
+                .map(drop)
+        })
+        .await;
+        assert_eq!(host.client().get("https://localhost/admin/").await.brief(), NOT_YET);
+        host = host.kill().await.start().await;
     }
     let route = "upstream = \"site\"\n[[path]]\nprefix = \"/admin\"\nrefuse = 403\n";
-    host.setup().repository("routes").commit("main", &[("localhost.toml", route)]);
-    let refused = async || (host.client().get("https://localhost/admin/").await.status == 403).then_some(());
-    until(SOON, "the routes", refused).await;
+    routes.commit("main", &[("localhost.toml", route)]);
+    until(SOON, "the routes", async || {
+        let status = host.client().get("https://localhost/admin/").await.status;
+        assert!(status == 503 || status == 403, "{status}");
+        (status == 403).then_some(())
+    })
+    .await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
     // They are known from now on, wherever they are.
     let setup = host.kill().await;
@@ -180,6 +196,19 @@ async fn a_router_decides_nothing_before_its_routes_are_known() {
     let host = setup.start().await;
     assert_eq!(host.client().get("https://localhost/admin/").await.status, 403);
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
+}
+
+/// That there are none is known once it is said, whatever was tried before.
+#[tokio::test]
+async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
+    let manifest = [tables::guest("hello", "hello", ""), tables::router()].concat();
+    let setup = Setup::new(&manifest.replace("routes.git", "rotues.git"));
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.status, 503);
+    host.setup().repository("routes");
+    host.setup().manifest(&manifest);
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
 
 /// Routes that are known to be none: every name goes to the one service there is.

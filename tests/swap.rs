@@ -28,7 +28,7 @@ use crate::support::{
 
 const SWAPS: usize = 20;
 /// Of an answer that nothing is in the way of.
-const PROMPT: Duration = Duration::from_secs(2);
+const PROMPT: Duration = Duration::from_secs(5);
 const LARGE: usize = 10 << 20;
 /// In the fixture, and in what takes its place.
 const A: &str = "the letter is a";

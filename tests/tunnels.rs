@@ -32,6 +32,8 @@ enum Deed {
     /// And hears all that still comes.
     HalfClose,
     Reset,
+    /// With a word before.
+    LastWord,
 }
 
 /// How a side ended, as the other saw it.
@@ -82,6 +84,10 @@ async fn does(deed: Deed, mut stream: TcpStream, told: UnboundedSender<(String, 
             stream.shutdown().await.unwrap();
         }
         Deed::Reset => return stream.set_zero_linger().unwrap(),
+        Deed::LastWord => {
+            stream.write_all(b"bye").await.unwrap();
+            return stream.set_zero_linger().unwrap();
+        }
     }
     let (mut more, end) = if heard.is_ok() { all(&mut stream).await } else { (String::new(), Broken) };
     if matches!(deed, Deed::Answer) {
@@ -232,9 +238,12 @@ fn said(words: &str, end: End) -> (String, End) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn how_an_upstream_ends_is_what_its_client_learns() {
-    for (deed, heard) in
-        [(Deed::Close, said("bye", Orderly)), (Deed::HalfClose, said("bye", Orderly)), (Deed::Reset, said("", Broken))]
-    {
+    for (deed, heard) in [
+        (Deed::Close, said("bye", Orderly)),
+        (Deed::HalfClose, said("bye", Orderly)),
+        (Deed::Reset, said("", Broken)),
+        (Deed::LastWord, said("bye", Broken)),
+    ] {
         let (url, mut told) = upstream(deed).await;
         let host = host(&url).await;
         for over in [Over::Tcp, Over::Tls, Over::Http2] {

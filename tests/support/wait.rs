@@ -11,7 +11,7 @@ pub(crate) const SOON: Duration = Duration::from_secs(20);
 pub(crate) const BUILT: Duration = Duration::from_mins(4);
 
 /// An answer to somebody else, while one misbehaves: a bound on what faults cost others, and no measure.
-pub(crate) const PROMPT: Duration = Duration::from_secs(2);
+pub(crate) const PROMPT: Duration = Duration::from_secs(5);
 
 const STEP: Duration = Duration::from_millis(5);
 

@@ -9,7 +9,7 @@ use http_body::Body;
 use hyper::client::conn::TrySendError;
 use tokio::{
     sync::watch,
-    time::{Instant, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -184,6 +184,8 @@ impl Client {
                 }
             }
         };
+        let turn = timeout(self.options.connect + self.options.head, slot.apart.acquire()).await;
+        let Ok(Ok(_turn)) = turn else { return Err(timed_out(origin).error) };
         let stream = self.dialler.connect(origin.target(), self.options.connect).await?;
         let lease = self.open(origin, slot, stream, false).await?;
         self.exchange(origin, slot, lease, head, again.body()).await.map_err(|failure| failure.error)
@@ -206,8 +208,8 @@ impl Client {
                 match exchange.await {
                     Some(Ok(response)) => Ok(response.map(|body| Incoming::new(body, connection, slot.clone()))),
                     Some(Err(Trouble::Hyper(error))) => {
-                        let apart = (twice && !connection.heard()).then(Outgoing::default);
-                        Err(failure(origin, *error, progress, apart))
+                        let again = (twice && !connection.heard()).then(|| Again::Apart(Outgoing::default()));
+                        Err(failure(origin, *error, progress, again))
                     }
                     Some(Err(Trouble::Interim)) => Err(gone(SendError::Interim { origin: origin.clone() })),
                     None => Err(timed_out(origin)),
@@ -226,12 +228,14 @@ impl Client {
                         if loss.connection {
                             slot.shared.close(shared.number());
                         }
-                        let apart = match progress {
-                            Some(progress) if loss.unprocessed => progress.untouched(),
-                            None if loss.unprocessed || loss.connection && twice => Some(Outgoing::default()),
+                        let again = match progress {
+                            // In order, mostly: it may share a connection once more.
+                            Some(progress) if loss.unprocessed => progress.untouched().map(Again::Anyhow),
+                            None if loss.unprocessed => Some(Again::Anyhow(Outgoing::default())),
+                            None if loss.connection && twice => Some(Again::Apart(Outgoing::default())),
                             _ => None,
                         };
-                        Err(failure(origin, error, progress, apart))
+                        Err(failure(origin, error, progress, again))
                     }
                     None => {
                         slot.shared.close(shared.number());
@@ -341,11 +345,11 @@ fn failure(
     origin: &Origin,
     error: TrySendError<Request<Outgoing>>,
     progress: Option<&Progress>,
-    apart: Option<Outgoing>,
+    again: Option<Again>,
 ) -> Failure {
     let mut error = error;
     let unsent = error.take_message().map(|request| Again::Anyhow(request.into_body()));
-    let again = unsent.or(apart.map(Again::Apart));
+    let again = unsent.or(again);
     let origin = origin.clone();
     let error = if progress.is_some_and(Progress::failed) {
         SendError::Request { origin }

@@ -1,5 +1,4 @@
-//! A stream that is overheard: whoever wants to know what the peer said hears it as it is read. It changes
-//! nothing.
+//! A stream that is overheard: whoever wants to know what the peer said hears it as it is read, and may take it for the end.
 
 use std::{
     io::{self, IoSlice},

@@ -11,7 +11,7 @@ use crate::{
     ear::Hear as _,
     frames::{Flood, Frames, Most},
     heads::{Heads, News},
-    http2::{Allowed, STREAMS, Settings},
+    http2::{Allowed, Overheard, STREAMS},
     proxy::{ProxyError, proxied},
 };
 
@@ -110,7 +110,7 @@ pub fn settings(bytes: &[u8]) {
     let Some((cut, bytes)) = cut(bytes) else { return };
     let streams = |pieces: usize| {
         let allowed = Arc::<Allowed>::default();
-        let mut settings = Settings::new(allowed.clone());
+        let mut settings = Overheard::new(allowed.clone());
         // What ends the connection ends it at the same byte.
         let _ = bytes.chunks(pieces).try_for_each(|piece| settings.hear(piece));
         allowed.streams.load(Relaxed)

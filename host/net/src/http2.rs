@@ -80,7 +80,7 @@ pub(crate) async fn open(
     let peer = || origin.target().place.to_string().into();
     let failed = |reason: String| DialError::Http2 { peer: peer(), reason: reason.into() };
     let allowed = Arc::<Allowed>::default();
-    let ear = Ear { stream, to: Settings::new(allowed.clone()) };
+    let ear = Ear { stream, to: Overheard::new(allowed.clone()) };
     let opening = async {
         let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -125,7 +125,7 @@ pub(crate) async fn open(
 }
 
 /// Listens for how many streams the peer allows, which it may say anew at any time; and for heads without end.
-pub(crate) struct Settings {
+pub(crate) struct Overheard {
     allowed: Arc<Allowed>,
     /// Bytes of a payload that are still to come.
     left: usize,
@@ -140,7 +140,7 @@ pub(crate) struct Settings {
     interim: Interim,
 }
 
-impl Settings {
+impl Overheard {
     pub(crate) fn new(allowed: Arc<Allowed>) -> Self {
         let piece = [0; FRAME_HEAD];
         Self {
@@ -202,7 +202,7 @@ impl Settings {
     }
 }
 
-impl Hear for Settings {
+impl Hear for Overheard {
     fn hear(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left == 0 {
@@ -232,7 +232,7 @@ impl Hear for Settings {
 mod tests {
     use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-    use super::{Allowed, Hear, STREAMS, Settings};
+    use super::{Allowed, Hear, Overheard, STREAMS};
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
         let length = u8::try_from(payload.len()).unwrap();
@@ -264,7 +264,7 @@ mod tests {
         ] {
             for piece in [1, 2, 9, 15, bytes.len().max(1)] {
                 let allowed = Arc::<Allowed>::default();
-                let mut heard = Settings::new(allowed.clone());
+                let mut heard = Overheard::new(allowed.clone());
                 bytes.chunks(piece).for_each(|part| heard.hear(part).unwrap());
                 assert_eq!(allowed.streams.load(Relaxed), expected, "{what} in pieces of {piece}");
             }

@@ -7,6 +7,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Semaphore;
+
 use crate::{Origin, http1::Http1, shared::Shared};
 
 /// All origins that we are connected to, or were a short while ago.
@@ -27,8 +29,13 @@ pub(crate) struct Keep {
 pub(crate) struct Slot {
     resting: Mutex<Vec<(Box<Http1>, Instant)>>,
     pub(crate) shared: Shared,
+    /// Turns to ask anew, apart: what one connection that ends took down is not opened at once.
+    pub(crate) apart: Semaphore,
     keep: Keep,
 }
+
+/// Requests that are asked anew, apart, at once.
+const APART: usize = 16;
 
 impl Pool {
     pub(crate) fn new(keep: Keep) -> Arc<Self> {
@@ -76,7 +83,7 @@ async fn sweep_now_and_then(pool: Weak<Pool>, pause: Duration) {
 
 impl Slot {
     fn new(keep: Keep) -> Self {
-        Self { resting: Mutex::default(), shared: Shared::default(), keep }
+        Self { resting: Mutex::default(), shared: Shared::default(), apart: Semaphore::new(APART), keep }
     }
 
     /// A connection that rested and can take a request, the one used last first.

@@ -5,6 +5,7 @@
 //! Compiled code is native code: what is kept is loaded only if it is, byte for byte, what our compiler wrote.
 
 use std::{
+    collections::HashSet,
     ffi::OsString,
     fmt, fs,
     hash::{Hash, Hasher},
@@ -131,24 +132,25 @@ impl Compiler {
     /// exit with 1 and one line on standard error where that fails. Code is kept in the folder `kept`.
     pub fn in_child(program: PathBuf, arguments: Vec<OsString>, kept: Option<PathBuf>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        Self { child: Some((program, arguments)), kept, turns: Turns::new(cores) }
+        let compiler = Self { child: Some((program, arguments)), kept, turns: Turns::new(cores) };
+        // Half written, by whoever ended over it.
+        compiler.sweep(|name| name.starts_with('.'));
+        compiler
     }
 
-    /// Lets go of kept code, but for that of these components. Blocks.
-    pub fn keep_only(&self, components: &[Digest]) {
-        let Some(files) = self.kept.as_ref().and_then(|folder| fs::read_dir(folder).ok()) else { return };
-        let ours = format!(".{}", std::process::id());
-        for file in files.flatten() {
-            let name = file.file_name().to_string_lossy().into_owned();
-            let wanted = match name.strip_prefix('.') {
-                // One that is being written; or was, by whoever ended over it.
-                Some(unfinished) => unfinished.ends_with(&ours),
-                None => components.iter().any(|digest| name.starts_with(&digest.to_string())),
-            };
-            if !wanted {
-                // What is left takes some room until the next time.
-                let _ = fs::remove_file(file.path());
-            }
+    /// Lets go of kept code, but for that of these components on this machine. Blocks.
+    pub fn keep_only(&self, engine: &Engine, components: &[Digest]) {
+        let wanted: HashSet<String> = components.iter().map(|digest| file_name(engine, *digest)).collect();
+        // One that is being written begins with a dot.
+        self.sweep(|name| !name.starts_with('.') && !wanted.contains(name));
+    }
+
+    /// Lets go of what is kept under such a name.
+    fn sweep(&self, goes: impl Fn(&str) -> bool) {
+        let files = self.kept.as_ref().and_then(|folder| fs::read_dir(folder).ok());
+        for file in files.into_iter().flatten().flatten().filter(|file| goes(&file.file_name().to_string_lossy())) {
+            // What can't go takes some room until the next time.
+            let _ = fs::remove_file(file.path());
         }
     }
 

@@ -17,7 +17,7 @@ use crate::code::{COMPILE_MEMORY, COMPILE_TIME, LARGEST, STACK, compile};
 pub fn compile_as_child() -> Result<(), String> {
     let words = |error: io::Error| error.to_string();
     let_go().map_err(words)?;
-    // Of whoever asked: nobody waits for the code of a host that has gone.
+    // Of the thread that began us, which waits for us as long as there is a host: nobody wants the code of one that has gone.
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| words(error.into()))?;
     let limits = [
         (Resource::As, COMPILE_MEMORY),

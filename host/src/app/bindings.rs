@@ -43,26 +43,6 @@ pub(super) struct Title {
     log: Arc<Log>,
 }
 
-/// Whether anything is known of a branch, be it that it has no commit. Once it is, that is not forgotten.
-#[derive(Clone)]
-pub(super) struct Known {
-    repository: Repository,
-    known: Arc<AtomicBool>,
-}
-
-impl Known {
-    pub(super) fn is(&self) -> bool {
-        if !self.known.load(Ordering::Relaxed) && self.repository.head().is_some() {
-            self.note();
-        }
-        self.known.load(Ordering::Relaxed)
-    }
-
-    fn note(&self) {
-        self.known.store(true, Ordering::Relaxed);
-    }
-}
-
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
@@ -77,7 +57,8 @@ pub(super) struct Binding {
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
-    known: Known,
+    /// Whether its remote ever said that the branch has no commit.
+    said_empty: Arc<AtomicBool>,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -89,8 +70,8 @@ pub(super) struct Binding {
 pub(super) type Moved = Arc<dyn Fn(Name, Arc<dyn Branch>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 impl Binding {
-    /// Follows `said`; `moved` is told of each new head. Unless it goes on with what `serves`, what came from another remote
-    /// is none of its own.
+    /// Follows `said`; `moved` is told of each new head. Unless it goes on with what the one `before` it serves, what came from
+    /// another remote is none of its own.
     pub(super) fn follow(
         store: &Store,
         watcher: &Watcher,
@@ -98,7 +79,7 @@ impl Binding {
         said: &manifest::Binding,
         log: &Arc<Log>,
         moved: Moved,
-        serves: bool,
+        before: Option<&Self>,
     ) -> anyhow::Result<Self> {
         let repository = store.repository(&said.name)?;
         if let Some(damage) = repository.damage() {
@@ -109,10 +90,11 @@ impl Binding {
             );
         }
         let remote = Remote { location, branch: said.branch.clone(), depth: said.depth };
-        let before = if serves { None } else { repository.claim(&remote) };
-        if let Some(before) = &before {
+        if before.is_none()
+            && let Some(other) = repository.claim(&remote)
+        {
             let words =
-                format!("binding {}: what was fetched from {before} is not served for another remote", said.name);
+                format!("binding {}: what was fetched from {other} is not served for another remote", said.name);
             let log: &dyn Journal = &**log;
             log.host(Level::Warning, words);
         }
@@ -129,8 +111,8 @@ impl Binding {
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
-        let known = Known { repository: repository.clone(), known: Arc::default() };
-        let report = reporter(said.name.clone(), log.clone(), error.clone(), known.clone());
+        let said_empty = before.map(|before| before.said_empty.clone()).unwrap_or_default();
+        let report = reporter(said.name.clone(), log.clone(), error.clone(), said_empty.clone());
         let passed = watch::Sender::new(None);
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
@@ -139,7 +121,20 @@ impl Binding {
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
         let said = said.clone();
-        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, known, error, heads, passed })
+        Ok(Self {
+            said,
+            origin,
+            title,
+            repository,
+            follower,
+            hook,
+            committing,
+            identity,
+            said_empty,
+            error,
+            heads,
+            passed,
+        })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -190,13 +185,14 @@ impl Binding {
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
         let fetched = self.follower.fetch().await;
         if let Ok(Fetched::Unborn) = fetched {
-            self.known.note();
+            self.said_empty.store(true, Ordering::Relaxed);
         }
         fetched
     }
 
-    pub(super) fn known(&self) -> &Known {
-        &self.known
+    /// Whether that there is nothing is what its remote said, and not that nobody has asked it yet.
+    pub(super) fn is_said_empty(&self) -> bool {
+        self.said_empty.load(Ordering::Relaxed)
     }
 
     /// Begins a tree on top of what its origin stands at.
@@ -278,7 +274,7 @@ fn reporter(
     name: Name,
     log: Arc<Log>,
     error: Arc<Mutex<Option<String>>>,
-    known: Known,
+    said_empty: Arc<AtomicBool>,
 ) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
@@ -292,7 +288,7 @@ fn reporter(
             }
             Event::Recovered => failing(None),
             Event::Unborn => {
-                known.note();
+                said_empty.store(true, Ordering::Relaxed);
                 failing(None);
             }
             Event::Gone(why) => {

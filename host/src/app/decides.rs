@@ -1,5 +1,4 @@
-//! What a router's decisions are good for: none before its branches are known, since what it would say of empty ones lets
-//! everybody in; and the names for which the local authority makes certificates.
+//! Whom the local authority makes certificates for: names that the router knows.
 
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -7,27 +6,33 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use atoll_gateway::{
-    http::{Component, Live},
-    tls::Admits,
-};
+use atoll_gateway::tls::Admits;
 use atoll_runtime::{Decision, Head, Role};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
-use super::{bindings::Known, host::Components};
+use super::{bindings::Bindings, host::Components, knowing::Knowing};
 
 /// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.
-pub(super) struct Decides(pub(super) Arc<ArcSwap<Components>>);
+pub(super) struct Decides {
+    components: Arc<ArcSwap<Components>>,
+    bindings: Arc<ArcSwap<Bindings>>,
+}
+
+impl Decides {
+    pub(super) fn new(components: &Arc<ArcSwap<Components>>, bindings: &Arc<ArcSwap<Bindings>>) -> Self {
+        Self { components: components.clone(), bindings: bindings.clone() }
+    }
+}
 
 impl Admits for Decides {
-    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
+    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<bool>> {
         Box::pin(async move {
-            let components = self.0.load_full();
+            let components = self.components.load_full();
             let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
-                return true;
+                return Some(true);
             };
-            let Some(router) = router.slot.serving() else { return false };
+            let router = Knowing::new(router, &self.bindings).generation()?;
             let head = Head {
                 scheme: "https",
                 authority: name,
@@ -37,23 +42,8 @@ impl Admits for Decides {
                 fields: &HeaderMap::new(),
                 client: IpAddr::V4(Ipv4Addr::LOCALHOST),
             };
-            router.decide(&head).await.is_ok_and(|decision| !matches!(*decision, Decision::Refuse { .. }))
+            let decision = router.decide(&head).await.ok()?;
+            Some(!matches!(*decision, Decision::Refuse { .. }))
         })
-    }
-}
-
-/// A router that decides once it knows what its branches say, be it nothing.
-pub(super) struct Knowing {
-    pub(super) slot: Arc<dyn Component>,
-    pub(super) reads: Vec<Known>,
-}
-
-impl Component for Knowing {
-    fn name(&self) -> &Arc<str> {
-        self.slot.name()
-    }
-
-    fn serving(&self) -> Option<Arc<dyn Live>> {
-        if self.reads.iter().all(Known::is) { self.slot.serving() } else { None }
     }
 }

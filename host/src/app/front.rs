@@ -22,11 +22,12 @@ use super::{
     bindings::Bindings,
     certificates,
     components::nobody_decides,
-    decides::{Decides, Knowing},
+    decides::Decides,
     descriptors,
     door::Door,
     hooks::Pushes,
     host::{Components, Host},
+    knowing::Knowing,
 };
 use crate::{
     control::messages::CertificateStatus,
@@ -37,7 +38,7 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
-const DAY: Duration = Duration::from_hours(24);
+const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) struct Front {
     gateway: Arc<Gateway>,
@@ -118,7 +119,7 @@ impl Front {
             let gateway = gateway.clone();
             async move { gateway.keep_watch().await }
         });
-        let admits = Arc::new(Decides(host.components.clone()));
+        let admits = Arc::new(Decides::new(&host.components, &host.bindings));
         let (folder, now) = (host.state.local_ca(), SystemTime::now());
         let made_for = admits.clone();
         let local = tokio::task::spawn_blocking(move || LocalCa::open(&folder, made_for, now)).await??;
@@ -247,10 +248,7 @@ impl Front {
             let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
                 Some(Role::Router) => {
-                    let bindings = self.bindings.load();
-                    let reads = running.said.git.values().filter_map(|grant| bindings.get(&grant.from));
-                    let reads = reads.map(|binding| binding.known().clone()).collect();
-                    router = Some(Arc::new(Knowing { slot, reads }) as Arc<dyn http::Component>);
+                    router = Some(Arc::new(Knowing::new(running, &self.bindings)) as Arc<dyn http::Component>);
                 }
                 Some(Role::Agent) => {}
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
@@ -266,7 +264,7 @@ impl Front {
                 .iter()
                 .filter_map(|net| Network::new(net.addr(), net.prefix_len()))
                 .collect(),
-            redirect: manifest.listen.redirect,
+            redirect: manifest.listen.redirects(),
             https_port: https_port.unwrap_or(443),
             access: match manifest.access {
                 AccessLog::Json => Some(http::Format::Json),
@@ -348,7 +346,11 @@ impl Front {
     /// Says once a day what is to be said of the certificates that are served.
     pub(super) async fn remind(&self) {
         loop {
-            tokio::time::sleep(DAY).await;
+            for _ in 0..24 {
+                tokio::time::sleep(HOUR).await;
+                // One may have begun to be good, or ended.
+                self.certificates.replace(&certificates::served(&self.said.load(), SystemTime::now()));
+            }
             for warning in certificates::warnings(&self.said.load(), SystemTime::now()) {
                 self.say(Level::Warning, warning.to_string());
             }
@@ -387,7 +389,7 @@ impl Front {
             first.bound.port()
         };
         // Not what a router sends nowhere.
-        self.admits.admits("localhost").await.then(|| format!("https://localhost:{port}/"))
+        self.admits.admits("localhost").await?.then(|| format!("https://localhost:{port}/"))
     }
 
     /// Requests of a component that were answered out of memory, and those that might have been.

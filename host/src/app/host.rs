@@ -131,7 +131,7 @@ impl Host {
                     .flatten()
                     .collect::<Vec<_>>()
             };
-            loader.compiler.keep_only(&components.values().flat_map(digests).collect::<Vec<_>>());
+            loader.compiler.keep_only(&loader.engine, &components.values().flat_map(digests).collect::<Vec<_>>());
         });
         tokio::spawn(settling(host.ledger.clone(), host.log.clone()));
         Ok(Arc::new(host))
@@ -173,7 +173,7 @@ impl Host {
                 elsewhere.push((said.clone(), location));
                 binding.clone()
             } else {
-                Arc::new(self.binding(said, location, false)?)
+                Arc::new(self.binding(said, location, None)?)
             };
             bindings.insert(name.clone(), binding);
         }
@@ -184,16 +184,22 @@ impl Host {
     pub(super) fn follow_elsewhere(&self, elsewhere: Vec<Elsewhere>) -> anyhow::Result<()> {
         let mut bindings = (**self.bindings.load()).clone();
         for (said, location) in elsewhere {
-            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location, true)?));
+            let before = bindings.get(&said.name).cloned();
+            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location, before.as_deref())?));
         }
         self.bindings.store(Arc::new(bindings));
         Ok(())
     }
 
-    fn binding(&self, said: &manifest::Binding, location: Location, serves: bool) -> anyhow::Result<Binding> {
+    fn binding(
+        &self,
+        said: &manifest::Binding,
+        location: Location,
+        before: Option<&Binding>,
+    ) -> anyhow::Result<Binding> {
         let components = self.components.clone();
         let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
-        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved, serves)
+        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved, before)
     }
 
     /// Reads and compiles the files of components, all at once.

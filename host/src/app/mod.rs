@@ -12,6 +12,7 @@ mod front;
 mod hooks;
 mod host;
 mod inspect;
+mod knowing;
 mod ledger;
 mod outbound;
 mod publishing;

@@ -1,7 +1,7 @@
 //! A reload: one transaction. The manifest is read again; its listeners are bound and all changed generations proved; then
 //! all switch, or nothing does.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use atoll_runtime::{Change, Level, Prepared, Role};
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     control::messages::{Refusal, Reloaded},
-    manifest::{self, Manifest},
+    manifest::{self, Loaded, Manifest, Options},
     problem::{Problem, Problems},
     text::chain,
 };
@@ -41,7 +41,7 @@ pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloa
 async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Refusal> {
     let mut current = host.manifest.lock().await;
     let options = host.options.clone();
-    let loaded = spawn_blocking(move || manifest::load(&options)).await;
+    let loaded = spawn_blocking(move || again(&options)).await;
     let loaded = loaded.map_err(|_| Refusal::new("the manifest could not be read"))?.map_err(mistakes)?;
     for warning in &loaded.warnings {
         host.say(Level::Warning, warning.to_string());
@@ -56,6 +56,18 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     let (late, disproved): (Vec<_>, Vec<_>) = unfollowed(host, others).await.into_iter().unzip();
     let warnings = [loaded.warnings, warnings, late.concat()].concat();
     Ok(Reloaded { components, certificates, warnings, disproved: disproved.concat() })
+}
+
+/// Loads the manifest once more. Blocks.
+fn again(options: &Options) -> Result<Loaded, Problems> {
+    if let Some(path) = &options.manifest
+        && fs::metadata(path).is_ok_and(|metadata| !metadata.is_file())
+    {
+        // It gave what it had at the start.
+        let words = format!("{} is not a file, and can't be read again", path.display());
+        return Err(Problems(vec![Problem::new(words)]));
+    }
+    manifest::load(options)
 }
 
 async fn switch(

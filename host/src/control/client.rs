@@ -167,7 +167,9 @@ fn until_some_come(replies: &BufReader<UnixStream>, reader: BorrowedFd<'_>) -> i
         let mut polled =
             [PollFd::new(replies.get_ref(), PollFlags::IN), PollFd::from_borrowed_fd(reader, PollFlags::empty())];
         match poll(&mut polled, None) {
-            Ok(_) if polled[1].revents().intersects(PollFlags::ERR) => return Err(io::ErrorKind::BrokenPipe.into()),
+            Ok(_) if polled[1].revents().intersects(PollFlags::ERR | PollFlags::HUP | PollFlags::NVAL) => {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
             Ok(_) if polled[0].revents().is_empty() => {}
             Ok(_) => return Ok(()),
             Err(rustix::io::Errno::INTR) => {}

@@ -17,8 +17,15 @@ pub struct Listen {
     pub trusted: Vec<IpNet>,
     /// Of these addresses, those whose connections begin with a PROXY header.
     pub proxied: Vec<SocketAddr>,
-    /// Whether plain HTTP is redirected to HTTPS rather than served.
-    pub redirect: bool,
+    /// Whether plain HTTP is redirected to HTTPS rather than served, where that is said.
+    pub redirect: Option<bool>,
+}
+
+impl Listen {
+    /// Nobody is sent where nobody listens, unless that is said: somebody may stand before this host.
+    pub fn redirects(&self) -> bool {
+        self.redirect.unwrap_or(!self.https.is_empty())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +63,7 @@ impl Default for Listen {
             ]
         };
         let (http, https) = (loopback(8080), loopback(8443));
-        Self { place: Place::default(), http, https, trusted: Vec::new(), proxied: Vec::new(), redirect: true }
+        Self { place: Place::default(), http, https, trusted: Vec::new(), proxied: Vec::new(), redirect: None }
     }
 }
 
@@ -70,8 +77,7 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
     if let Some(Address { at, .. }) = shared {
         table.report(format!("has {at} for both `http` and `https`: one address, one protocol"));
     }
-    // To where nobody listens nobody is sent, unless that is said: somebody may stand before this host.
-    let redirect = table.flag("redirect", http.is_none() || https.is_some());
+    let redirect = table.flag("redirect");
     let proxied = table.texts("proxied", Address::parse).unwrap_or_default();
     let proxied: Vec<_> = proxied.into_iter().map(|address| address.at).collect();
     let (http, https) = match (http, https) {

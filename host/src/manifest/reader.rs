@@ -91,13 +91,13 @@ impl<'a> Table<'a> {
         self.entry(key)?.texts(parse)
     }
 
-    pub(super) fn flag(&mut self, key: &'static str, default: bool) -> bool {
-        let Some(entry) = self.entry(key) else { return default };
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let entry = self.entry(key)?;
         let DeValue::Boolean(flag) = entry.value.get_ref() else {
             entry.mistyped("true or false");
-            return default;
+            return None;
         };
-        *flag
+        Some(*flag)
     }
 
     pub(super) fn number(&mut self, key: &'static str, default: u32, within: RangeInclusive<u32>) -> u32 {

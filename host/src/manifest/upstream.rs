@@ -39,7 +39,7 @@ pub(super) fn read(name: Name, mut table: Table<'_>) -> Option<Upstream> {
     let urls = table.required("url", "\"http://10.0.0.3:80\", or a list of such");
     let urls = urls.and_then(|entry| entry.texts(Origin::parse));
     let protocol = table.text("protocol", protocol);
-    let raw_path = table.flag("raw-path", false);
+    let raw_path = table.flag("raw-path").unwrap_or_default();
     let connect = table.duration("connect", TIMES).unwrap_or(CONNECT);
     let response = table.duration("response", TIMES).unwrap_or(RESPONSE);
     let ca = table.file("ca");

@@ -15,7 +15,7 @@ impl BreakOff for Socket {
     }
 }
 
-/// Without close_notify (RFC 8446, section 6.1), which dropping it does not say; and all that was said before arrives.
+/// Without close_notify (RFC 8446, section 6.1), which dropping it does not say; what the kernel has still arrives.
 impl<S> BreakOff for TlsStream<S> {
     fn break_off(&self) {}
 }

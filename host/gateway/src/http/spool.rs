@@ -104,6 +104,7 @@ mod tests {
     use std::{
         io::Write,
         sync::{Arc, Mutex, mpsc},
+        time::Duration,
     };
 
     use super::{MOST, Spool};
@@ -147,6 +148,11 @@ mod tests {
         let (_gate, gated) = mpsc::channel();
         let spool = Spool::new(Gated(gated, Arc::default())).unwrap();
         spool.write(b"stuck\n");
-        drop(spool);
+        let (ended, end) = mpsc::channel();
+        std::thread::spawn(move || {
+            drop(spool);
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(Duration::from_secs(10)).expect("it ends");
     }
 }

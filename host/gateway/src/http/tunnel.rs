@@ -33,6 +33,7 @@ use crate::http::{fuse::Fuse, inbound::Line, rescue::Fault, watch::Watch};
 
 /// How long what a side said before it broke off may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 const WEBSOCKET: &str = "websocket";
 const KEY: HeaderName = HeaderName::from_static("sec-websocket-key");
@@ -171,10 +172,21 @@ async fn carry(client: OnUpgrade, upstream: OnUpgrade, watch: &Arc<Watch>) -> Op
     };
     upstream.upstream = end == End::Broken;
     if end == End::Broken {
-        // What was said before.
+        // What was said before, while the client's side is still there.
         let _ = timeout(LAST_WORDS, client.flush()).await;
+        leave(watch).await;
     }
     Some(end)
+}
+
+/// Returns when what was said last has left: others of this connection's task send it, who have their turns meanwhile, and
+/// a client may have to take something first.
+async fn leave(watch: &Watch) {
+    let mut waited = Duration::ZERO;
+    while waited < LAST_WORDS && (waited.is_zero() || watch.is_blocked()) {
+        tokio::time::sleep(A_MOMENT).await;
+        waited += A_MOMENT;
+    }
 }
 
 /// Returns when nothing has moved for so long.

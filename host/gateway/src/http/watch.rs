@@ -190,6 +190,11 @@ impl Watch {
         self.since.store(self.now(), Ordering::Relaxed);
     }
 
+    /// Whether there are bytes that its client does not take.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
     /// Its client does not take what is there, or does again.
     pub(super) fn block(&self, blocked: bool) {
         self.blocked.store(blocked, Ordering::Relaxed);

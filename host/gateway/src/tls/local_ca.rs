@@ -43,8 +43,8 @@ const LOCALHOST: &str = "localhost";
 
 /// Decides which names get a certificate.
 pub trait Admits: Send + Sync + 'static {
-    /// Whether this host would answer for `name`.
-    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool>;
+    /// Whether this host would answer for `name`; none where that can't be told just now: then none is made.
+    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<bool>>;
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -107,11 +107,15 @@ impl LocalCa {
             None => return Ok(None),
         };
         // Before one that was made: the name may be nobody's by now.
-        if name != LOCALHOST && !self.admits.admits(name).await {
+        let admitted = if name == LOCALHOST { Some(true) } else { self.admits.admits(name).await };
+        if admitted == Some(false) {
             return Ok(None);
         }
         if let Some(certificate) = self.kept(name, now) {
             return Ok(Some(certificate));
+        }
+        if admitted.is_none() {
+            return Ok(None);
         }
         let certificate = Arc::new(self.issue(name, now)?);
         self.keep(name, certificate.clone());

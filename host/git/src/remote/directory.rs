@@ -295,7 +295,10 @@ impl Taking<'_, '_> {
         match rustix::fs::openat(directory, name, flags, Mode::empty()) {
             Ok(file) => Ok(Some(file)),
             Err(rustix::io::Errno::NOENT) => Ok(None),
-            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM) => {
+            // What is served now is not taken away by it.
+            Err(rustix::io::Errno::ACCESS | rustix::io::Errno::PERM)
+                if !flags.contains(OFlags::DIRECTORY) && !self.before.0.contains_key(path) =>
+            {
                 self.notices.push(|| format!("{} is left out, it may not be read: permission denied", Shown::of(path)));
                 Ok(None)
             }

@@ -127,7 +127,7 @@ fn a_whole_manifest() {
             https: vec![address("0.0.0.0:8443"), address("[::]:8443")],
             trusted: vec!["10.0.0.0/8".parse().unwrap()],
             proxied: vec!["[::]:8443".parse().unwrap()],
-            redirect: false,
+            redirect: Some(false),
         }
     );
     let pages = &manifest.bindings["pages"];
@@ -190,7 +190,7 @@ fn a_manifest_without_listeners_has_the_built_in_ones() {
     let silent = fixture.manifest(SITE).listen;
     assert_eq!(silent, Listen { place: silent.place.clone(), ..Listen::default() });
     let served = fixture.manifest(&format!("[listen]\nredirect = false\n{SITE}")).listen;
-    assert_eq!(served, Listen { place: served.place.clone(), redirect: false, ..Listen::default() });
+    assert_eq!(served, Listen { place: served.place.clone(), redirect: Some(false), ..Listen::default() });
     let plain = fixture.manifest(&format!("[listen]\nhttp = '127.0.0.1:0'\n{SITE}")).listen;
     assert_eq!((plain.http.len(), plain.https.len()), (1, 0));
 }
@@ -300,7 +300,7 @@ fn the_built_in_manifest() {
     };
     assert_eq!(addresses(&manifest.listen.http), ["127.0.0.1:8080 false", "[::1]:8080 true"]);
     assert_eq!(addresses(&manifest.listen.https), ["127.0.0.1:8443 false", "[::1]:8443 true"]);
-    assert!(manifest.listen.redirect);
+    assert!(manifest.listen.redirects());
 
     let bind = |name: &str| Bind::parse(&format!("{name}={}", fixture.at("public").display())).unwrap();
     let manifest = load(&Options { bind: vec![bind("pages"), bind("notes")], ..options }).unwrap().manifest;
@@ -361,6 +361,10 @@ fn nobody_is_sent_where_nobody_listens() {
         ([http, "redirect = true\n"].concat(), true),
         ([http, https, "redirect = false\n"].concat(), false),
     ] {
-        assert_eq!(Fixture::new().manifest(&format!("[listen]\n{lines}{SITE}")).listen.redirect, redirect, "{lines}");
+        assert_eq!(
+            Fixture::new().manifest(&format!("[listen]\n{lines}{SITE}")).listen.redirects(),
+            redirect,
+            "{lines}"
+        );
     }
 }

@@ -11,10 +11,10 @@ const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 struct UnderTest(Mutex<Vec<String>>);
 
 impl Admits for UnderTest {
-    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
+    fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<bool>> {
         Box::pin(async move {
             self.0.lock().unwrap().push(name.into());
-            name.strip_suffix(".test").is_some()
+            Some(name.strip_suffix(".test").is_some())
         })
     }
 }
@@ -61,18 +61,20 @@ async fn names_that_are_admitted_get_a_certificate_that_the_root_vouches_for() {
 /// A route that is taken away takes the certificate with it.
 #[tokio::test]
 async fn a_name_that_is_nobodys_any_more_gets_none() {
-    struct Until(std::sync::atomic::AtomicBool);
+    struct Until(Mutex<Option<bool>>);
     impl Admits for Until {
-        fn admits<'a>(&'a self, _: &'a str) -> BoxFuture<'a, bool> {
-            Box::pin(async { self.0.load(Relaxed) })
+        fn admits<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<bool>> {
+            Box::pin(async { *self.0.lock().unwrap() })
         }
     }
     let (folder, now) = (tempfile::tempdir().unwrap(), SystemTime::now());
-    let admits = Arc::new(Until(true.into()));
+    let admits = Arc::new(Until(Mutex::default()));
     let authority = LocalCa::open(folder.path(), admits.clone(), now).unwrap();
-    for expected in [true, false] {
-        admits.0.store(expected, Relaxed);
-        assert_eq!(authority.certificate(Some("a.test"), HERE, now).await.unwrap().is_some(), expected);
+    // Where nobody can tell, the one that was made serves, and none is made.
+    for (admitted, expected) in [(None, false), (Some(true), true), (None, true), (Some(false), false)] {
+        *admits.0.lock().unwrap() = admitted;
+        let certificate = authority.certificate(Some("a.test"), HERE, now).await.unwrap();
+        assert_eq!(certificate.is_some(), expected, "{admitted:?}");
     }
 }
 

@@ -204,8 +204,8 @@ async fn a_challenge_is_answered_where_it_alone_is_asked_for() {
 async fn names_of_this_machine_are_vouched_for_by_its_own_authority() {
     struct Only;
     impl Admits for Only {
-        fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, bool> {
-            Box::pin(async move { name == "a.test" })
+        fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<bool>> {
+            Box::pin(async move { Some(name == "a.test") })
         }
     }
     let folder = tempfile::tempdir().unwrap();
