@@ -189,6 +189,42 @@ async fn a_server_that_has_gone_without_a_word_is_asked_anew() {
     drop(still);
 }
 
+/// A connection is kept; what was read for it is looked at again each time that it is used.
+#[tokio::test]
+async fn what_a_connection_rests_on_counts_while_it_is_kept() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
+    let key = public(&setup.path("ssh"), "host");
+    let line = format!("{} {key}\n", sshd.name());
+    setup.write("known_hosts", &line);
+    setup.manifest(&site(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let private = host.setup().path("ssh/key");
+    let mode = |mode| fs::set_permissions(&private, fs::Permissions::from_mode(mode)).unwrap();
+    let revoked = |lines: &str| drop(host.setup().write("known_hosts", lines));
+    for (number, page, words) in [(1, "two", "is revoked in"), (2, "three", "can be read by others (mode 0644)")] {
+        if number == 1 {
+            revoked(&format!("{line}@revoked * {key}\n"));
+        } else {
+            mode(0o644);
+        }
+        repository.commit("main", &[("index.html", page)]);
+        let told = error(&host).await;
+        assert!(told.contains(words), "{told}");
+        if number == 1 {
+            revoked(&line);
+        } else {
+            mode(0o600);
+        }
+        shows(&host, page).await;
+    }
+}
+
 /// What is said of servers that are not let in on, or do not let in; `R` is the remote.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table")]

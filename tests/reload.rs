@@ -94,6 +94,47 @@ async fn a_manifest_that_does_not_come_holds_nobody() {
     host.terminate().await;
 }
 
+/// A branch that nobody can fetch is no reason to serve no more: what serves goes on, and what would read it is not taken.
+#[tokio::test]
+async fn a_branch_that_is_not_there_changes_nothing() {
+    let (site, router) = (tables::site("site"), tables::router());
+    let setup = Setup::new(&[&*site, &router].concat());
+    setup.repository("site").commit("main", &[("index.html", "one")]);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"site\"\n")]);
+    let host = setup.start().await;
+    let gone = "[git.gone]\nremote = \"gone.git\"\n";
+    let from = |table: &str, name: &str| {
+        table.replacen("git = { ", &format!("git = {{ {name} = {{ from = \"gone\", mode = \"read\" }}, "), 1)
+    };
+    for (reader, manifest) in [
+        ("router", [&*site, &from(&router, "more"), gone].concat()),
+        (
+            "router",
+            [
+                &*site,
+                &router.replace("{ routes = \"read\" }", "{ routes = { from = \"gone\", mode = \"read\" } }"),
+                gone,
+            ]
+            .concat(),
+        ),
+        ("site", [&*site.replace("from = \"site-pages\"", "from = \"gone\""), &router, gone].concat()),
+    ] {
+        host.setup().manifest(&manifest);
+        let said = host.setup().shown(&host.reload().await.failed());
+        let words = format!(
+            "[git.gone]: can't be fetched, and {reader} is to read it: gone.git: there is nothing here; create it, or name \
+             another remote\nhost: nothing was changed\n"
+        );
+        assert!(said.ends_with(&words), "{said}");
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    }
+    // What is new may wait for its own.
+    let other = tables::site("other").replace("other.git", "gone.git");
+    host.setup().manifest(&[&*site, &router, &other].concat());
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+}
+
 /// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.
 #[tokio::test]
 async fn what_is_pushed_during_a_start_or_a_reload_serves_after_it() {

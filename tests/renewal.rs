@@ -53,9 +53,11 @@ async fn an_expired_certificate_stands_in_no_good_ones_way() {
         ([table("bad"), table("good")], "a.site.test"),
         ([table("good"), table("bad")], "a.site.test"),
         ([table("bad"), table("good")], "*.site.test"),
+        ([table("good"), table("bad")], "*.site.test"),
     ] {
         let setup = Setup::new(&[&both.concat(), &*tables::guest("hello", "hello", "")].concat());
-        ca.issue_expired(&["a.site.test"]).write(&setup.path(""), "bad");
+        // Of its other name there is no good one.
+        ca.issue_expired(&["a.site.test", "b.other.test"]).write(&setup.path(""), "bad");
         ca.issue(&[good]).write(&setup.path(""), "good");
         let host = setup.start().await;
         let client = Client::new(host.https(), ca.pem());

@@ -167,8 +167,11 @@ async fn a_router_decides_nothing_before_its_routes_are_known() {
         let reply = host.client().get(&format!("https://localhost{path}")).await;
         assert_eq!((reply.brief(), reply.field("retry-after")), (NOT_YET, Some("1")), "{path}");
     }
-    let routes = host.setup().repository("routes");
-    routes.commit("main", &[("localhost.toml", "upstrem = 1\n")]);
+    // There with its first commit: one without any would say that there are no routes.
+    host.setup().repository("made").commit("main", &[("localhost.toml", "upstrem = 1\n")]);
+    let there = host.setup().path("routes.git");
+    fs::rename(host.setup().path("made.git"), &there).unwrap();
+    let routes = Repository::open(there);
     for _ in 0..2 {
         until(SOON, "why not", async || {
             assert_eq!(host.client().get("https://localhost/admin/").await.brief(), NOT_YET);
@@ -216,6 +219,11 @@ async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
 async fn a_branch_that_is_known_to_be_empty_is_known() {
     let setup = Setup::new(&[tables::guest("hello", "hello", ""), tables::router()].concat());
     setup.repository("routes");
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    // By what was said before, too.
+    let setup = host.kill().await;
+    fs::remove_dir_all(setup.path("routes.git")).unwrap();
     let host = setup.start().await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }

@@ -17,6 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use aws_lc_rs::digest::{self, Digest};
 use bytes::Bytes;
 use russh::{
     Channel, ChannelMsg, Preferred,
@@ -76,7 +77,13 @@ pub struct Ssh {
     trust: Trust,
     /// Of a key that is made of a seed.
     made: Arc<Made>,
-    session: tokio::sync::Mutex<Option<Arc<Handle<Checking>>>>,
+    session: tokio::sync::Mutex<Option<Kept>>,
+}
+
+/// A connection, and what it rests on.
+struct Kept {
+    session: Arc<Handle<Checking>>,
+    grounds: Digest,
 }
 
 /// A command that runs: its standard input and output.
@@ -94,8 +101,18 @@ impl Ssh {
         Self { dialler, target, user, key, trust, made: Arc::default(), session }
     }
 
+    /// All that `trust` and `key` name, as it stands now. Blocks, for as long as a few small files take.
+    fn grounds(&self) -> Digest {
+        let mut grounds = digest::Context::new(&digest::SHA256);
+        for piece in self.trust.pieces().into_iter().chain(self.key.iter().flat_map(Key::pieces)) {
+            grounds.update(&piece.len().to_le_bytes());
+            grounds.update(&piece);
+        }
+        grounds.finish()
+    }
+
     /// Runs `command`, with the variables of its environment that the server lets pass. `connect` is how long a new
-    /// connection may take.
+    /// connection may take. Blocks a little, too.
     pub async fn run(
         &self,
         command: &str,
@@ -103,8 +120,10 @@ impl Ssh {
         connect: Duration,
     ) -> Result<Command, SshError> {
         let mut kept = self.session.lock().await;
+        // Whom we trust, and what we show, may be another now: then so is the connection.
+        let grounds = self.grounds();
         let open = match &*kept {
-            Some(session) if !session.is_closed() => {
+            Some(Kept { session, grounds: before }) if !session.is_closed() && before.as_ref() == grounds.as_ref() => {
                 // One whose server has gone without a word would be asked until it is given up.
                 let opened = tokio::time::timeout(connect.min(PROMPT), session.channel_open_session()).await;
                 opened.ok().and_then(Result::ok).zip(Some(session.clone()))
@@ -118,7 +137,7 @@ impl Ssh {
             let session = tokio::time::timeout(connect, self.connect(connect)).await;
             let timed_out = |_| DialError::TimedOut { peer: self.target.place.to_string().into() };
             let session = Arc::new(session.map_err(timed_out)??);
-            *kept = Some(session.clone());
+            *kept = Some(Kept { session: session.clone(), grounds });
             (session.channel_open_session().await?, session)
         };
         drop(kept);

@@ -185,9 +185,13 @@ impl Binding {
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
         let fetched = self.follower.fetch().await;
         if let Ok(Fetched::Unborn) = fetched {
-            self.said_empty.store(true, Ordering::Relaxed);
+            self.note_said_empty();
         }
         fetched
+    }
+
+    pub(super) fn note_said_empty(&self) {
+        self.said_empty.store(true, Ordering::Relaxed);
     }
 
     /// Whether that there is nothing is what its remote said, and not that nobody has asked it yet.

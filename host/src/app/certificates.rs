@@ -79,16 +79,9 @@ pub(super) fn warnings(said: &[Said], now: SystemTime) -> Vec<Problem> {
     said.iter().filter_map(|said| said.warning(now)).collect()
 }
 
-/// Those to serve at that time, the ones that are good first. One that is not stands in nobody's way: it is left out where good
-/// ones cover all of its names.
-pub(super) fn served(said: &[Said], now: SystemTime) -> Vec<Arc<Certificate>> {
-    let all = said.iter().map(|said| said.certificate.clone());
-    let (mut served, bad): (Vec<_>, Vec<_>) = all.partition(|certificate| certificate.is_valid_at(now));
-    let covered = |name: &str| served.iter().any(|good| good.covers(name) || good.names().any(|other| other == name));
-    let needed = |bad: &Arc<Certificate>| !bad.names().all(covered) || bad.names().next().is_none();
-    let bad: Vec<_> = bad.into_iter().filter(needed).collect();
-    served.extend(bad);
-    served
+/// Has a resolver serve them, as they are at that time.
+pub(super) fn serve(resolver: &Resolver, said: &[Said], now: SystemTime) {
+    resolver.replace(&said.iter().map(|said| said.certificate.clone()).collect::<Vec<_>>(), now);
 }
 
 /// Whether names of which a good certificate is served now would still have one.
@@ -97,7 +90,7 @@ pub(super) fn served(said: &[Said], now: SystemTime) -> Vec<Arc<Certificate>> {
 /// Those that would stand in its place, and are out of their time.
 pub(super) fn no_worse(said: &[Said], before: &[Said], now: SystemTime) -> Result<(), Problems> {
     let next = Resolver::default();
-    next.replace(&served(said, now));
+    serve(&next, said, now);
     let mut worse: Vec<(Arc<Certificate>, SystemTime)> = Vec::new();
     for good in before.iter().map(|said| &said.certificate).filter(|before| before.is_valid_at(now)) {
         // Of a wildcard, one of its names stands for all.

@@ -195,7 +195,7 @@ impl Front {
         for warning in warnings {
             self.say(Level::Warning, warning.to_string());
         }
-        self.certificates.replace(&certificates::served(&certificates, SystemTime::now()));
+        certificates::serve(&self.certificates, &certificates, SystemTime::now());
         self.said.store(Arc::new(certificates));
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
@@ -349,7 +349,7 @@ impl Front {
             for _ in 0..24 {
                 tokio::time::sleep(HOUR).await;
                 // One may have begun to be good, or ended.
-                self.certificates.replace(&certificates::served(&self.said.load(), SystemTime::now()));
+                certificates::serve(&self.certificates, &self.said.load(), SystemTime::now());
             }
             for warning in certificates::warnings(&self.said.load(), SystemTime::now()) {
                 self.say(Level::Warning, warning.to_string());

@@ -106,10 +106,13 @@ impl Proved {
                 hex => Some(ObjectId::from_hex(hex.as_bytes()).map_err(|error| error.to_string())?),
             };
             binding.repository().keep(component, id).map_err(|error| format!("{}: {error}", grant.binding))?;
-            if id.is_some()
-                && let Some(branch) = inputs.branches.get(known).filter(|branch| !branch.origin().is_empty())
-            {
-                origins.insert(grant.binding.clone(), branch.origin().to_owned());
+            let origin = match id {
+                Some(_) => inputs.branches.get(known).map(|branch| branch.origin().to_owned()),
+                // That there is none is something that a remote says, too.
+                None => binding.is_said_empty().then(|| binding.identity().to_owned()),
+            };
+            if let Some(origin) = origin.filter(|origin| !origin.is_empty()) {
+                origins.insert(grant.binding.clone(), origin);
             }
             revisions.insert(grant.binding.clone(), revision.clone());
         }

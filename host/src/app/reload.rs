@@ -9,6 +9,7 @@ use futures_util::future;
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
+    bindings::Bindings,
     components::{self, problem},
     front::Front,
     hooks,
@@ -94,6 +95,10 @@ async fn switch(
     if let Some(problem) = components::second_router(roles) {
         return Err(anyhow::Error::new(Problems(vec![problem])));
     }
+    let problems = unknown(host, manifest, &codes, &bindings);
+    if !problems.is_empty() {
+        return Err(anyhow::Error::new(Problems(problems)));
+    }
     let upstreams = host.upstreams(manifest, &codes);
     let fronted = block_in_place(|| front.prepare(manifest))?;
     let (mut warnings, certificates) = (fronted.warnings.clone(), fronted.renewed.clone());
@@ -135,6 +140,35 @@ async fn switch(
     Ok(Switched { components: changed, certificates, others, warnings })
 }
 
+/// Branches of which nothing is known yet, and which a router, or a component that serves now, would be the first time to
+/// read: what serves would serve no more.
+fn unknown(host: &Host, manifest: &Manifest, codes: &Codes, bindings: &Bindings) -> Vec<Problem> {
+    let running = host.components.load();
+    let mut problems = Vec::new();
+    for said in manifest.components.values() {
+        let before = running.get(&said.name);
+        let router = codes.get(&said.name).is_some_and(|code| code.surface().role == Some(Role::Router));
+        let serves = before.is_some_and(|before| before.slot.serving().is_some());
+        let read = |from: &manifest::Name| {
+            before.is_some_and(|before| before.said.git.values().any(|grant| grant.from == *from))
+        };
+        for grant in said.git.values().filter(|grant| (router || serves) && !read(&grant.from)) {
+            let Some(binding) = bindings.get(&grant.from) else { continue };
+            if binding.revision().is_none() && !binding.is_said_empty() {
+                let words = binding.error().unwrap_or_else(|| "it has not answered yet".into());
+                let (of, by) = (&grant.from, &said.name);
+                problems.push(
+                    binding
+                        .said()
+                        .place
+                        .problem(format!("[git.{of}]: can't be fetched, and {by} is to read it: {words}")),
+                );
+            }
+        }
+    }
+    problems
+}
+
 /// What a reload came to.
 struct Switched {
     /// Those that have a new generation.
@@ -171,14 +205,16 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
     future::join_all(fetched).await
 }
 
+type Codes = BTreeMap<manifest::Name, Arc<atoll_runtime::Code>>;
+
 type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);
 
 async fn prove(
     host: &Arc<Host>,
     manifest: &Manifest,
-    codes: &BTreeMap<manifest::Name, Arc<atoll_runtime::Code>>,
+    codes: &Codes,
     upstreams: &Arc<[atoll_runtime::Upstream]>,
-    bindings: &Arc<super::bindings::Bindings>,
+    bindings: &Arc<Bindings>,
 ) -> anyhow::Result<Proved> {
     let running = host.components.load_full();
     let (mut components, mut prepared, mut changed) = (Components::new(), Vec::new(), Vec::new());

@@ -70,6 +70,10 @@ impl Keygen {
             }
             (Type::Rsa, bits) => Kind::Rsa(bits.unwrap_or(BITS)),
         };
+        if self.comment.contains(char::is_control) {
+            let message = "--comment is the end of one line: it has a control character";
+            return Err(usage("keygen", ErrorKind::ValueValidation, message));
+        }
         let fits = if self.seed_file.is_some() { kind.check_for_seed() } else { kind.check() };
         fits.map_err(|error| usage("keygen", ErrorKind::ValueValidation, error))?;
         let key = match &self.seed_file {

@@ -68,7 +68,7 @@ impl Remote {
             return Self::parse_url(text);
         }
         // As Git reads it: a colon before the first slash makes it SSH.
-        let Some((before, path)) = text.split_once(':').filter(|(before, _)| !before.contains('/')) else {
+        let Some((before, path)) = scp(text).filter(|(before, _)| !before.contains('/')) else {
             if text.starts_with('~') {
                 return Err(format!(
                     "{} begins with `~`, which nobody expands here: write the whole path",
@@ -103,14 +103,14 @@ impl Remote {
             "ssh" if url.password => {
                 Err("credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"".into())
             }
-            "ssh" => Self::ssh(url.user, url.host, url.port, path),
+            "ssh" => Self::ssh(url.user, url.host, url.port, &named(text, path)?),
             "http" | "https" if url.user.is_some() => {
                 Err("credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"".into())
             }
             "git" if url.user.is_some() => {
                 Err("credentials do not belong in a URL, and git:// has none: use ssh:// with key = \"FILE\"".into())
             }
-            "git" => Ok(Self::Git { host: url.host, port: url.port.unwrap_or(9418), path: path.to_owned() }),
+            "git" => Ok(Self::Git { host: url.host, port: url.port.unwrap_or(9418), path: named(text, path)? }),
             "http" | "https" => {
                 let scheme = if url.scheme == "http" { Scheme::Http } else { Scheme::Https };
                 Ok(Self::Http { origin: url.origin(scheme), path: path.to_owned(), ca: None, token: None })
@@ -185,6 +185,22 @@ impl fmt::Display for Remote {
     }
 }
 
+/// Where the host of `[USER@]HOST:PATH` ends: at the first colon, but for those within the brackets of an address.
+fn scp(text: &str) -> Option<(&str, &str)> {
+    let within = text.find('[').filter(|open| !text[..*open].contains([':', '/']));
+    let end = match within {
+        Some(open) => open + text[open..].find("]:")? + 1,
+        None => text.find(':')?,
+    };
+    Some((&text[..end], &text[end + 1..]))
+}
+
+/// A path in a URL, decoded (RFC 3986, section 2.1): Git's servers are told it as it is.
+fn named(text: &str, path: &str) -> Result<String, String> {
+    let decoded = decoded(text, path)?;
+    String::from_utf8(decoded).map_err(|_| format!("{} names a path that is not UTF-8", quoted(text)))
+}
+
 /// The path of `file://` and `after` it (RFC 8089), decoded.
 fn file(text: &str, after: &str) -> Result<PathBuf, String> {
     let refused = |why: &str| Err(format!("{} {why}", quoted(text)));
@@ -196,6 +212,11 @@ fn file(text: &str, after: &str) -> Result<PathBuf, String> {
     if path.contains(['?', '#']) {
         return refused("has something behind its path; where the path has a `?` or `#`, write %3F, %23");
     }
+    Ok(OsString::from_vec(decoded(text, path)?).into())
+}
+
+fn decoded(text: &str, path: &str) -> Result<Vec<u8>, String> {
+    let refused = |why: &str| Err(format!("{} {why}", quoted(text)));
     let mut decoded = Vec::with_capacity(path.len());
     let mut rest = path.bytes();
     while let Some(byte) = rest.next() {
@@ -211,7 +232,7 @@ fn file(text: &str, after: &str) -> Result<PathBuf, String> {
     if decoded.iter().any(u8::is_ascii_control) {
         return refused("has a control character");
     }
-    Ok(OsString::from_vec(decoded).into())
+    Ok(decoded)
 }
 
 /// `key` and `passphrase`: what we show an SSH server.
@@ -299,6 +320,15 @@ mod tests {
                 "ssh://me@example.org:2222/srv/blog.git",
                 "Ssh { user: Some(\"me\"), host: Domain(\"example.org\"), port: 2222, path: \"/srv/blog.git\", key: None, host_key: None }",
             ),
+            (
+                "me@[::1]:srv/a%20b.git",
+                "Ssh { user: Some(\"me\"), host: Ipv6(::1), port: 22, path: \"srv/a%20b.git\", key: None, host_key: None }",
+            ),
+            (
+                "ssh://[::1]:2222/srv/it%27s%20a%25.git",
+                "Ssh { user: None, host: Ipv6(::1), port: 2222, path: \"/srv/it's a%.git\", key: None, host_key: None }",
+            ),
+            ("git://a.test/it%27s%20a.git", "Git { host: Domain(\"a.test\"), port: 9418, path: \"/it's a.git\" }"),
             ("file:///srv/a%20b%3f%25.git", "Local(\"/srv/a b?%.git\")"),
             ("File://LocalHost/%c3%bc/%FF b", "Local(\"/ü/\\xFF b\")"),
             ("git://[::1]/blog.git", "Git { host: Ipv6(::1), port: 9418, path: \"/blog.git\" }"),
@@ -338,6 +368,8 @@ mod tests {
                 "file:///a#x",
                 "`file:///a#x` has something behind its path; where the path has a `?` or `#`, write %3F, %23",
             ),
+            ("ssh://a.test/a%0ab", "`ssh://a.test/a%0ab` has a control character"),
+            ("git://a.test/%ff", "`git://a.test/%ff` names a path that is not UTF-8"),
             ("file:///a%2", "`file:///a%2` has a `%` without two hexadecimal digits; for itself write %25"),
             ("file:///a%+1b", "`file:///a%+1b` has a `%` without two hexadecimal digits; for itself write %25"),
             ("file:///a%00b", "`file:///a%00b` has a control character"),

@@ -60,8 +60,24 @@ impl Key {
     /// Why not.
     pub fn check(&self) -> Result<(), KeyError> {
         match self {
-            Self::Agent(_) => Ok(()),
+            Self::Agent(socket) => std::fs::metadata(socket)
+                .map(drop)
+                .map_err(|source| KeyError::Unreadable { file: self.place(), source }),
             Self::Stored { .. } | Self::Seed { .. } => self.read(&Made::default()).map(drop),
+        }
+    }
+
+    /// What it is made of, and whether others can read that, for comparison. Blocks.
+    pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
+        let secret = |at: &Secret| at.read(MOST).unwrap_or_default();
+        let open = |at: &Secret| vec![u8::from(matches!(at.open_to_others(), Ok(None)))];
+        match self {
+            Self::Agent(_) => Vec::new(),
+            Self::Stored { at, passphrase } => {
+                let passphrase = passphrase.as_ref().map(secret).unwrap_or_default();
+                vec![secret(at), open(at), passphrase]
+            }
+            Self::Seed { at, .. } => vec![secret(at), open(at)],
         }
     }
 

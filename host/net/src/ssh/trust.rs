@@ -56,7 +56,9 @@ impl Trust {
     /// # Errors
     /// Why not, in words: a file that can't be read, or has nothing of it.
     pub fn check(&self, host: &str, port: u16) -> Result<(), String> {
-        let scan = if port == 22 { host.to_owned() } else { format!("-p {port} {host}") };
+        // Which takes an address of IPv6 without its brackets.
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let scan = if port == 22 { bare.to_owned() } else { format!("-p {port} {bare}") };
         match self.read(host, port)?.by {
             By::Nobody => Err(format!(
                 "there is neither `known_hosts` nor `pin`, so every server is refused: make one, ssh-keyscan {scan} > known_hosts"
@@ -65,6 +67,15 @@ impl Trust {
                 "{file} has no key of {host}, so it is refused: ssh-keyscan {scan} >> {file}, and compare it with what you know of it"
             )),
             By::Lines { .. } | By::Pin(_) => Ok(()),
+        }
+    }
+
+    /// What it rests on, for comparison. Blocks.
+    pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
+        match self {
+            // One that can't be read is found out by whoever connects.
+            Self::KnownHosts(path) => vec![fs::read(path).unwrap_or_default()],
+            Self::Pin(_) | Self::Nobody => Vec::new(),
         }
     }
 

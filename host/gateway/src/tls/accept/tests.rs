@@ -39,7 +39,7 @@ impl Server {
         limit: Duration,
     ) -> Self {
         let resolver = Arc::new(Resolver::default());
-        resolver.replace(certificates);
+        resolver.replace(certificates, std::time::SystemTime::now());
         let challenges = Arc::new(Challenges::default());
         let options = Options { certificates: resolver.clone(), local, challenges: challenges.clone(), tickets };
         let acceptor = Arc::new(Acceptor::new(options));

@@ -17,7 +17,7 @@ fn names_are_exact_or_wildcards_of_one_label() {
         authority.issue(&["xn--bcher-kva.test", "*.c.d.test"]),
     ];
     let resolver = Resolver::default();
-    resolver.replace(&certificates);
+    resolver.replace(&certificates, std::time::SystemTime::now());
     let table = [
         ("a.test", Some(0)),
         ("x.b.test", Some(1)),

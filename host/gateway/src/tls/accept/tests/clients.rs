@@ -154,10 +154,10 @@ async fn sessions_are_resumed_at_any_listener_that_shares_the_tickets() {
         assert_eq!(kind(&two, "b.test").await, HandshakeKind::Full);
         assert_eq!(kind(&stranger, "a.test").await, HandshakeKind::Full);
         // What is no longer served is not resumed either.
-        two.certificates.replace(&[]);
+        two.certificates.replace(&[], SystemTime::now());
         let error = connect(&config, two.address, "a.test").await.unwrap_err();
         assert_eq!(error.to_string(), "received fatal alert: UnrecognisedName");
-        two.certificates.replace(&certificates);
+        two.certificates.replace(&certificates, SystemTime::now());
     }
 }
 
@@ -168,7 +168,7 @@ async fn a_set_is_swapped_without_dropping_a_connection() {
     let mut server = Server::start(std::slice::from_ref(&old)).await;
     let config = Arc::new(client(authority.roots(), &[&TLS13], &[]));
     let mut before = connect(&config, server.address, "a.test").await.unwrap();
-    server.certificates.replace(std::slice::from_ref(&new));
+    server.certificates.replace(std::slice::from_ref(&new), SystemTime::now());
     let fresh = Arc::new(client(authority.roots(), &[&TLS13], &[]));
     let after = connect(&fresh, server.address, "a.test").await.unwrap();
     assert_eq!(before.get_ref().1.peer_certificates(), Some(old.chain()));
@@ -236,7 +236,7 @@ async fn requests_for_names_that_the_certificate_does_not_cover_are_told_apart()
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let resolver = Arc::new(Resolver::default());
-    resolver.replace(&[authority.issue(&["a.test", "*.b.test", "127.0.0.1"])]);
+    resolver.replace(&[authority.issue(&["a.test", "*.b.test", "127.0.0.1"])], SystemTime::now());
     let acceptor = Acceptor::new(Options {
         certificates: resolver,
         local: None,
