@@ -128,6 +128,15 @@ async fn a_branch_that_is_not_there_changes_nothing() {
         assert!(said.ends_with(&words), "{said}");
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
     }
+    // What came from the former remote is not for who begins to read it.
+    let elsewhere = site.replace("site.git", "else.git");
+    host.setup().manifest(
+        &[&*elsewhere, &router, &tables::site("other").replace("from = \"other-pages\"", "from = \"site-pages\"")]
+            .concat(),
+    );
+    let said = host.setup().shown(&host.reload().await.failed());
+    let words = "[git.site-pages]: has another remote now: reload with that alone, before other is to read it\n";
+    assert!(said.contains(words), "{said}");
     // What is new may wait for its own.
     let other = tables::site("other").replace("other.git", "gone.git");
     host.setup().manifest(&[&*site, &router, &other].concat());

@@ -28,8 +28,14 @@ impl Secret {
     pub fn read(&self, most: u64) -> io::Result<Vec<u8>> {
         let long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it has more than {most} bytes"));
         match self {
-            Self::File(path) if fs::metadata(path)?.len() > most => Err(long()),
-            Self::File(path) => fs::read(path),
+            Self::File(path) => {
+                let metadata = fs::metadata(path)?;
+                if !metadata.is_file() {
+                    // Whoever opened a pipe would wait for a writer.
+                    return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+                }
+                if metadata.len() > most { Err(long()) } else { fs::read(path) }
+            }
             Self::Variable(name) => {
                 let value =
                     env::var_os(name).ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "it is not set"))?;

@@ -59,6 +59,8 @@ pub(super) struct Binding {
     identity: String,
     /// Whether its remote ever said that the branch has no commit.
     said_empty: Arc<AtomicBool>,
+    /// The same, of the remote that it has gone on from: whoever decides by that goes on, too.
+    goes_on_empty: Arc<AtomicBool>,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -111,8 +113,10 @@ impl Binding {
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
-        let said_empty = before.map(|before| before.said_empty.clone()).unwrap_or_default();
-        let report = reporter(said.name.clone(), log.clone(), error.clone(), said_empty.clone());
+        let said_empty = Arc::<AtomicBool>::default();
+        let goes_on_empty = before.map(|before| before.goes_on_empty.clone()).unwrap_or_default();
+        let empty = [said_empty.clone(), goes_on_empty.clone()];
+        let report = reporter(said.name.clone(), log.clone(), error.clone(), empty);
         let passed = watch::Sender::new(None);
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
@@ -131,6 +135,7 @@ impl Binding {
             committing,
             identity,
             said_empty,
+            goes_on_empty,
             error,
             heads,
             passed,
@@ -192,6 +197,12 @@ impl Binding {
 
     pub(super) fn note_said_empty(&self) {
         self.said_empty.store(true, Ordering::Relaxed);
+        self.goes_on_empty.store(true, Ordering::Relaxed);
+    }
+
+    /// Becomes true when it, or one that goes on from it, is known to be empty.
+    pub(super) fn goes_on_empty(&self) -> &Arc<AtomicBool> {
+        &self.goes_on_empty
     }
 
     /// Whether that there is nothing is what its remote said, and not that nobody has asked it yet.
@@ -278,7 +289,7 @@ fn reporter(
     name: Name,
     log: Arc<Log>,
     error: Arc<Mutex<Option<String>>>,
-    said_empty: Arc<AtomicBool>,
+    empty: [Arc<AtomicBool>; 2],
 ) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
@@ -292,7 +303,7 @@ fn reporter(
             }
             Event::Recovered => failing(None),
             Event::Unborn => {
-                said_empty.store(true, Ordering::Relaxed);
+                empty.iter().for_each(|known| known.store(true, Ordering::Relaxed));
                 failing(None);
             }
             Event::Gone(why) => {

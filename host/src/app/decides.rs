@@ -32,7 +32,7 @@ impl Admits for Decides {
             let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
                 return Some(true);
             };
-            let router = Knowing::new(router, &self.bindings).generation()?;
+            let router = Knowing::new(router, &self.bindings.load()).generation()?;
             let head = Head {
                 scheme: "https",
                 authority: name,

@@ -38,7 +38,6 @@ use crate::{
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
-const HOUR: Duration = Duration::from_hours(1);
 
 pub(super) struct Front {
     gateway: Arc<Gateway>,
@@ -248,7 +247,7 @@ impl Front {
             let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
                 Some(Role::Router) => {
-                    router = Some(Arc::new(Knowing::new(running, &self.bindings)) as Arc<dyn http::Component>);
+                    router = Some(Arc::new(Knowing::new(running, &self.bindings.load())) as Arc<dyn http::Component>);
                 }
                 Some(Role::Agent) => {}
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
@@ -346,8 +345,8 @@ impl Front {
     /// Says once a day what is to be said of the certificates that are served.
     pub(super) async fn remind(&self) {
         loop {
-            for _ in 0..24 {
-                tokio::time::sleep(HOUR).await;
+            for _ in 0..24 * 60 {
+                tokio::time::sleep(MINUTE).await;
                 // One may have begun to be good, or ended.
                 certificates::serve(&self.certificates, &self.said.load(), SystemTime::now());
             }

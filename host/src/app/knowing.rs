@@ -1,26 +1,29 @@
 //! A router that decides once it knows what its branches say, be it nothing: what it would say of branches that nobody has
 //! fetched yet lets everybody in everywhere.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
-use arc_swap::ArcSwap;
 use atoll_gateway::http::{Component, Live};
 use atoll_runtime::{Generation, Slot};
 
 use super::{bindings::Bindings, host::Running};
-use crate::manifest::Name;
 
 pub(super) struct Knowing {
     slot: Arc<Slot>,
-    /// By the names that it knows, the bindings.
-    reads: Vec<(String, Name)>,
-    bindings: Arc<ArcSwap<Bindings>>,
+    /// By the names that it knows, whether a branch is known to be empty.
+    reads: Vec<(String, Arc<AtomicBool>)>,
 }
 
 impl Knowing {
-    pub(super) fn new(running: &Running, bindings: &Arc<ArcSwap<Bindings>>) -> Self {
-        let reads = running.said.git.iter().map(|(known, grant)| (known.to_string(), grant.from.clone())).collect();
-        Self { slot: running.slot.clone(), reads, bindings: bindings.clone() }
+    pub(super) fn new(running: &Running, bindings: &Bindings) -> Self {
+        let reads =
+            running.said.git.iter().filter_map(|(known, grant)| {
+                Some((known.to_string(), bindings.get(&grant.from)?.goes_on_empty().clone()))
+            });
+        Self { slot: running.slot.clone(), reads: reads.collect() }
     }
 
     /// What decides; nothing where that knows of no commit in a branch, and nobody has said that there is none.
@@ -30,10 +33,9 @@ impl Knowing {
         generation.revisions().iter().all(known).then_some(generation)
     }
 
+    /// What it does not read any more is of no account, while it is about to be another.
     fn is_said_empty(&self, known: &str) -> bool {
-        let bindings = self.bindings.load();
-        let binding = self.reads.iter().find(|(name, _)| name == known).and_then(|(_, from)| bindings.get(from));
-        binding.is_some_and(|binding| binding.is_said_empty())
+        self.reads.iter().find(|(name, _)| name == known).is_none_or(|(_, empty)| empty.load(Ordering::Relaxed))
     }
 }
 

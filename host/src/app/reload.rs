@@ -13,7 +13,7 @@ use super::{
     components::{self, problem},
     front::Front,
     hooks,
-    host::{Components, Host, Running},
+    host::{Components, Elsewhere, Host, Running},
 };
 use crate::{
     control::messages::{Refusal, Reloaded},
@@ -95,7 +95,7 @@ async fn switch(
     if let Some(problem) = components::second_router(roles) {
         return Err(anyhow::Error::new(Problems(vec![problem])));
     }
-    let problems = unknown(host, manifest, &codes, &bindings);
+    let problems = unknown(host, manifest, &codes, &bindings, &elsewhere);
     if !problems.is_empty() {
         return Err(anyhow::Error::new(Problems(problems)));
     }
@@ -142,7 +142,16 @@ async fn switch(
 
 /// Branches of which nothing is known yet, and which a router, or a component that serves now, would be the first time to
 /// read: what serves would serve no more.
-fn unknown(host: &Host, manifest: &Manifest, codes: &Codes, bindings: &Bindings) -> Vec<Problem> {
+///
+/// Nor may anything begin to read a branch that comes from another remote just now: for as long as that is not fetched, it would
+/// be given what came from the former.
+fn unknown(
+    host: &Host,
+    manifest: &Manifest,
+    codes: &Codes,
+    bindings: &Bindings,
+    elsewhere: &[Elsewhere],
+) -> Vec<Problem> {
     let running = host.components.load();
     let mut problems = Vec::new();
     for said in manifest.components.values() {
@@ -150,19 +159,20 @@ fn unknown(host: &Host, manifest: &Manifest, codes: &Codes, bindings: &Bindings)
         let router = codes.get(&said.name).is_some_and(|code| code.surface().role == Some(Role::Router));
         let serves = before.is_some_and(|before| before.slot.serving().is_some());
         let read = |from: &manifest::Name| {
-            before.is_some_and(|before| before.said.git.values().any(|grant| grant.from == *from))
+            let same = before.filter(|before| !router || before.role == Some(Role::Router));
+            same.is_some_and(|before| before.said.git.values().any(|grant| grant.from == *from))
         };
-        for grant in said.git.values().filter(|grant| (router || serves) && !read(&grant.from)) {
-            let Some(binding) = bindings.get(&grant.from) else { continue };
-            if binding.revision().is_none() && !binding.is_said_empty() {
+        for grant in said.git.values().filter(|grant| !read(&grant.from)) {
+            let (of, by) = (&grant.from, &said.name);
+            let Some(binding) = bindings.get(of) else { continue };
+            if let Some((moved, _)) = elsewhere.iter().find(|(moved, _)| moved.name == *of) {
+                let words =
+                    format!("[git.{of}]: has another remote now: reload with that alone, before {by} is to read it");
+                problems.push(moved.place.problem(words));
+            } else if (router || serves) && binding.revision().is_none() && !binding.is_said_empty() {
                 let words = binding.error().unwrap_or_else(|| "it has not answered yet".into());
-                let (of, by) = (&grant.from, &said.name);
-                problems.push(
-                    binding
-                        .said()
-                        .place
-                        .problem(format!("[git.{of}]: can't be fetched, and {by} is to read it: {words}")),
-                );
+                let words = format!("[git.{of}]: can't be fetched, and {by} is to read it: {words}");
+                problems.push(binding.said().place.problem(words));
             }
         }
     }

@@ -35,7 +35,12 @@ impl Ssh {
         patience: Patience,
     ) -> Server {
         let port_shown = if port == PORT { String::new() } else { format!(":{port}") };
-        let slash = if path.starts_with('/') { "" } else { "/" };
+        // As a URL says it: what lies below the account's home is another place than what lies below the root.
+        let slash = match path.as_bytes() {
+            [b'/', ..] => "",
+            [b'~', ..] => "/",
+            _ => "/~/",
+        };
         let name = format!("ssh://{user}@{host}{port_shown}{slash}{path}");
         let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any, via: None };
         let server = ssh::Ssh::new(dialler, target, user, key, trust);

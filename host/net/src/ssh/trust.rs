@@ -74,7 +74,10 @@ impl Trust {
     pub(super) fn pieces(&self) -> Vec<Vec<u8>> {
         match self {
             // One that can't be read is found out by whoever connects.
-            Self::KnownHosts(path) => vec![fs::read(path).unwrap_or_default()],
+            Self::KnownHosts(path) => {
+                let fits = fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() <= MAX_FILE);
+                vec![if fits { fs::read(path).unwrap_or_default() } else { Vec::new() }]
+            }
             Self::Pin(_) | Self::Nobody => Vec::new(),
         }
     }
@@ -91,8 +94,11 @@ impl Trust {
             Self::Nobody => By::Nobody,
             Self::KnownHosts(path) => {
                 let file = path.display().to_string();
-                let size = fs::metadata(path).map_err(|error| format!("{file} cannot be read: {error}"))?.len();
-                if size > MAX_FILE {
+                let metadata = fs::metadata(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
+                if !metadata.is_file() {
+                    return Err(format!("{file} is not a file"));
+                }
+                if metadata.len() > MAX_FILE {
                     return Err(format!("{file} has more than {MAX_FILE} bytes"));
                 }
                 let text = fs::read_to_string(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
