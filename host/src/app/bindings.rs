@@ -43,6 +43,22 @@ pub(super) struct Title {
     log: Arc<Log>,
 }
 
+/// Whether a branch is known to have no commit.
+#[derive(Clone, Default)]
+struct Empty {
+    /// Its remote said so.
+    said: Arc<AtomicBool>,
+    /// It did, or one that it goes on from: whoever decides by that goes on, too.
+    known: Arc<AtomicBool>,
+}
+
+impl Empty {
+    fn note(&self) {
+        self.said.store(true, Ordering::Relaxed);
+        self.known.store(true, Ordering::Relaxed);
+    }
+}
+
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
@@ -57,10 +73,7 @@ pub(super) struct Binding {
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
-    /// Whether its remote ever said that the branch has no commit.
-    said_empty: Arc<AtomicBool>,
-    /// The same, of the remote that it has gone on from: whoever decides by that goes on, too.
-    goes_on_empty: Arc<AtomicBool>,
+    empty: Empty,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
@@ -113,10 +126,9 @@ impl Binding {
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
-        let said_empty = Arc::<AtomicBool>::default();
-        let goes_on_empty = before.map(|before| before.goes_on_empty.clone()).unwrap_or_default();
-        let empty = [said_empty.clone(), goes_on_empty.clone()];
-        let report = reporter(said.name.clone(), log.clone(), error.clone(), empty);
+        let known = before.map(|before| before.empty.known.clone()).unwrap_or_default();
+        let empty = Empty { said: Arc::default(), known };
+        let report = reporter(said.name.clone(), log.clone(), error.clone(), empty.clone());
         let passed = watch::Sender::new(None);
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
@@ -125,21 +137,7 @@ impl Binding {
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
         let said = said.clone();
-        Ok(Self {
-            said,
-            origin,
-            title,
-            repository,
-            follower,
-            hook,
-            committing,
-            identity,
-            said_empty,
-            goes_on_empty,
-            error,
-            heads,
-            passed,
-        })
+        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, empty, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -190,24 +188,24 @@ impl Binding {
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
         let fetched = self.follower.fetch().await;
         if let Ok(Fetched::Unborn) = fetched {
-            self.note_said_empty();
+            self.empty.note();
         }
         fetched
     }
 
-    pub(super) fn note_said_empty(&self) {
-        self.said_empty.store(true, Ordering::Relaxed);
-        self.goes_on_empty.store(true, Ordering::Relaxed);
+    /// Its remote said so in a former run.
+    pub(super) fn was_said_empty(&self) {
+        self.empty.note();
     }
 
-    /// Becomes true when it, or one that goes on from it, is known to be empty.
-    pub(super) fn goes_on_empty(&self) -> &Arc<AtomicBool> {
-        &self.goes_on_empty
+    /// True from when it, or one that goes on from it, is known to be empty.
+    pub(super) fn known_empty(&self) -> &Arc<AtomicBool> {
+        &self.empty.known
     }
 
     /// Whether that there is nothing is what its remote said, and not that nobody has asked it yet.
     pub(super) fn is_said_empty(&self) -> bool {
-        self.said_empty.load(Ordering::Relaxed)
+        self.empty.said.load(Ordering::Relaxed)
     }
 
     /// Begins a tree on top of what its origin stands at.
@@ -289,7 +287,7 @@ fn reporter(
     name: Name,
     log: Arc<Log>,
     error: Arc<Mutex<Option<String>>>,
-    empty: [Arc<AtomicBool>; 2],
+    empty: Empty,
 ) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
@@ -303,7 +301,7 @@ fn reporter(
             }
             Event::Recovered => failing(None),
             Event::Unborn => {
-                empty.iter().for_each(|known| known.store(true, Ordering::Relaxed));
+                empty.note();
                 failing(None);
             }
             Event::Gone(why) => {

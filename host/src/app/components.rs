@@ -168,7 +168,7 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
             return none(current);
         }
         if revision.is_empty() && from.is_some() {
-            binding.note_said_empty();
+            binding.was_said_empty();
         }
         if branch.revision() == revision {
             continue;

@@ -342,7 +342,7 @@ impl Front {
         Listening { asked, bound, secure, stop, task }
     }
 
-    /// Says once a day what is to be said of the certificates that are served.
+    /// Looks at the certificates as time goes by: serves those that are good, and says once a day what is to be said of them.
     pub(super) async fn remind(&self) {
         loop {
             for _ in 0..24 * 60 {

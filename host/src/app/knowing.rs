@@ -13,29 +13,32 @@ use super::{bindings::Bindings, host::Running};
 
 pub(super) struct Knowing {
     slot: Arc<Slot>,
-    /// By the names that it knows, whether a branch is known to be empty.
-    reads: Vec<(String, Arc<AtomicBool>)>,
+    /// By the names that it knows, whether a branch is known to be empty; none where nothing is known of it.
+    reads: Vec<(String, Option<Arc<AtomicBool>>)>,
 }
 
 impl Knowing {
     pub(super) fn new(running: &Running, bindings: &Bindings) -> Self {
-        let reads =
-            running.said.git.iter().filter_map(|(known, grant)| {
-                Some((known.to_string(), bindings.get(&grant.from)?.goes_on_empty().clone()))
-            });
+        let reads = running.said.git.iter().map(|(known, grant)| {
+            let binding = bindings.get(&grant.from);
+            (known.to_string(), binding.map(|binding| binding.known_empty().clone()))
+        });
         Self { slot: running.slot.clone(), reads: reads.collect() }
     }
 
     /// What decides; nothing where that knows of no commit in a branch, and nobody has said that there is none.
     pub(super) fn generation(&self) -> Option<Arc<Generation>> {
         let generation = self.slot.serving()?;
-        let known = |(known, revision): (&String, &String)| !revision.is_empty() || self.is_said_empty(known);
+        let known = |(known, revision): (&String, &String)| !revision.is_empty() || self.is_known_empty(known);
         generation.revisions().iter().all(known).then_some(generation)
     }
 
-    /// What it does not read any more is of no account, while it is about to be another.
-    fn is_said_empty(&self, known: &str) -> bool {
-        self.reads.iter().find(|(name, _)| name == known).is_none_or(|(_, empty)| empty.load(Ordering::Relaxed))
+    fn is_known_empty(&self, known: &str) -> bool {
+        match self.reads.iter().find(|(name, _)| name == known) {
+            Some((_, empty)) => empty.as_ref().is_some_and(|empty| empty.load(Ordering::Relaxed)),
+            // It reads that no more, and is about to be another.
+            None => true,
+        }
     }
 }
 

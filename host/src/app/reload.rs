@@ -9,7 +9,7 @@ use futures_util::future;
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
-    bindings::Bindings,
+    bindings::{Binding, Bindings},
     components::{self, problem},
     front::Front,
     hooks,
@@ -128,8 +128,10 @@ async fn switch(
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
     host.adopt(components).await;
-    let lacking = bindings.values().filter(|binding| binding.revision().is_none() || binding.error().is_some());
-    let others = lacking.map(|binding| binding.said().clone());
+    let stays = |binding: &Arc<Binding>| !elsewhere.iter().any(|(said, _)| said.name == binding.said().name);
+    let lacking = |binding: &Arc<Binding>| binding.revision().is_none() || binding.error().is_some();
+    let others = bindings.values().filter(|binding| stays(binding) && lacking(binding));
+    let others = others.map(|binding| binding.said().clone());
     let others = others.chain(elsewhere.iter().map(|(said, _)| said.clone())).collect();
     // It serves: what can't be followed any more is no reason to say that nothing was changed.
     if let Err(error) = host.follow_elsewhere(elsewhere) {
