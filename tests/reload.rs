@@ -128,6 +128,42 @@ async fn a_branch_that_is_not_there_changes_nothing() {
         assert!(said.ends_with(&words), "{said}");
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
     }
+    // Nor is what has no commit in place of what has one.
+    host.setup().repository("none");
+    let none = "[git.none]\nremote = \"none.git\"\n";
+    for (reader, manifest) in [
+        ("site", [&*site.replace("from = \"site-pages\"", "from = \"none\""), &router, none].concat()),
+        (
+            "router",
+            [
+                &*site,
+                &router.replace("{ routes = \"read\" }", "{ routes = { from = \"none\", mode = \"read\" } }"),
+                none,
+            ]
+            .concat(),
+        ),
+        // By another name it is the same.
+        (
+            "gate",
+            [
+                &*site,
+                &router
+                    .replace("[component.router]", "[component.gate]")
+                    .replace("{ routes = \"read\" }", "{ routes = { from = \"none\", mode = \"read\" } }"),
+                none,
+            ]
+            .concat(),
+        ),
+    ] {
+        host.setup().manifest(&manifest);
+        let said = host.setup().shown(&host.reload().await.failed());
+        let words = format!(
+            "[git.none]: has no commit yet, and {reader} is to read it in place of one that has: push to it first\n\
+             host: nothing was changed\n"
+        );
+        assert!(said.ends_with(&words), "{said}");
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    }
     // What came from the former remote is not for who begins to read it.
     let elsewhere = site.replace("site.git", "else.git");
     host.setup().manifest(

@@ -6,7 +6,7 @@ use std::fs;
 use crate::support::{
     git::Repository,
     guests::{HELLO, changed},
-    host::Setup,
+    host::{Host, Setup},
     tables,
     upstream::{dead, whole},
     wait::{SOON, until},
@@ -201,7 +201,7 @@ async fn a_router_decides_nothing_before_its_routes_are_known() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
 }
 
-/// That there are none is known once it is said, whatever was tried before.
+/// That there are none is known once it is said, whatever was tried before; and it stays known.
 #[tokio::test]
 async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
     let manifest = [tables::guest("hello", "hello", ""), tables::router()].concat();
@@ -211,6 +211,32 @@ async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
     host.setup().repository("routes");
     host.setup().manifest(&manifest);
     host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    let setup = host.kill().await;
+    fs::remove_dir_all(setup.path("routes.git")).unwrap();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+}
+
+/// So it does where it is heard while the router waits for it.
+#[tokio::test]
+async fn routes_that_are_none_are_known_when_their_repository_is_made() {
+    let setup = Setup::new(&[tables::guest("hello", "hello", ""), tables::router()].concat());
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.status, 503);
+    host.setup().repository("routes");
+    let hello = async |host: &Host| {
+        let answer = async || {
+            let reply = host.client().get("https://localhost/").await;
+            assert!(reply.status == 200 || reply.status == 503, "{}", reply.status);
+            (reply.brief() == (200, HELLO)).then_some(())
+        };
+        until(SOON, "the answer", answer).await;
+    };
+    hello(&host).await;
+    let setup = host.kill().await;
+    fs::remove_dir_all(setup.path("routes.git")).unwrap();
+    let host = setup.start().await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
 

@@ -130,19 +130,27 @@ impl Repository {
             },
             Location::Server(server) => self.0.fetch_server(&mut fetching, server, remote),
         }?;
+        if self.0.is_over(&fetching) {
+            return Err(FetchError::Ended);
+        }
         self.0.stands_as(&fetching.from, &fetched)?;
         Ok(fetched)
     }
 }
 
 impl Shared {
+    /// Whether there is a later follower than the one that fetches.
+    pub(crate) fn is_over(&self, fetching: &Fetching) -> bool {
+        fetching.follower.is_some_and(|follower| follower != self.followers.load(Ordering::Acquire))
+    }
+
     fn fetch_local(
         &self,
         fetching: &mut Fetching,
         remote: &LocalRepository,
         wanted: &Remote,
     ) -> Result<Fetched, FetchError> {
-        let head = *self.head.borrow();
+        let head = self.head();
         let id = match remote.tip(wanted.branch.as_deref()) {
             Ok(Tip::At(id)) => id,
             Ok(Tip::Unborn) if head.is_none() => return Ok(Fetched::Unborn),
@@ -163,7 +171,7 @@ impl Shared {
 
     /// Whether the head is `id`, with as much of its history as is wanted and there is.
     fn stands(&self, fetching: &mut Fetching, id: ObjectId, depth: Depth) -> bool {
-        if self.head.borrow().is_none_or(|head| head.id != id) {
+        if self.head().is_none_or(|head| head.id != id) {
             return false;
         }
         if depth != Depth::HEAD && fetching.taken != Some((id, depth)) {
@@ -176,7 +184,7 @@ impl Shared {
     }
 
     fn fetch_server(&self, fetching: &mut Fetching, server: &Server, wanted: &Remote) -> Result<Fetched, FetchError> {
-        let (head, depth) = (*self.head.borrow(), wanted.depth);
+        let (head, depth) = (self.head(), wanted.depth);
         let failed = |why| FetchError::Server(server.error(why));
         let look = server.look(wanted.branch.as_deref()).map_err(failed)?;
         let Some(id) = look.tip() else {
@@ -228,7 +236,7 @@ impl Shared {
         path: &std::path::Path,
         now: SystemTime,
     ) -> Result<Fetched, FetchError> {
-        let head = *self.head.borrow();
+        let head = self.head();
         let suspects = lock(&self.suspects).clone();
         if !suspects.is_empty() {
             // Read it all once more.
@@ -280,7 +288,7 @@ impl Shared {
             // Look at everything once more.
             fetching.whole.clear();
         }
-        let beside = self.head.borrow().map(|head| head.tree);
+        let beside = self.head().map(|head| head.tree);
         self.walker(fetching, theirs, suspects).run(tree, beside)
     }
 

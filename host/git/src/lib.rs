@@ -38,6 +38,7 @@ pub use fetch::{FetchError, Fetched};
 pub use follow::{Event, Follower, OpenError};
 pub use history::Depth;
 pub use objects::{Fault, IntakeError, ObjectError, PackError};
+pub use origin::Standing;
 pub use push::PushError;
 pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
 pub use repository::{KeepError, Repository, Revision};

@@ -1,7 +1,7 @@
-//! Where what is here came from. A repository of ours goes by the name of a binding, and what was fetched for that from one
-//! remote is never taken for another's.
+//! Where what is here came from, be it that there is nothing. A repository of ours goes by the name of a binding, and what
+//! was fetched for that from one remote is never taken for another's.
 
-use std::{borrow::Cow, fs, io};
+use std::{borrow::Cow, fs, io, path::PathBuf};
 
 use crate::{
     Fetched, Location, Remote, Repository, Revision,
@@ -13,11 +13,29 @@ use crate::{
 /// Longer than any address that is believed.
 const LONGEST: usize = 64 * 1024;
 
-/// What the head came from.
+/// What is known of a branch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Its head; nothing where it has no commit, or nobody knows.
+    pub head: Option<Revision>,
+    /// The [`Remote::identity`] of the remote that said so; empty where none is known to have.
+    pub origin: String,
+}
+
+impl Standing {
+    /// False where there is no commit because nobody has told of one yet, and not because a remote said that it has none.
+    pub fn is_known(&self) -> bool {
+        self.head.is_some() || !self.origin.is_empty()
+    }
+}
+
+/// What the head came from, and who has none.
 #[derive(Default)]
 pub(crate) struct Origin {
-    /// A remote's [`Remote::identity`]; nothing where it was never written down, or can't be read.
-    said: Option<String>,
+    /// The [`Remote::identity`] of the head's; nothing where it was never written down, or can't be read.
+    written: Option<String>,
+    /// That of the remote that said last that there is no commit.
+    none: Option<String>,
     /// The head that is of no use as long as it is another remote's turn.
     forgotten: Option<Revision>,
 }
@@ -27,21 +45,21 @@ impl Repository {
     /// is removed: when it is that remote's turn again, it is here. Called before anything is followed.
     pub fn claim(&self, remote: &Remote) -> Option<String> {
         let mut origin = lock(&self.0.origin);
-        let before = origin.said.clone()?;
-        if before == remote.identity() {
-            if let Some(forgotten) = origin.forgotten.take() {
-                self.0.head.send_replace(Some(forgotten));
-            }
-            return None;
+        let identity = remote.identity();
+        let head = self.0.head().or(origin.forgotten.take());
+        let before = origin.written.clone().filter(|before| *before != identity);
+        let standing = match (head, &before) {
+            (Some(_), None) => Standing { head, origin: origin.written.clone().unwrap_or_default() },
+            _ if origin.none.as_ref() == Some(&identity) => Standing { head: None, origin: identity },
+            _ => Standing::default(),
+        };
+        if before.is_some() {
+            origin.forgotten = head;
         }
-        origin.forgotten = self.0.head.send_replace(None).or(origin.forgotten.take());
+        self.0.stand(standing);
+        let before = before?;
         let (address, branch) = before.split_once('\n').unwrap_or((&before, ""));
         Some(words(address, branch))
-    }
-
-    /// The [`Remote::identity`] of what the head came from; empty where nobody knows.
-    pub fn origin(&self) -> String {
-        lock(&self.0.origin).said.clone().unwrap_or_default()
     }
 }
 
@@ -58,37 +76,67 @@ impl Remote {
 }
 
 impl Shared {
-    /// Moves the ref of the head by `write`, to what came from the remote of this identity. A kill on the way leaves what
-    /// is nobody's, and is fetched once more.
-    pub(crate) fn came_from(&self, identity: &str, write: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    /// Moves the head by `write`, which moves its ref, to what came from the remote of this identity. A kill on the way
+    /// leaves what is nobody's, and is fetched once more.
+    pub(crate) fn came_from(
+        &self,
+        identity: &str,
+        head: Revision,
+        write: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut origin = lock(&self.origin);
-        if origin.said.as_deref() == Some(identity) {
-            return write();
+        if origin.none.is_some() {
+            fs::remove_file(self.refs.none())?;
+            origin.none = None;
         }
-        self.write_origin(NOBODY)?;
-        *origin = Origin { said: Some(NOBODY.to_owned()), forgotten: None };
-        write()?;
-        self.write_origin(identity)?;
-        origin.said = Some(identity.to_owned());
+        if origin.written.as_deref() == Some(identity) {
+            write()?;
+        } else {
+            origin.forgotten = None;
+            origin.written = Some(self.write(self.refs.origin(), NOBODY)?);
+            write()?;
+            origin.written = Some(self.write(self.refs.origin(), identity)?);
+        }
+        self.stand(Standing { head: Some(head), origin: identity.to_owned() });
         Ok(())
     }
 
-    /// The same of a head that stands where it stood.
+    /// Notes what a fetch from the remote of this identity found, where it moved nothing.
     pub(crate) fn stands_as(&self, identity: &str, fetched: &Fetched) -> io::Result<()> {
-        if *fetched == Fetched::Unchanged { self.came_from(identity, || Ok(())) } else { Ok(()) }
+        match (fetched, self.head()) {
+            (Fetched::Unchanged, Some(head)) => self.came_from(identity, head, || Ok(())),
+            (Fetched::Unborn, None) => {
+                let mut origin = lock(&self.origin);
+                if origin.none.as_deref() != Some(identity) {
+                    origin.none = Some(self.write(self.refs.none(), identity)?);
+                }
+                self.stand(Standing { head: None, origin: identity.to_owned() });
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn write_origin(&self, identity: &str) -> io::Result<()> {
-        disk::replace(&self.refs.origin(), identity.as_bytes(), false)?;
-        self.unsettled.add([self.refs.origin()]);
-        Ok(())
+    fn write(&self, path: PathBuf, identity: &str) -> io::Result<String> {
+        disk::replace(&path, identity.as_bytes(), false)?;
+        self.unsettled.add([path]);
+        Ok(identity.to_owned())
+    }
+
+    /// Wakes nobody where nothing is new.
+    fn stand(&self, now: Standing) {
+        self.standing.send_if_modified(|before| {
+            let new = *before != now;
+            *before = now;
+            new
+        });
     }
 
     /// That `remote` has no branch, where there is a head.
     pub(crate) fn no_branch(&self, remote: &Remote) -> String {
         let address = address(remote);
         let there = |before: &str| before.split_once('\n').is_some_and(|(before, _)| before == address);
-        let had = lock(&self.origin).said.as_deref().is_none_or(there);
+        let had = lock(&self.origin).written.as_deref().is_none_or(there);
         format!("{address} has no branch {}", if had { "any more" } else { "yet" })
     }
 }
@@ -97,10 +145,16 @@ impl Shared {
 const NOBODY: &str = "\n";
 
 impl Origin {
-    /// Of what a former run wrote. What a power cut leaves of it is nothing.
-    pub(crate) fn read(refs: &Refs) -> Self {
-        let said = fs::read_to_string(refs.origin()).ok();
-        Self { said: said.filter(|said| said.len() <= LONGEST && said.contains('\n')), forgotten: None }
+    /// Of what a former run wrote, and what is known by that where this is the head. What a power cut leaves of it is
+    /// nothing.
+    pub(crate) fn read(refs: &Refs, head: Option<Revision>) -> (Self, Standing) {
+        let read = |path: PathBuf| {
+            let written = fs::read_to_string(path).ok();
+            written.filter(|written| written.len() <= LONGEST && written.contains('\n'))
+        };
+        let (written, none) = (read(refs.origin()), read(refs.none()));
+        let origin = written.clone().filter(|written| head.is_some() && written != NOBODY).unwrap_or_default();
+        (Self { written, none, forgotten: None }, Standing { head, origin })
     }
 }
 

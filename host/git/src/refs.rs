@@ -89,6 +89,11 @@ impl Refs {
         self.store.git_dir().join("atoll-origin")
     }
 
+    /// Where it stands which remote said that it has no commit.
+    pub(crate) fn none(&self) -> PathBuf {
+        self.store.git_dir().join("atoll-none")
+    }
+
     fn shallow_path(&self) -> PathBuf {
         self.store.git_dir().join("shallow")
     }

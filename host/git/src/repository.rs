@@ -22,7 +22,7 @@ use crate::{
     disk::{self, Identity, Unsettled, lock},
     fetch::Fetching,
     objects::{Fault, ObjectError, Objects},
-    origin::Origin,
+    origin::{Origin, Standing},
     refs::{Refs, SERVING},
     remote::receive,
     snapshot::ReadError,
@@ -68,7 +68,7 @@ pub(crate) struct Shared {
     pub(crate) objects: Objects,
     pub(crate) cache: Arc<Cache>,
     pub(crate) refs: Refs,
-    pub(crate) head: watch::Sender<Option<Revision>>,
+    pub(crate) standing: watch::Sender<Standing>,
     /// Held while a fetch runs.
     pub(crate) fetching: Mutex<Fetching>,
     pub(crate) unsettled: Unsettled,
@@ -104,13 +104,14 @@ impl Repository {
             }
             Some(Err(damage)) => (None, Some(damage)),
         };
-        let origin = Mutex::new(Origin::read(&refs));
+        let (origin, standing) = Origin::read(&refs, head);
+        let origin = Mutex::new(origin);
         Ok(Self(Arc::new(Shared {
             objects,
             cache,
             origin,
             refs,
-            head: watch::Sender::new(head),
+            standing: watch::Sender::new(standing),
             fetching: Mutex::new(fetching),
             unsettled,
             followers: AtomicU64::new(0),
@@ -123,12 +124,17 @@ impl Repository {
 
     /// The revision that was fetched last, whole. Survives a kill; after a power cut it may be an older one.
     pub fn head(&self) -> Option<Revision> {
-        *self.0.head.borrow()
+        self.0.head()
     }
 
-    /// Follows [`Self::head`]: whoever fetches, it moves here.
-    pub fn heads(&self) -> watch::Receiver<Option<Revision>> {
-        self.0.head.subscribe()
+    /// The same with what is known of it. That a remote said that there is no commit survives as a head does.
+    pub fn standing(&self) -> Standing {
+        self.0.standing.borrow().clone()
+    }
+
+    /// Follows [`Self::standing`]: whoever fetches, it moves here.
+    pub fn standings(&self) -> watch::Receiver<Standing> {
+        self.0.standing.subscribe()
     }
 
     /// Why the head that was found at the start was forgotten, if it was.
@@ -184,6 +190,10 @@ impl Repository {
 }
 
 impl Shared {
+    pub(crate) fn head(&self) -> Option<Revision> {
+        self.standing.borrow().head
+    }
+
     /// Reads a commit of ours.
     pub(crate) fn revision(&self, id: ObjectId) -> Result<Revision, ReadError> {
         match read_commit(&self.objects, id) {

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeSet, HashSet},
     io,
-    sync::atomic::Ordering,
 };
 
 use gix::{ObjectId, objs};
@@ -74,7 +73,7 @@ impl Shared {
             let held = if let Some(held) = held {
                 held
             } else {
-                found = Held::by(&self.commits(*self.head.borrow())?, &fetching.shallow, &self.objects);
+                found = Held::by(&self.commits(self.head())?, &fetching.shallow, &self.objects);
                 &found
             };
             let walk = self.walker(fetching, Some(theirs.objects()), suspects);
@@ -151,15 +150,17 @@ impl Shared {
         }
         fetching.whole.extend(reached.whole);
         lock(&self.suspects).retain(|id| !suspects.contains(id));
-        if self.head.borrow().is_some_and(|head| head.id == revision.id) {
+        if self.head().is_some_and(|head| head.id == revision.id) {
             return Ok(Fetched::Unchanged);
         }
-        if fetching.follower.is_some_and(|follower| follower != self.followers.load(Ordering::Acquire)) {
+        if self.is_over(fetching) {
             return Err(MoveError::Ended);
         }
-        self.came_from(&fetching.from, || self.refs.write(&head_name(), revision.id, false))?;
-        self.unsettled.add([self.refs.path(&head_name())]);
-        self.head.send_replace(Some(*revision));
+        self.came_from(&fetching.from, *revision, || {
+            self.refs.write(&head_name(), revision.id, false)?;
+            self.unsettled.add([self.refs.path(&head_name())]);
+            Ok(())
+        })?;
         Ok(Fetched::Moved { revision: *revision, notices: Notices::into_lines(reached.notices) })
     }
 }

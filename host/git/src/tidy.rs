@@ -72,7 +72,7 @@ impl Shared {
     /// Where of a past something can't be read after all, it is added to `lost`: without it the rest may be tidied.
     fn tidy_without(&self, lost: &mut HashSet<ObjectId>, fetching: &mut Fetching) -> Result<(), TidyError> {
         // Without a head one is damaged that may still be put right.
-        let Some(head) = *self.head.borrow() else { return Ok(()) };
+        let Some(head) = self.head() else { return Ok(()) };
         let mut revisions = self.refs.serving()?;
         revisions.push(head.id);
         revisions.extend(lock(&self.open).keys());

@@ -28,13 +28,14 @@ pub struct Inputs {
 impl Inputs {
     /// Whether the answers are the same.
     pub(crate) fn same(&self, other: &Self) -> bool {
-        let revisions = |inputs: &Self| -> Vec<(String, String)> {
-            inputs.branches.iter().map(|(name, branch)| (name.clone(), branch.revision().to_owned())).collect()
+        let same = |(one, other): ((&String, &Arc<dyn Branch>), (&String, &Arc<dyn Branch>))| {
+            one.0 == other.0 && one.1.stands_as(&**other.1)
         };
         self.code.digest() == other.code.digest()
             && self.table.hash == other.table.hash
             && self.upstreams == other.upstreams
-            && revisions(self) == revisions(other)
+            && self.branches.len() == other.branches.len()
+            && self.branches.iter().zip(&other.branches).all(same)
     }
 }
 
@@ -45,6 +46,7 @@ pub struct Generation {
     kind: Kind,
     given: Arc<Given>,
     revisions: BTreeMap<String, String>,
+    knows: bool,
     since: Instant,
     reset: CancellationToken,
     counts: Arc<Counts>,
@@ -78,7 +80,8 @@ impl Generation {
             Kind::Agent(agent) => agent.counts().clone(),
         };
         let revisions: BTreeMap<String, String> = revisions.collect();
-        Self { id, inputs, kind, given, revisions, since: Instant::now(), reset, counts }
+        let knows = inputs.branches.values().all(|branch| branch.is_known());
+        Self { id, inputs, kind, given, revisions, knows, since: Instant::now(), reset, counts }
     }
 
     /// Unique in this process, and never used again.
@@ -101,6 +104,11 @@ impl Generation {
     /// By binding, as the component names it; empty for a branch without a commit.
     pub fn revisions(&self) -> &BTreeMap<String, String> {
         &self.revisions
+    }
+
+    /// Whether each branch that it reads is known, be it to have no commit.
+    pub fn knows_its_branches(&self) -> bool {
+        self.knows
     }
 
     /// What it is made of: the commits that it reads, and the beginning of its component's digest.

@@ -433,7 +433,7 @@ fn differences(from: &Draft, to: &Draft) -> Vec<Change> {
         changes.push(Change::Table(to.table.clone(), to.branches.clone()));
     } else {
         for (name, branch) in &to.branches {
-            if from.branches.get(name).is_none_or(|old| old.revision() != branch.revision()) {
+            if from.branches.get(name).is_none_or(|old| !old.stands_as(&**branch)) {
                 changes.push(Change::Branch(name.clone(), branch.clone()));
             }
         }

@@ -57,6 +57,10 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, TreeError>>;
 pub trait Branch: Send + Sync + 'static {
     /// The commit's id in lower-case hexadecimal; empty without a commit.
     fn revision(&self) -> &str;
+    /// False where there is no commit because nobody knows of one yet, and not because there is none.
+    fn is_known(&self) -> bool {
+        true
+    }
     /// What tells where it came from, for whoever writes down what was proved; empty where that is nobody's concern.
     #[expect(clippy::unnecessary_literal_bound, reason = "others have one of their own")]
     fn origin(&self) -> &str {
@@ -71,4 +75,11 @@ pub trait Branch: Send + Sync + 'static {
     fn contents<'a>(&'a self, path: &'a str, limit: u64) -> Answer<'a, Bytes>;
     /// Of any size that can be streamed.
     fn read<'a>(&'a self, path: &'a str) -> Answer<'a, Blob>;
+}
+
+impl dyn Branch {
+    /// Whether a component finds the same in both.
+    pub(crate) fn stands_as(&self, other: &dyn Branch) -> bool {
+        (self.revision(), self.is_known()) == (other.revision(), other.is_known())
+    }
 }

@@ -3,17 +3,15 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use atoll_git::{
-    Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Store, Watcher,
+    Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Standing, Store,
+    Watcher,
 };
 use atoll_net::Secret;
 use atoll_runtime::{Branch, Journal, Level};
@@ -43,22 +41,6 @@ pub(super) struct Title {
     log: Arc<Log>,
 }
 
-/// Whether a branch is known to have no commit.
-#[derive(Clone, Default)]
-struct Empty {
-    /// Its remote said so.
-    said: Arc<AtomicBool>,
-    /// It did, or one that it goes on from: whoever decides by that goes on, too.
-    known: Arc<AtomicBool>,
-}
-
-impl Empty {
-    fn note(&self) {
-        self.said.store(true, Ordering::Relaxed);
-        self.known.store(true, Ordering::Relaxed);
-    }
-}
-
 /// One binding, followed until it is dropped.
 pub(super) struct Binding {
     said: manifest::Binding,
@@ -73,12 +55,11 @@ pub(super) struct Binding {
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
-    empty: Empty,
     /// Why it can't be fetched, if it can't.
     error: Arc<Mutex<Option<String>>>,
     heads: AbortHandle,
-    /// The head that all who read it were told of last.
-    passed: watch::Sender<Option<ObjectId>>,
+    /// What all who read it were told of last.
+    passed: watch::Sender<Standing>,
 }
 
 /// Told that the head of a binding moved; waited for, so that a newer head never overtakes.
@@ -126,10 +107,8 @@ impl Binding {
         }
         let (origin, identity) = (remote.title(), remote.identity());
         let error = Arc::new(Mutex::new(None));
-        let known = before.map(|before| before.empty.known.clone()).unwrap_or_default();
-        let empty = Empty { said: Arc::default(), known };
-        let report = reporter(said.name.clone(), log.clone(), error.clone(), empty.clone());
-        let passed = watch::Sender::new(None);
+        let report = reporter(said.name.clone(), log.clone(), error.clone());
+        let passed = watch::Sender::new(Standing::default());
         let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
@@ -137,7 +116,7 @@ impl Binding {
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let committing = Arc::default();
         let said = said.clone();
-        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, empty, error, heads, passed })
+        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, error, heads, passed })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -186,26 +165,12 @@ impl Binding {
 
     /// Fetches now.
     pub(super) async fn fetch(&self) -> Result<Fetched, Arc<FetchError>> {
-        let fetched = self.follower.fetch().await;
-        if let Ok(Fetched::Unborn) = fetched {
-            self.empty.note();
-        }
-        fetched
+        self.follower.fetch().await
     }
 
-    /// Its remote said so in a former run.
-    pub(super) fn was_said_empty(&self) {
-        self.empty.note();
-    }
-
-    /// True from when it, or one that goes on from it, is known to be empty.
-    pub(super) fn known_empty(&self) -> &Arc<AtomicBool> {
-        &self.empty.known
-    }
-
-    /// Whether that there is nothing is what its remote said, and not that nobody has asked it yet.
-    pub(super) fn is_said_empty(&self) -> bool {
-        self.empty.said.load(Ordering::Relaxed)
+    /// What is known of its branch.
+    pub(super) fn standing(&self) -> Standing {
+        self.repository.standing()
     }
 
     /// Begins a tree on top of what its origin stands at.
@@ -222,20 +187,21 @@ impl Binding {
         &self.title
     }
 
-    /// Waits until all who read it were told of its head.
+    /// Waits until all who read it were told of where it stands.
     pub(super) async fn passed_on(&self) {
         let mut passed = self.passed.subscribe();
-        let told = passed.wait_for(|told| *told == self.repository.head().map(|head| head.id));
+        let told = passed.wait_for(|told| *told == self.standing());
         let _ = tokio::time::timeout(PASSED_ON, told).await;
     }
 
     /// Its head, or an empty tree.
     pub(super) fn branch(&self) -> anyhow::Result<Arc<dyn Branch>> {
-        self.at(self.repository.head().map(|head| head.id), self.repository.origin())
+        let Standing { head, origin } = self.standing();
+        self.at(head.map(|head| head.id), origin)
     }
 
-    /// A revision that is here, and came from the remote of this identity; of none, an empty tree.
-    pub(super) fn at(&self, id: Option<atoll_git::ObjectId>, origin: String) -> anyhow::Result<Arc<dyn Branch>> {
+    /// A revision that is here, and came from the remote of this identity; of none, an empty tree, if that said so.
+    pub(super) fn at(&self, id: Option<ObjectId>, origin: String) -> anyhow::Result<Arc<dyn Branch>> {
         let snapshot = self.repository.snapshot(id).with_context(|| format!("binding {}", self.said.name))?;
         Ok(Arc::new(GitBranch::new(snapshot, origin)))
     }
@@ -259,36 +225,27 @@ impl Drop for Binding {
     }
 }
 
-/// Passes each new head on.
-async fn tell(
-    name: Name,
-    repository: Repository,
-    log: Arc<Log>,
-    moved: Moved,
-    passed: watch::Sender<Option<ObjectId>>,
-) {
-    let mut heads = repository.heads();
-    heads.mark_unchanged();
-    passed.send_replace(repository.head().map(|head| head.id));
-    while heads.changed().await.is_ok() {
-        let head = *heads.borrow_and_update();
-        match repository.snapshot(head.map(|head| head.id)) {
-            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot, repository.origin()))).await,
+/// Passes on where it stands, whenever that is new.
+async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved, passed: watch::Sender<Standing>) {
+    let mut standings = repository.standings();
+    let mut now = standings.borrow_and_update().clone();
+    loop {
+        passed.send_replace(now);
+        if standings.changed().await.is_err() {
+            return;
+        }
+        now = standings.borrow_and_update().clone();
+        match repository.snapshot(now.head.map(|head| head.id)) {
+            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await,
             Err(error) => {
                 let log: &dyn Journal = &*log;
                 log.host(Level::Error, format!("binding {name}: its new head can't be read: {error}"));
             }
         }
-        passed.send_replace(head.map(|head| head.id));
     }
 }
 
-fn reporter(
-    name: Name,
-    log: Arc<Log>,
-    error: Arc<Mutex<Option<String>>>,
-    empty: Empty,
-) -> impl Fn(Event) + Send + Sync + 'static {
+fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
         let failing = |words: Option<String>| *error.lock().unwrap_or_else(PoisonError::into_inner) = words;
@@ -299,11 +256,7 @@ fn reporter(
                     log.host(Level::Warning, format!("binding {name}: {line}"));
                 }
             }
-            Event::Recovered => failing(None),
-            Event::Unborn => {
-                empty.note();
-                failing(None);
-            }
+            Event::Recovered | Event::Unborn => failing(None),
             Event::Gone(why) => {
                 let words = format!("{why}; the last head is served");
                 log.host(Level::Warning, format!("binding {name}: {words}"));

@@ -22,7 +22,7 @@ const IN_A_ROW: u8 = 8;
 /// One revision of a binding.
 pub(super) struct GitBranch {
     snapshot: Snapshot,
-    /// What tells the remote that it came from.
+    /// What tells the remote that it came from; empty where nobody knows.
     origin: String,
 }
 
@@ -49,6 +49,10 @@ impl Branch for GitBranch {
 
     fn origin(&self) -> &str {
         &self.origin
+    }
+
+    fn is_known(&self) -> bool {
+        !self.snapshot.revision().is_empty() || !self.origin.is_empty()
     }
 
     fn committed(&self) -> u64 {

@@ -167,9 +167,6 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         if from.is_some_and(|from| *from != *binding.identity()) {
             return none(current);
         }
-        if revision.is_empty() && from.is_some() {
-            binding.was_said_empty();
-        }
         if branch.revision() == revision {
             continue;
         }

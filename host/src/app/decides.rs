@@ -11,17 +11,16 @@ use atoll_runtime::{Decision, Head, Role};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
-use super::{bindings::Bindings, host::Components, knowing::Knowing};
+use super::{host::Components, knowing::Knowing};
 
 /// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.
 pub(super) struct Decides {
     components: Arc<ArcSwap<Components>>,
-    bindings: Arc<ArcSwap<Bindings>>,
 }
 
 impl Decides {
-    pub(super) fn new(components: &Arc<ArcSwap<Components>>, bindings: &Arc<ArcSwap<Bindings>>) -> Self {
-        Self { components: components.clone(), bindings: bindings.clone() }
+    pub(super) fn new(components: &Arc<ArcSwap<Components>>) -> Self {
+        Self { components: components.clone() }
     }
 }
 
@@ -32,7 +31,7 @@ impl Admits for Decides {
             let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
                 return Some(true);
             };
-            let router = Knowing::new(router, &self.bindings.load()).generation()?;
+            let router = Knowing(router.slot.clone()).generation()?;
             let head = Head {
                 scheme: "https",
                 authority: name,

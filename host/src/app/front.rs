@@ -19,7 +19,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    bindings::Bindings,
     certificates,
     components::nobody_decides,
     decides::Decides,
@@ -59,7 +58,6 @@ pub(super) struct Front {
     listening: Mutex<Vec<Listening>>,
     /// What is forwarded to, by name.
     installed: Mutex<Vec<(Arc<str>, Upstream)>>,
-    bindings: Arc<ArcSwap<Bindings>>,
     log: Arc<Log>,
     /// Clients that asked for a name without a certificate.
     nameless: Arc<Complaints>,
@@ -118,7 +116,7 @@ impl Front {
             let gateway = gateway.clone();
             async move { gateway.keep_watch().await }
         });
-        let admits = Arc::new(Decides::new(&host.components, &host.bindings));
+        let admits = Arc::new(Decides::new(&host.components));
         let (folder, now) = (host.state.local_ca(), SystemTime::now());
         let made_for = admits.clone();
         let local = tokio::task::spawn_blocking(move || LocalCa::open(&folder, made_for, now)).await??;
@@ -138,7 +136,6 @@ impl Front {
             proxied: Arc::default(),
             listening: Mutex::default(),
             installed: Mutex::default(),
-            bindings: host.bindings.clone(),
             log,
             nameless: Arc::default(),
         });
@@ -247,7 +244,7 @@ impl Front {
             let slot: Arc<dyn http::Component> = running.slot.clone();
             match running.role {
                 Some(Role::Router) => {
-                    router = Some(Arc::new(Knowing::new(running, &self.bindings.load())) as Arc<dyn http::Component>);
+                    router = Some(Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
                 }
                 Some(Role::Agent) => {}
                 Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),

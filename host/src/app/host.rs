@@ -63,6 +63,9 @@ impl Drop for Waking {
 /// A binding whose remote is another one now, and where that is.
 pub(super) type Elsewhere = (manifest::Binding, Location);
 
+/// What the files of components are, where they can be read.
+pub(super) type Codes = BTreeMap<Name, Arc<Code>>;
+
 pub(super) type Components = BTreeMap<Name, Arc<Running>>;
 
 pub(super) struct Host {
@@ -146,10 +149,11 @@ impl Host {
             for (known, grant) in &running.said.git {
                 let Some(binding) = bindings.get(&grant.from) else { continue };
                 // What moves meanwhile may be told before what was read here: the newest has the last word.
-                while let Ok(branch) = block_in_place(|| binding.branch()) {
-                    let told = branch.revision().to_owned();
+                loop {
+                    let told = binding.standing();
+                    let Ok(branch) = block_in_place(|| binding.branch()) else { break };
                     running.slot.notify(vec![Change::Branch(known.to_string(), branch)]).await;
-                    if binding.revision().unwrap_or_default() == told {
+                    if binding.standing() == told {
                         break;
                     }
                 }
@@ -293,7 +297,7 @@ impl Host {
     }
 
     /// What routers of a manifest may name.
-    pub(super) fn upstreams(&self, manifest: &Manifest, codes: &BTreeMap<Name, Arc<Code>>) -> Arc<[Upstream]> {
+    pub(super) fn upstreams(&self, manifest: &Manifest, codes: &Codes) -> Arc<[Upstream]> {
         let running = self.components.load();
         components::upstreams(manifest, |name| {
             let role = match codes.get(name) {

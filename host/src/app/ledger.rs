@@ -26,7 +26,7 @@ pub(super) struct Entry {
     pub table: String,
     /// By binding of the manifest; empty for a branch without a commit.
     pub revisions: BTreeMap<String, String>,
-    /// The identity of the remote that each came from, by binding, where that is known.
+    /// The identity of the remote that each came from, be it nothing, by binding, where that is known.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub origins: BTreeMap<String, String>,
     /// Of a router: what it could name.
@@ -106,13 +106,9 @@ impl Proved {
                 hex => Some(ObjectId::from_hex(hex.as_bytes()).map_err(|error| error.to_string())?),
             };
             binding.repository().keep(component, id).map_err(|error| format!("{}: {error}", grant.binding))?;
-            let origin = match id {
-                Some(_) => inputs.branches.get(known).map(|branch| branch.origin().to_owned()),
-                // That there is none is something that a remote says, too.
-                None => binding.is_said_empty().then(|| binding.identity().to_owned()),
-            };
-            if let Some(origin) = origin.filter(|origin| !origin.is_empty()) {
-                origins.insert(grant.binding.clone(), origin);
+            let origin = inputs.branches.get(known).map(|branch| branch.origin()).unwrap_or_default();
+            if !origin.is_empty() {
+                origins.insert(grant.binding.clone(), origin.to_owned());
             }
             revisions.insert(grant.binding.clone(), revision.clone());
         }

@@ -1,6 +1,7 @@
 //! The one place where everything is put together: capabilities are made here and handed down.
 
 mod agents;
+mod begins;
 mod bindings;
 mod branches;
 mod certificates;

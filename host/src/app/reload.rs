@@ -9,11 +9,12 @@ use futures_util::future;
 use tokio::task::{block_in_place, spawn_blocking};
 
 use super::{
+    begins,
     bindings::{Binding, Bindings},
     components::{self, problem},
     front::Front,
     hooks,
-    host::{Components, Elsewhere, Host, Running},
+    host::{Codes, Components, Host, Running},
 };
 use crate::{
     control::messages::{Refusal, Reloaded},
@@ -95,7 +96,7 @@ async fn switch(
     if let Some(problem) = components::second_router(roles) {
         return Err(anyhow::Error::new(Problems(vec![problem])));
     }
-    let problems = unknown(host, manifest, &codes, &bindings, &elsewhere);
+    let problems = begins::refused(&host.components.load(), manifest, &codes, &bindings, &elsewhere);
     if !problems.is_empty() {
         return Err(anyhow::Error::new(Problems(problems)));
     }
@@ -142,45 +143,6 @@ async fn switch(
     Ok(Switched { components: changed, certificates, others, warnings })
 }
 
-/// Branches of which nothing is known yet, and which a router, or a component that serves now, would be the first time to
-/// read: what serves would serve no more.
-///
-/// Nor may anything begin to read a branch that comes from another remote just now: for as long as that is not fetched, it would
-/// be given what came from the former.
-fn unknown(
-    host: &Host,
-    manifest: &Manifest,
-    codes: &Codes,
-    bindings: &Bindings,
-    elsewhere: &[Elsewhere],
-) -> Vec<Problem> {
-    let running = host.components.load();
-    let mut problems = Vec::new();
-    for said in manifest.components.values() {
-        let before = running.get(&said.name);
-        let router = codes.get(&said.name).is_some_and(|code| code.surface().role == Some(Role::Router));
-        let serves = before.is_some_and(|before| before.slot.serving().is_some());
-        let read = |from: &manifest::Name| {
-            let same = before.filter(|before| !router || before.role == Some(Role::Router));
-            same.is_some_and(|before| before.said.git.values().any(|grant| grant.from == *from))
-        };
-        for grant in said.git.values().filter(|grant| !read(&grant.from)) {
-            let (of, by) = (&grant.from, &said.name);
-            let Some(binding) = bindings.get(of) else { continue };
-            if let Some((moved, _)) = elsewhere.iter().find(|(moved, _)| moved.name == *of) {
-                let words =
-                    format!("[git.{of}]: has another remote now: reload with that alone, before {by} is to read it");
-                problems.push(moved.place.problem(words));
-            } else if (router || serves) && binding.revision().is_none() && !binding.is_said_empty() {
-                let words = binding.error().unwrap_or_else(|| "it has not answered yet".into());
-                let words = format!("[git.{of}]: can't be fetched, and {by} is to read it: {words}");
-                problems.push(binding.said().place.problem(words));
-            }
-        }
-    }
-    problems
-}
-
 /// What a reload came to.
 struct Switched {
     /// Those that have a new generation.
@@ -216,8 +178,6 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
     });
     future::join_all(fetched).await
 }
-
-type Codes = BTreeMap<manifest::Name, Arc<atoll_runtime::Code>>;
 
 type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);
 

@@ -25,8 +25,8 @@ pub(super) fn warnings(manifest: &Manifest, binds: &[Binding]) -> Vec<Problem> {
     unread.map(|bind| Problem::new(words(bind))).collect()
 }
 
-/// `binds` are read by every component, but for what another of those that we know reads by itself; they stand in for a
-/// binding of ours of the same name.
+/// `binds` are read by every component, but for those of which we know what they read; they stand in for a binding of ours of
+/// the same name.
 pub(super) fn manifest(state: &Path, files: &BTreeMap<Name, PathBuf>, binds: Vec<Binding>) -> Manifest {
     let mut bindings = binds.into_iter().map(|binding| (binding.name.clone(), binding)).collect::<BTreeMap<_, _>>();
     let read_by_all = bindings.keys().cloned().collect::<Vec<_>>();
@@ -39,12 +39,8 @@ pub(super) fn manifest(state: &Path, files: &BTreeMap<Name, PathBuf>, binds: Vec
         if let Some(own) = &own {
             bindings.entry(own.clone()).or_insert_with(|| ours(state, own));
         }
-        let anothers = |bind: &Name| {
-            let mut reads = READS.iter();
-            own.is_some() && own.as_ref() != Some(bind) && reads.any(|(_, binding)| *binding == &**bind)
-        };
-        let git = read_by_all.iter().filter(|bind| !anothers(bind)).cloned().chain(own.clone());
-        let git = git.map(|name| (name.clone(), Grant { from: name, mode: Mode::Read })).collect();
+        let reads = own.map_or_else(|| read_by_all.clone(), |own| vec![own]);
+        let git = reads.into_iter().map(|name| (name.clone(), Grant { from: name, mode: Mode::Read })).collect();
         components.insert(name.clone(), component(name, path, git));
     }
     for component in components.values_mut() {

@@ -37,10 +37,10 @@ impl Log {
 
 /// Waits until the head is one of which `wanted` is true.
 async fn head(repository: &Repository, wanted: impl Fn(&Repository) -> bool) {
-    let mut heads = repository.heads();
+    let mut standings = repository.standings();
     let seen = async {
         while !wanted(repository) {
-            heads.changed().await.unwrap();
+            standings.changed().await.unwrap();
         }
     };
     tokio::time::timeout(Duration::from_secs(10), seen).await.expect("seen within ten seconds");
@@ -72,9 +72,9 @@ async fn two_hundred_pushes_are_each_seen_at_once() {
     let refs = room.path.join("origin/refs/heads");
     for number in 1..=200 {
         fs::copy(refs.join(number.to_string()), refs.join("main.lock")).unwrap();
-        let mut heads = pages.heads();
+        let mut standings = pages.standings();
         fs::rename(refs.join("main.lock"), refs.join("main")).unwrap();
-        let seen = heads.wait_for(|head| head.is_some_and(|head| head.committed == number));
+        let seen = standings.wait_for(|now| now.head.is_some_and(|head| head.committed == number));
         tokio::time::timeout(Duration::from_secs(2), seen).await.expect("seen within two seconds").unwrap();
     }
     assert_eq!(files(&pages)[2], ("index.html".to_owned(), "200".to_owned()));

@@ -11,6 +11,7 @@ mod full;
 mod hostile;
 mod kills;
 mod made;
+mod origins;
 mod packs;
 mod push_doubts;
 mod push_faults;

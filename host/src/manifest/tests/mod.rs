@@ -304,7 +304,7 @@ fn the_built_in_manifest() {
 
     let bind = |name: &str| Bind::parse(&format!("{name}={}", fixture.at("public").display())).unwrap();
     let manifest = load(&Options { bind: vec![bind("pages"), bind("notes")], ..options }).unwrap().manifest;
-    assert_eq!(granted(&manifest), ["blog: notes pages", "router: notes routes", "site: notes pages"]);
+    assert_eq!(granted(&manifest), ["blog: notes pages", "router: routes", "site: pages"]);
     assert_eq!(manifest.bindings["pages"].local(), Some(&fixture.at("public")));
     assert!(!manifest.bindings["pages"].ours);
 }

@@ -1,0 +1,110 @@
+//! What is known of a branch, and by whom: over restarts, and as remotes change.
+
+use std::fs;
+
+use super::support::{Room, fetch, moved};
+use crate::{FetchError, Fetched, Remote, Repository};
+
+const UNKNOWN: (bool, bool, &str) = (false, false, "");
+
+/// Whether it has a head, whether that is known, and who said so: as it stands, and as it would after a restart with the same
+/// remote.
+fn stands<'a>(
+    room: &Room,
+    pages: &Repository,
+    remote: &Remote,
+    remotes: &'a [(&str, &Remote)],
+) -> (bool, bool, &'a str) {
+    let restarted = room.pages();
+    restarted.claim(remote);
+    let [now, again] = [pages.standing(), restarted.standing()].map(|standing| {
+        let by = remotes.iter().find(|(_, remote)| remote.identity() == standing.origin);
+        let by = if standing.origin.is_empty() { "" } else { by.map_or("somebody", |(name, _)| name) };
+        (standing.head.is_some(), standing.is_known(), by)
+    });
+    assert_eq!(now, again);
+    now
+}
+
+#[test]
+fn that_there_is_nothing_is_known_once_it_was_said() {
+    let room = Room::new();
+    room.script("git init -q --bare -b main one; git init -q --bare -b main other");
+    let (one, other) = (Remote::local(room.path.join("one")), Remote::local(room.path.join("other")));
+    let remotes = [("one", &one), ("other", &other)];
+    let pages = room.pages();
+    assert_eq!(stands(&room, &pages, &one, &remotes), UNKNOWN);
+    let gone = Remote::local(room.path.join("gone"));
+    fetch(&pages, &gone).unwrap_err();
+    assert_eq!(stands(&room, &pages, &gone, &remotes), UNKNOWN, "nobody said anything");
+    assert_eq!(fetch(&pages, &one).unwrap(), Fetched::Unborn);
+    assert_eq!(stands(&room, &pages, &one, &remotes), (false, true, "one"));
+    // Whoever waits is woken once.
+    let mut standings = pages.standings();
+    assert_eq!(fetch(&pages, &one).unwrap(), Fetched::Unborn);
+    assert!(!standings.has_changed().unwrap());
+    assert_eq!(fetch(&pages, &other).unwrap(), Fetched::Unborn);
+    assert!(standings.has_changed().unwrap());
+    assert_eq!(standings.borrow_and_update().origin, other.identity());
+    assert_eq!(stands(&room, &pages, &other, &remotes), (false, true, "other"));
+
+    // A commit is known by itself, and what was said before it is over: where it is lost, nothing is known.
+    room.push("other", &[("a", "1")]);
+    moved(&pages, &other);
+    assert_eq!(stands(&room, &pages, &other, &remotes), (true, true, "other"));
+    fs::remove_dir_all(room.path.join("state/git/pages.git/objects")).unwrap();
+    let again = room.pages();
+    for remote in [&other, &one] {
+        again.claim(remote);
+        assert_eq!((again.head(), again.standing().is_known()), (None, false));
+    }
+}
+
+#[test]
+fn what_one_remote_said_is_not_anothers_word() {
+    let room = Room::new();
+    let one = room.remote("one", &[("a", "1")]);
+    room.script("git init -q --bare -b main other");
+    let other = Remote::local(room.path.join("other"));
+    let remotes = [("one", &one), ("other", &other)];
+    let pages = room.pages();
+    moved(&pages, &one);
+    let born = (true, true, "one");
+    assert_eq!(stands(&room, &pages, &one, &remotes), born);
+    assert_eq!(pages.claim(&one), None);
+    assert_eq!(pages.claim(&other), Some(one.title()));
+    assert_eq!(stands(&room, &pages, &other, &remotes), UNKNOWN);
+    // When it is that one's turn again, it is here; whatever the other said of itself.
+    assert_eq!(pages.claim(&one), None);
+    assert_eq!(stands(&room, &pages, &one, &remotes), born);
+    for _ in 0..2 {
+        pages.claim(&other);
+        assert_eq!(fetch(&pages, &other).unwrap(), Fetched::Unborn);
+        assert_eq!(stands(&room, &pages, &other, &remotes), (false, true, "other"));
+        assert_eq!(pages.claim(&one), None);
+        assert_eq!(stands(&room, &pages, &one, &remotes), born);
+    }
+    // Once it has a commit, nothing is known of the former.
+    pages.claim(&other);
+    room.push("other", &[("a", "2")]);
+    moved(&pages, &other);
+    assert_eq!(stands(&room, &pages, &other, &remotes), (true, true, "other"));
+    pages.claim(&one);
+    assert_eq!(stands(&room, &pages, &one, &remotes), UNKNOWN);
+}
+
+/// Who follows no more has no say.
+#[test]
+fn a_former_follower_says_nothing() {
+    let room = Room::new();
+    room.script("git init -q --bare -b main one; git init -q --bare -b main other");
+    let (one, other) = (Remote::local(room.path.join("one")), Remote::local(room.path.join("other")));
+    let pages = room.pages();
+    let (first, second) = (pages.next_follower(), pages.next_follower());
+    let fetch = |follower, remote| pages.fetch_as(follower, remote, std::time::SystemTime::now());
+    assert!(matches!(fetch(first, &one), Err(FetchError::Ended)));
+    assert!(!pages.standing().is_known());
+    assert_eq!(fetch(second, &other).unwrap(), Fetched::Unborn);
+    assert!(matches!(fetch(first, &one), Err(FetchError::Ended)));
+    assert_eq!(pages.standing().origin, other.identity());
+}
