@@ -29,6 +29,7 @@ mod moving;
 mod proxies;
 mod push;
 mod reload;
+mod reload_under_load;
 mod renewal;
 mod repositories;
 mod routing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    client::{BOTH, Protocol, ask},
+    client::{Protocol, ask},
     guests::HELLO,
     host::Setup,
     tables,
@@ -164,20 +164,53 @@ async fn a_branch_that_is_not_there_changes_nothing() {
         assert!(said.ends_with(&words), "{said}");
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
     }
-    // What came from the former remote is not for who begins to read it.
-    let elsewhere = site.replace("site.git", "else.git");
-    host.setup().manifest(
-        &[&*elsewhere, &router, &tables::site("other").replace("from = \"other-pages\"", "from = \"site-pages\"")]
-            .concat(),
-    );
-    let said = host.setup().shown(&host.reload().await.failed());
-    let words = "[git.site-pages]: has another remote now: reload with that alone, before other is to read it\n";
-    assert!(said.contains(words), "{said}");
     // What is new may wait for its own.
     let other = tables::site("other").replace("other.git", "gone.git");
     host.setup().manifest(&[&*site, &router, &other].concat());
     host.reload().await.done();
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+}
+
+/// What came from the former remote is not for who begins to read it: neither by the reload that says another one, nor by a
+/// later one, until that is fetched.
+#[tokio::test]
+async fn what_came_from_another_remote_is_for_nobody_new() {
+    let (site, router) = (tables::site("site"), tables::router());
+    let setup = Setup::new(&[&*site, &router].concat());
+    setup.repository("site").commit("main", &[("index.html", "one")]);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"site\"\n")]);
+    let host = setup.start().await;
+    let elsewhere = site.replace("site.git", "else.git");
+    let other = tables::site("other").replace("from = \"other-pages\"", "from = \"site-pages\"");
+    let both = [&*elsewhere, &router, &other].concat();
+    host.setup().manifest(&both);
+    let said = host.setup().shown(&host.reload().await.failed());
+    let words = "[git.site-pages]: has another remote now: reload with that alone, before other is to read it\n";
+    assert!(said.contains(words), "{said}");
+    host.setup().manifest(&[&*elsewhere, &router].concat());
+    host.reload().await.done();
+    host.setup().manifest(&both);
+    let said = host.setup().shown(&host.reload().await.failed());
+    let words = "[git.site-pages]: what is here came from another remote, and other is to read it: else.git: there is nothing \
+                 here; create it, or name another remote\n";
+    assert!(said.contains(words), "{said}");
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    host.setup().repository("else").commit("main", &[("index.html", "two")]);
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "two"));
+    // It is the same remote however often it is looked at.
+    let third = tables::site("third").replace("from = \"other-pages\"", "from = \"site-pages\"");
+    let polled = elsewhere.replace("else.git\"", "else.git\"\npoll = \"30s\"");
+    host.setup().manifest(&[&*polled, &router, &third].concat());
+    host.reload().await.done();
+    // Who is to write begins a branch that is not there.
+    let written = "[git.out]\nremote = \"else.git\"\nbranch = \"built\"\n";
+    let writes = polled.replacen("git = { ", "git = { out = \"write\", ", 1);
+    host.setup().manifest(&[&*writes, &router, &third, written].concat());
+    host.reload().await.done();
+    host.setup().manifest(&[&*writes.replace("out = \"write\"", "out = \"read\""), &router, &third, written].concat());
+    host.reload().await.done();
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "two"));
 }
 
 /// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.
@@ -294,49 +327,6 @@ async fn a_reload_that_fails_leaves_nothing_behind() {
     host.setup().manifest(&site("b.git"));
     host.reload().await.done();
     until(SOON, "the other remote", async || (page().await == "b").then_some(())).await;
-}
-
-/// Upstreams that come and go with a reload are there for as long as anybody decides on them.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_request_fails_while_tables_change_under_load() {
-    let table = |upstream: &str| {
-        let route = format!("upstream = \"{upstream}\"\n");
-        (tables::guest(upstream, "hello", ""), route)
-    };
-    let (one, one_route) = table("one");
-    let (two, two_route) = table("two");
-    let setup = Setup::new(&[&*one, &*tables::router()].concat());
-    let routes = setup.repository("routes");
-    routes.commit("main", &[("_.toml", &one_route)]);
-    let host = setup.start().await;
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let mut workers = Vec::new();
-    for protocol in BOTH {
-        let (client, stop) = (host.client(), stop.clone());
-        workers.push(tokio::spawn(async move {
-            let mut connection = client.connect("localhost", protocol).await;
-            let mut asked = 0;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                assert_eq!(connection.send(ask("GET", "https://localhost/")).await.brief(), (200, HELLO));
-                asked += 1;
-            }
-            asked
-        }));
-    }
-    for turn in 0..6 {
-        let (table, route) = if turn % 2 == 0 { (&two, &two_route) } else { (&one, &one_route) };
-        // The route waits for its upstream; the old one goes only when nobody names it.
-        routes.commit("main", &[("_.toml", route)]);
-        host.setup().manifest(&[&*one, &*two, &*tables::router()].concat());
-        host.reload().await.done();
-        until(SOON, "the route", async || host.component("router").await["error"].is_null().then_some(())).await;
-        host.setup().manifest(&[&**table, &*tables::router()].concat());
-        host.reload().await.done();
-    }
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    for worker in workers {
-        assert!(worker.await.expect("no request failed") > 100);
-    }
 }
 
 #[tokio::test]

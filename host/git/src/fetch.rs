@@ -71,11 +71,12 @@ impl FetchError {
         matches!(self, Self::Refused { .. } | Self::Copy { source: IntakeError::Source(_), .. })
     }
 
-    /// The remote answers, and has other branches alone.
-    pub(crate) fn is_no_branch(&self) -> bool {
+    /// The remote answers, and does not have this branch.
+    pub fn is_no_branch(&self) -> bool {
         matches!(
             self,
-            Self::Local(LocalError::Branch { .. }) | Self::Server(ServerError { why: SmartError::Branch { .. }, .. })
+            Self::Local(LocalError::Branch { .. } | LocalError::Unfinished(_))
+                | Self::Server(ServerError { why: SmartError::Branch { .. }, .. })
         )
     }
 }
@@ -153,7 +154,11 @@ impl Shared {
         let head = self.head();
         let id = match remote.tip(wanted.branch.as_deref()) {
             Ok(Tip::At(id)) => id,
-            Ok(Tip::Unborn) if head.is_none() => return Ok(Fetched::Unborn),
+            // Once it was said, a first push is no reason to doubt it.
+            Ok(Tip::Unborn) if head.is_none() && (self.said_none(&fetching.from) || !remote.is_unfinished()?) => {
+                return Ok(Fetched::Unborn);
+            }
+            Ok(Tip::Unborn) if head.is_none() => return Err(LocalError::Unfinished(remote.path().to_owned()).into()),
             Ok(Tip::Unborn) => return Ok(Fetched::Gone(self.no_branch(wanted))),
             Err(gone @ LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone(gone.to_string())),
             Err(error) => return Err(error.into()),
@@ -246,7 +251,7 @@ impl Shared {
         let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
         let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
-        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
+        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, head.map(|head| head.tree), now)?;
         if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }

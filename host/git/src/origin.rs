@@ -117,6 +117,11 @@ impl Shared {
         }
     }
 
+    /// Whether the remote of this identity said last that there is no commit.
+    pub(crate) fn said_none(&self, identity: &str) -> bool {
+        lock(&self.origin).none.as_deref() == Some(identity)
+    }
+
     fn write(&self, path: PathBuf, identity: &str) -> io::Result<String> {
         disk::replace(&path, identity.as_bytes(), false)?;
         self.unsettled.add([path]);

@@ -151,7 +151,7 @@ impl Keeper {
                     journal.about(&self.shared.name, Level::Info, format!("serves {title}, as proved before"));
                 }
                 self.shared.switch(Arc::new(generation));
-                for change in differences(&self.base, current) {
+                for change in self.base.changes_to(current) {
                     self.wait(change);
                 }
             }
@@ -196,6 +196,7 @@ impl Keeper {
         }
         self.retry = None;
         'candidates: loop {
+            self.forget_other_bindings();
             let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();
             let Some(candidate) = self.candidate(&everything) else {
                 return self.nothing_passes(None, &Disproof::of("there is no component file yet", false));
@@ -266,6 +267,15 @@ impl Keeper {
     fn serves_already(&self, candidate: &Inputs) -> bool {
         let proved = self.serves() && !self.shared.unproved.load(Ordering::Relaxed);
         proved && self.base.complete().is_some_and(|base| base.same(candidate))
+    }
+
+    /// A head that moved is nothing to a component that reads that branch no more, and does not wait to read it.
+    fn forget_other_bindings(&mut self) {
+        let tables: Vec<_> = self.waiting.iter().filter_map(|waiting| waiting.change.table().cloned()).collect();
+        let base = &self.base.table;
+        self.waiting.retain(|waiting| {
+            waiting.change.concerns(base) || tables.iter().any(|table| waiting.change.concerns(table))
+        });
     }
 
     /// The base with these of the waiting changes.
@@ -424,27 +434,4 @@ impl Keeper {
         }
         news
     }
-}
-
-/// The changes that lead from one draft to another.
-fn differences(from: &Draft, to: &Draft) -> Vec<Change> {
-    let mut changes = Vec::new();
-    if from.table.hash != to.table.hash {
-        changes.push(Change::Table(to.table.clone(), to.branches.clone()));
-    } else {
-        for (name, branch) in &to.branches {
-            if from.branches.get(name).is_none_or(|old| !old.stands_as(&**branch)) {
-                changes.push(Change::Branch(name.clone(), branch.clone()));
-            }
-        }
-    }
-    if from.upstreams != to.upstreams {
-        changes.push(Change::Upstreams(to.upstreams.clone()));
-    }
-    if let Some(code) = &to.code
-        && from.code.as_ref().is_none_or(|old| old.digest() != code.digest())
-    {
-        changes.push(Change::Code(code.clone()));
-    }
-    changes
 }

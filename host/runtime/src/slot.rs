@@ -23,8 +23,12 @@ pub enum Change {
     Code(Arc<Code>),
     /// With all branches that the new table grants, where they stand now.
     Table(Arc<Table>, BTreeMap<String, Arc<dyn Branch>>),
-    /// A head moved; by the name that the component knows.
-    Branch(String, Arc<dyn Branch>),
+    /// A head moved: of a binding, by the name that the component knows.
+    Branch {
+        known: String,
+        binding: String,
+        branch: Arc<dyn Branch>,
+    },
     Upstreams(Arc<[Upstream]>),
 }
 
@@ -34,9 +38,21 @@ impl Change {
         match (self, earlier) {
             (Self::Code(_), Self::Code(_)) | (Self::Upstreams(_), Self::Upstreams(_)) => true,
             (Self::Table(..), Self::Table(..)) => true,
-            (Self::Branch(name, _), Self::Branch(earlier, _)) => name == earlier,
+            (Self::Branch { known, binding, .. }, Self::Branch { known: earlier, binding: of, .. }) => {
+                (known, binding) == (earlier, of)
+            }
             _ => false,
         }
+    }
+
+    pub(crate) fn table(&self) -> Option<&Arc<Table>> {
+        if let Self::Table(table, _) = self { Some(table) } else { None }
+    }
+
+    /// False for a head that moved of what `table` does not grant by that name.
+    pub(crate) fn concerns(&self, table: &Table) -> bool {
+        let Self::Branch { known, binding, .. } = self else { return true };
+        table.git.get(known).is_some_and(|grant| grant.binding == *binding)
     }
 
     pub(crate) fn apply(&self, draft: &mut Draft) {
@@ -57,8 +73,10 @@ impl Change {
                 draft.branches = branches;
                 draft.table = table.clone();
             }
-            Self::Branch(name, branch) => {
-                if let Some(granted) = draft.branches.get_mut(name) {
+            Self::Branch { known, branch, .. } => {
+                if self.concerns(&draft.table)
+                    && let Some(granted) = draft.branches.get_mut(known)
+                {
                     *granted = branch.clone();
                 }
             }
@@ -83,6 +101,31 @@ impl Draft {
         let router = code.surface().role == Some(Role::Router);
         let upstreams = if router { self.upstreams.clone() } else { Arc::default() };
         Some(Inputs { code, table: self.table.clone(), branches: self.branches.clone(), upstreams })
+    }
+
+    /// What leads from this one to another.
+    pub(crate) fn changes_to(&self, to: &Self) -> Vec<Change> {
+        let mut changes = Vec::new();
+        if self.table.hash == to.table.hash {
+            for (known, branch) in &to.branches {
+                let same = self.branches.get(known).is_some_and(|old| old.stands_as(&**branch));
+                if !same && let Some(grant) = to.table.git.get(known) {
+                    let (known, binding, branch) = (known.clone(), grant.binding.clone(), branch.clone());
+                    changes.push(Change::Branch { known, binding, branch });
+                }
+            }
+        } else {
+            changes.push(Change::Table(to.table.clone(), to.branches.clone()));
+        }
+        if self.upstreams != to.upstreams {
+            changes.push(Change::Upstreams(to.upstreams.clone()));
+        }
+        if let Some(code) = &to.code
+            && self.code.as_ref().is_none_or(|old| old.digest() != code.digest())
+        {
+            changes.push(Change::Code(code.clone()));
+        }
+        changes
     }
 
     pub(crate) fn of(inputs: &Inputs) -> Self {

@@ -11,12 +11,12 @@ use super::{
     host::{Codes, Components, Elsewhere, Running},
 };
 use crate::{
-    manifest::{Component, Grant, Manifest, Name},
+    manifest::{Component, Grant, Manifest, Mode, Name},
     problem::Problem,
 };
 
 /// Each branch that a component of `manifest` may not begin to read now. `bindings` are those of the manifest; `elsewhere` are
-/// the ones among them that stand for now at what came from another remote.
+/// the ones among them that are followed anew after this.
 pub(super) fn refused(
     running: &Components,
     manifest: &Manifest,
@@ -30,22 +30,28 @@ pub(super) fn refused(
         let before = before(running, said, router).map(|before| &**before);
         for (known, grant) in &said.git {
             let Some(binding) = bindings.get(&grant.from) else { continue };
-            let moves = elsewhere.iter().find(|(moved, _)| moved.name == grant.from);
-            let reader = Reader::of(router, before, known, grant);
-            let Some(refusal) = refusal(&reader, &binding.standing(), moves.is_some()) else { continue };
-            let place = moves.map_or(&binding.said().place, |(moved, _)| &moved.place);
+            let anew = elsewhere.iter().find(|(moved, _)| moved.name == grant.from);
+            let mut standing = binding.standing();
+            let from = if standing.origin.is_empty() { binding.identity() } else { &standing.origin };
+            let moves = *from != anew.map_or_else(|| binding.identity().to_owned(), |(_, remote)| remote.identity());
+            if grant.mode == Mode::Write && !router && binding.lacks_its_branch() {
+                // Who writes begins it.
+                standing.origin = binding.identity().to_owned();
+            }
+            let Some(refusal) = refusal(&Reader::of(router, before, known, grant), &standing, moves) else { continue };
+            let place = anew.map_or(&binding.said().place, |(said, _)| &said.place);
             let (of, by) = (&grant.from, &said.name);
+            let waits =
+                || binding.error().unwrap_or_else(|| "it has not answered yet: reload without that first".into());
             problems.push(place.problem(match refusal {
-                Refusal::Moves => {
+                Refusal::Moves if anew.is_some() => {
                     format!("[git.{of}]: has another remote now: reload with that alone, before {by} is to read it")
                 }
+                Refusal::Moves => format!("[git.{of}]: what is here came from another remote, and {by} is to read it: {}", waits()),
                 Refusal::Empty => {
                     format!("[git.{of}]: has no commit yet, and {by} is to read it in place of one that has: push to it first")
                 }
-                Refusal::Unknown => {
-                    let words = binding.error().unwrap_or_else(|| "it has not answered yet".into());
-                    format!("[git.{of}]: can't be fetched, and {by} is to read it: {words}")
-                }
+                Refusal::Unknown => format!("[git.{of}]: can't be fetched, and {by} is to read it: {}", waits()),
             }));
         }
     }

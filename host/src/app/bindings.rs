@@ -10,8 +10,7 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
 use atoll_git::{
-    Event, FetchError, Fetched, Follower, Location, ObjectId, OpenError, Remote, Repository, Staging, Standing, Store,
-    Watcher,
+    Event, FetchError, Fetched, Follower, ObjectId, OpenError, Remote, Repository, Staging, Standing, Store, Watcher,
 };
 use atoll_net::Secret;
 use atoll_runtime::{Branch, Journal, Level};
@@ -27,9 +26,6 @@ use crate::{
     manifest::{self, Name},
     text::chain,
 };
-
-/// How long a start waits for the first fetch of a binding of which nothing is here yet.
-const FIRST: Duration = Duration::from_secs(3);
 
 /// How long those who read a branch may take to be told of its head, for one who waits for that.
 const PASSED_ON: Duration = Duration::from_secs(10);
@@ -55,11 +51,16 @@ pub(super) struct Binding {
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
-    /// Why it can't be fetched, if it can't.
-    error: Arc<Mutex<Option<String>>>,
+    error: Arc<Mutex<Option<Trouble>>>,
     heads: AbortHandle,
     /// What all who read it were told of last.
     passed: watch::Sender<Standing>,
+}
+
+/// Why a binding can't be fetched.
+struct Trouble {
+    words: String,
+    no_branch: bool,
 }
 
 /// Told that the head of a binding moved; waited for, so that a newer head never overtakes.
@@ -71,7 +72,7 @@ impl Binding {
     pub(super) fn follow(
         store: &Store,
         watcher: &Watcher,
-        location: Location,
+        remote: Remote,
         said: &manifest::Binding,
         log: &Arc<Log>,
         moved: Moved,
@@ -85,7 +86,6 @@ impl Binding {
                 format!("binding {}: what was fetched is damaged, and is fetched again: {damage}", said.name),
             );
         }
-        let remote = Remote { location, branch: said.branch.clone(), depth: said.depth };
         if before.is_none()
             && let Some(other) = repository.claim(&remote)
         {
@@ -152,14 +152,21 @@ impl Binding {
         self.repository.head().map(|head| head.id.to_string())
     }
 
+    /// Why it can't be fetched, if it can't.
     pub(super) fn error(&self) -> Option<String> {
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|trouble| trouble.words.clone())
     }
 
-    /// Waits until something is here, where nothing was ever fetched.
-    pub(super) async fn first(&self) {
-        if self.repository.head().is_none() {
-            let _ = tokio::time::timeout(FIRST, self.fetch()).await;
+    /// Whether its remote answers, and has no such branch: who writes begins it.
+    pub(super) fn lacks_its_branch(&self) -> bool {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|trouble| trouble.no_branch)
+    }
+
+    /// Waits until something is here, where nothing was ever fetched from its remote, but no longer than that.
+    pub(super) async fn first(&self, patience: Duration) {
+        let standing = self.standing();
+        if standing.head.is_none() || standing.origin != self.identity {
+            let _ = tokio::time::timeout(patience, self.fetch()).await;
         }
     }
 
@@ -245,10 +252,10 @@ async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved, p
     }
 }
 
-fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> impl Fn(Event) + Send + Sync + 'static {
+fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<Trouble>>>) -> impl Fn(Event) + Send + Sync + 'static {
     move |event| {
         let log: &dyn Journal = &*log;
-        let failing = |words: Option<String>| *error.lock().unwrap_or_else(PoisonError::into_inner) = words;
+        let failing = |trouble: Option<Trouble>| *error.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
         match event {
             Event::Moved(lines) => {
                 failing(None);
@@ -260,12 +267,12 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<String>>>) -> imp
             Event::Gone(why) => {
                 let words = format!("{why}; the last head is served");
                 log.host(Level::Warning, format!("binding {name}: {words}"));
-                failing(Some(words));
+                failing(Some(Trouble { words, no_branch: false }));
             }
             Event::Failed(failed) => {
                 let words = chain(&*failed);
                 log.host(Level::Error, format!("binding {name}: can't be fetched: {words}"));
-                failing(Some(words));
+                failing(Some(Trouble { words, no_branch: failed.is_no_branch() }));
             }
             Event::Watching => {}
             Event::Untidy(why) => log.host(Level::Warning, format!("binding {name}: {why}")),

@@ -25,8 +25,8 @@ use super::{
     descriptors,
     door::Door,
     hooks::Pushes,
-    host::{Components, Host},
-    knowing::Knowing,
+    host::{Components, Host, Running},
+    knowing::{Former, Knowing},
 };
 use crate::{
     control::messages::CertificateStatus,
@@ -42,7 +42,7 @@ pub(super) struct Front {
     gateway: Arc<Gateway>,
     certificates: Arc<Resolver>,
     /// The manifest's, which the resolver serves.
-    said: ArcSwap<Vec<certificates::Said>>,
+    said: Mutex<Arc<Vec<certificates::Said>>>,
     /// For names that no certificate of the manifest covers, on loopback listeners.
     local: Arc<LocalCa>,
     admits: Arc<Decides>,
@@ -124,7 +124,7 @@ impl Front {
         let front = Arc::new(Self {
             gateway,
             certificates: Arc::default(),
-            said: ArcSwap::default(),
+            said: Mutex::default(),
             local: Arc::new(local),
             admits,
             challenges,
@@ -157,14 +157,14 @@ impl Front {
 
     fn bind(&self, manifest: &Manifest, inherited: &mut Inherited) -> anyhow::Result<Prepared> {
         let (certificates, now) = (certificates::load(manifest)?, SystemTime::now());
-        certificates::no_worse(&certificates, &self.said.load(), now)?;
+        certificates::no_worse(&certificates, &self.said(), now)?;
         for said in &certificates {
             said.certificate.check_trust(&self.roots.load(), now);
         }
         let mut warnings = certificates::warnings(&certificates, now);
-        warnings.extend(certificates::lost(&certificates, &self.said.load()).into_iter().map(Problem::new));
+        warnings.extend(certificates::lost(&certificates, &self.said()).into_iter().map(Problem::new));
         warnings.extend(descriptors::connections(manifest).1.map(Problem::new));
-        let renewed = certificates::renewed(&certificates, &self.said.load());
+        let renewed = certificates::renewed(&certificates, &self.said());
         let upstreams = self.upstreams(manifest)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {
@@ -191,8 +191,7 @@ impl Front {
         for warning in warnings {
             self.say(Level::Warning, warning.to_string());
         }
-        certificates::serve(&self.certificates, &certificates, SystemTime::now());
-        self.said.store(Arc::new(certificates));
+        self.serve_certificates(Some(certificates));
         let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
             let stays = wanted.contains(&(listening.asked, listening.secure));
@@ -207,7 +206,10 @@ impl Front {
             self.say(Level::Warning, words);
         }
         let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
-        self.install(components, upstreams, manifest, self.https_port().or(fresh));
+        let router = components.values().find(|running| running.role == Some(Role::Router));
+        let router = router.map(|running| Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
+        let upstreams = upstreams.into_iter().chain(services(components)).collect();
+        self.install(router, upstreams, manifest, self.https_port().or(fresh));
         // After what is served is known: connections may be waiting already on a socket that was handed over.
         for (asked, secure, listener) in sockets {
             let started = self.listen(asked, secure, listener);
@@ -216,40 +218,44 @@ impl Front {
         }
     }
 
-    /// Beside what is forwarded to now, serves by what was prepared too: while one table is left for another, routers may
-    /// name what stands in either.
-    pub(super) fn widen(&self, prepared: &Prepared, components: &Components, current: &Manifest) {
-        if !components.values().any(|running| running.role == Some(Role::Router)) {
-            return;
+    /// Until all have switched from `before` to `after`: who decides goes on to, and beside what is forwarded to now there is
+    /// what was prepared, since routers may name what stands in either.
+    pub(super) fn widen(&self, prepared: &Prepared, before: &Components, after: &Components, current: &Manifest) {
+        let router = before.values().find(|running| running.role == Some(Role::Router)).map(|running| {
+            let same = after.values().any(|other| other.is(running) && other.role == running.role);
+            let router: Arc<dyn http::Component> = Arc::new(Knowing(running.slot.clone()));
+            if same { router } else { Former::of(&*router) }
+        });
+        let mut upstreams = Vec::new();
+        if router.is_some() {
+            upstreams.clone_from(&prepared.upstreams);
+            upstreams.extend(services(after));
         }
-        let mut upstreams = prepared.upstreams.clone();
-        let named = |name: &Arc<str>| components.keys().any(|known| **known == **name);
         for (name, upstream) in &*self.installed() {
-            if !named(name) && !upstreams.iter().any(|(known, _)| known == name) {
-                upstreams.push((name.clone(), upstream.clone()));
+            if upstreams.iter().any(|(known, _)| known == name) {
+                continue;
             }
+            let of = |after: &Components| {
+                after.iter().find(|(known, _)| ***known == **name).map(|(_, running)| running.role)
+            };
+            let upstream = match upstream {
+                Upstream::Component(service) if of(after).is_some() && of(after) != of(before) => {
+                    Upstream::Component(Former::of(&**service))
+                }
+                upstream => upstream.clone(),
+            };
+            upstreams.push((name.clone(), upstream));
         }
-        self.install(components, upstreams, current, self.https_port());
+        self.install(router, upstreams, current, self.https_port());
     }
 
     fn install(
         &self,
-        components: &Components,
-        mut upstreams: Vec<(Arc<str>, Upstream)>,
+        router: Option<Arc<dyn http::Component>>,
+        upstreams: Vec<(Arc<str>, Upstream)>,
         manifest: &Manifest,
         https_port: Option<u16>,
     ) {
-        let mut router = None;
-        for (name, running) in components {
-            let slot: Arc<dyn http::Component> = running.slot.clone();
-            match running.role {
-                Some(Role::Router) => {
-                    router = Some(Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
-                }
-                Some(Role::Agent) => {}
-                Some(Role::Service { .. }) | None => upstreams.push((Arc::from(&**name), Upstream::Component(slot))),
-            }
-        }
         self.installed().clone_from(&upstreams);
         let roster = Roster {
             router,
@@ -345,16 +351,29 @@ impl Front {
             for _ in 0..24 * 60 {
                 tokio::time::sleep(MINUTE).await;
                 // One may have begun to be good, or ended.
-                certificates::serve(&self.certificates, &self.said.load(), SystemTime::now());
+                self.serve_certificates(None);
             }
-            for warning in certificates::warnings(&self.said.load(), SystemTime::now()) {
+            for warning in certificates::warnings(&self.said(), SystemTime::now()) {
                 self.say(Level::Warning, warning.to_string());
             }
         }
     }
 
+    /// Those that were said last, or others from now on.
+    fn serve_certificates(&self, others: Option<Vec<certificates::Said>>) {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(others) = others {
+            *said = Arc::new(others);
+        }
+        certificates::serve(&self.certificates, &said, SystemTime::now());
+    }
+
+    fn said(&self) -> Arc<Vec<certificates::Said>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(super) fn certificates(&self) -> Vec<CertificateStatus> {
-        certificates::status(&self.said.load(), SystemTime::now())
+        certificates::status(&self.said(), SystemTime::now())
     }
 
     /// Stops accepting, and waits until what was accepted has ended, or for so long.
@@ -410,6 +429,13 @@ async fn count_dropped(spool: Arc<Spool>, log: Arc<Log>) {
             (&*log as &dyn Journal).host(Level::Warning, words);
         }
     }
+}
+
+/// What requests may be sent to.
+fn services(components: &Components) -> impl Iterator<Item = (Arc<str>, Upstream)> {
+    let service = |running: &Running| matches!(running.role, Some(Role::Service { .. }) | None);
+    let services = components.iter().filter(move |(_, running)| service(running));
+    services.map(|(name, running)| (Arc::from(&**name), Upstream::Component(running.slot.clone())))
 }
 
 /// What is served before anything is.

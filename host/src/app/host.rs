@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
-use atoll_git::{Location, Store, Watcher};
+use atoll_git::{Remote, Store, Watcher};
 use atoll_net::Proxies;
 use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
@@ -33,6 +33,9 @@ use crate::{
 
 /// Bytes of trees and small files that are remembered, all bindings together.
 const TREES: usize = 64 << 20;
+
+/// How long a start waits for the first fetch of a binding of which nothing is here yet.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// How long a start waits for the first proofs.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -60,8 +63,8 @@ impl Drop for Waking {
     }
 }
 
-/// A binding whose remote is another one now, and where that is.
-pub(super) type Elsewhere = (manifest::Binding, Location);
+/// A binding that is to be followed anew, since its remote is another one now, or looked at in another way.
+pub(super) type Elsewhere = (manifest::Binding, Remote);
 
 /// What the files of components are, where they can be read.
 pub(super) type Codes = BTreeMap<Name, Arc<Code>>;
@@ -117,7 +120,7 @@ impl Host {
             manifest: tokio::sync::Mutex::new(manifest.clone()),
         };
         let (bindings, _) = block_in_place(|| host.follow(&manifest, &Bindings::new()))?;
-        future::join_all(bindings.values().map(|binding| binding.first())).await;
+        future::join_all(bindings.values().map(|binding| binding.first(FIRST))).await;
         host.bindings.store(Arc::new(bindings));
         let codes = host.load(manifest.components.values()).await;
         let components = host.place(&manifest, codes).await?;
@@ -152,7 +155,7 @@ impl Host {
                 loop {
                     let told = binding.standing();
                     let Ok(branch) = block_in_place(|| binding.branch()) else { break };
-                    running.slot.notify(vec![Change::Branch(known.to_string(), branch)]).await;
+                    running.slot.notify(vec![head_of(known, &grant.from, branch)]).await;
                     if binding.standing() == told {
                         break;
                     }
@@ -161,8 +164,8 @@ impl Host {
         }
     }
 
-    /// The bindings of a manifest. Those that were there are followed as before, for now; the ones whose remote is another
-    /// one are named beside. Blocks.
+    /// The bindings of a manifest. Those that were there are followed as before, for now; the ones that are to be followed
+    /// anew are named beside. Blocks.
     pub(super) fn follow(&self, manifest: &Manifest, before: &Bindings) -> anyhow::Result<(Bindings, Vec<Elsewhere>)> {
         let (mut bindings, mut elsewhere) = (Bindings::new(), Vec::new());
         for (name, said) in &manifest.bindings {
@@ -173,11 +176,12 @@ impl Host {
             }
             let location = remotes::location(said, &self.loader.client, &self.loader.tls, &self.proxies);
             let location = location.with_context(|| format!("[git.{name}]"))?;
+            let remote = Remote { location, branch: said.branch.clone(), depth: said.depth };
             let binding = if let Some(binding) = known {
-                elsewhere.push((said.clone(), location));
+                elsewhere.push((said.clone(), remote));
                 binding.clone()
             } else {
-                Arc::new(self.binding(said, location, None)?)
+                Arc::new(self.binding(said, remote, None)?)
             };
             bindings.insert(name.clone(), binding);
         }
@@ -187,23 +191,18 @@ impl Host {
     /// Follows remotes that are other ones now. What they bring is a push like any other.
     pub(super) fn follow_elsewhere(&self, elsewhere: Vec<Elsewhere>) -> anyhow::Result<()> {
         let mut bindings = (**self.bindings.load()).clone();
-        for (said, location) in elsewhere {
+        for (said, remote) in elsewhere {
             let before = bindings.get(&said.name).cloned();
-            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, location, before.as_deref())?));
+            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, remote, before.as_deref())?));
         }
         self.bindings.store(Arc::new(bindings));
         Ok(())
     }
 
-    fn binding(
-        &self,
-        said: &manifest::Binding,
-        location: Location,
-        before: Option<&Binding>,
-    ) -> anyhow::Result<Binding> {
+    fn binding(&self, said: &manifest::Binding, remote: Remote, before: Option<&Binding>) -> anyhow::Result<Binding> {
         let components = self.components.clone();
         let moved: Moved = Arc::new(move |name, branch| moved(&components.load(), name, branch));
-        Binding::follow(&self.store, &self.watcher, location, said, &self.log, moved, before)
+        Binding::follow(&self.store, &self.watcher, remote, said, &self.log, moved, before)
     }
 
     /// Reads and compiles the files of components, all at once.
@@ -352,6 +351,11 @@ impl Host {
 }
 
 impl Running {
+    /// Whether both have the same slot.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot)
+    }
+
     /// Another file for the same slot.
     pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
         Self { said, slot: self.slot.clone(), file: Mutex::new(file), role, waking: self.waking.clone() }
@@ -401,7 +405,7 @@ fn moved(components: &Components, binding: Name, branch: Arc<dyn Branch>) -> Box
     let mut told = Vec::new();
     for running in components.values() {
         for (known, _) in running.said.git.iter().filter(|(_, grant)| grant.from == binding) {
-            told.push((running.slot.clone(), Change::Branch(known.to_string(), branch.clone())));
+            told.push((running.slot.clone(), head_of(known, &binding, branch.clone())));
         }
     }
     Box::pin(async move {
@@ -409,6 +413,10 @@ fn moved(components: &Components, binding: Name, branch: Arc<dyn Branch>) -> Box
             slot.notify(vec![change]).await;
         }
     })
+}
+
+fn head_of(known: &Name, binding: &Name, branch: Arc<dyn Branch>) -> Change {
+    Change::Branch { known: known.to_string(), binding: binding.to_string(), branch }
 }
 
 fn same_remote(before: &manifest::Binding, now: &manifest::Binding) -> bool {

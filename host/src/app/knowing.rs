@@ -24,3 +24,25 @@ impl Component for Knowing {
         self.generation().map(|generation| generation as Arc<dyn Live>)
     }
 }
+
+/// What served when it was made, while its slot switches to something else.
+pub(super) struct Former {
+    name: Arc<str>,
+    serving: Option<Arc<dyn Live>>,
+}
+
+impl Former {
+    pub(super) fn of(component: &dyn Component) -> Arc<dyn Component> {
+        Arc::new(Self { name: component.name().clone(), serving: component.serving() })
+    }
+}
+
+impl Component for Former {
+    fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    fn serving(&self) -> Option<Arc<dyn Live>> {
+        self.serving.clone()
+    }
+}

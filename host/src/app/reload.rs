@@ -23,7 +23,7 @@ use crate::{
     text::chain,
 };
 
-/// How long another remote may take to answer for the first time.
+/// How long a remote may take to answer for the first time.
 const FIRST: Duration = Duration::from_secs(10);
 
 /// Reads the manifest again, and serves by it.
@@ -80,7 +80,7 @@ async fn switch(
 ) -> anyhow::Result<Switched> {
     let (bindings, elsewhere) = block_in_place(|| host.follow(manifest, &host.bindings.load()))?;
     let bindings = Arc::new(bindings);
-    future::join_all(bindings.values().map(|binding| binding.first())).await;
+    future::join_all(bindings.values().map(|binding| binding.first(FIRST))).await;
     let (mut codes, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, code) in host.load(manifest.components.values()).await {
         match code {
@@ -114,8 +114,7 @@ async fn switch(
             return Err(error);
         }
     };
-    // What a new router may name is there before it decides, and what the old one named until it decides no more.
-    front.widen(&fronted, &components, current);
+    front.widen(&fronted, &host.components.load(), &components, current);
     let (routers, others): (Vec<_>, Vec<_>) = prepared.into_iter().partition(|(role, _)| *role == Some(Role::Router));
     future::join_all(others.into_iter().map(|(_, prepared)| prepared.switch())).await;
     future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;

@@ -42,6 +42,8 @@ pub enum DirectoryError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} changes while it is read; it is tried again")]
     Changing(PathBuf),
+    #[error("{0} was made a moment ago, and is empty; it is looked at again")]
+    New(PathBuf),
     #[error("{path}: directories lie more than {MAX_DEPTH} deep", path = .0.display())]
     TooDeep(PathBuf),
     #[error("{0} is the state directory of this very host, which cannot be served")]
@@ -53,6 +55,9 @@ pub enum DirectoryError {
     #[error(transparent)]
     Intake(#[from] IntakeError),
 }
+
+/// An empty directory that changed so short a while ago is not believed to be one.
+const NEW: Duration = Duration::from_secs(1);
 
 /// Files as they were when they were taken in last, so that only what changed is read.
 #[derive(Default)]
@@ -90,13 +95,15 @@ pub(crate) fn commit(tree: ObjectId, committed: u64) -> String {
     format!("tree {tree}\nauthor {who}\ncommitter {who}\n\nThe directory as it stood\n")
 }
 
-/// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`, children first.
+/// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`,
+/// children first. `before` is the tree that it was.
 pub(crate) fn take(
     root: &Path,
     state: Identity,
     seen: &mut Seen,
     intake: &mut Intake<'_>,
     lacks: &dyn Fn(&ObjectId) -> bool,
+    before: Option<ObjectId>,
     now: SystemTime,
 ) -> Result<Taken, DirectoryError> {
     let settled = now.checked_sub(SETTLED).and_then(|settled| settled.duration_since(UNIX_EPOCH).ok());
@@ -115,11 +122,18 @@ pub(crate) fn take(
         .map_err(|error| taking.unreadable(b"", error.into()))?;
     let tree = match taking.directory(&directory, b"", 1)? {
         Some(tree) => tree,
+        None if before.is_none() && is_new(root, now) => return Err(DirectoryError::New(root.to_owned())),
         None => taking.intake.bytes(objs::Kind::Tree, &[])?,
     };
     let Taking { seen: taken, newest, notices, .. } = taking;
     seen.0 = taken;
     Ok(Taken { tree, newest, notices })
+}
+
+/// Whether what is to be in it may just not have come yet: a repository that is being cloned is an empty directory first.
+fn is_new(root: &Path, now: SystemTime) -> bool {
+    let modified = std::fs::metadata(root).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age < NEW))
 }
 
 struct Taking<'a, 'b> {

@@ -131,8 +131,14 @@ fn a_directory_has_no_branches() {
 fn an_empty_directory_is_an_empty_tree() {
     let room = Room::new();
     room.script("mkdir -p site/empty");
-    let pages = room.pages();
-    let revision = moved(&pages, &Remote::local(room.path.join("site")));
+    let (pages, site) = (room.pages(), room.path.join("site"));
+    // What is to be in it may come yet.
+    let error = pages.fetch(&Remote::local(&site), SystemTime::now()).unwrap_err();
+    let words = format!("{} was made a moment ago, and is empty; it is looked at again", site.display());
+    assert_eq!((error.to_string(), pages.standing().is_known()), (words, false));
+    room.script("touch -d '2 seconds ago' site");
+    assert!(matches!(pages.fetch(&Remote::local(site), SystemTime::now()).unwrap(), Fetched::Moved { .. }));
+    let revision = pages.head().unwrap();
     assert_eq!(revision.tree.to_string(), "4b825dc642cb6eb9a060e54bf8d69288fbee4904");
     assert_eq!(pages.snapshot(Some(revision.id)).unwrap().children("").unwrap(), []);
     assert_eq!(room.fsck(), "");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Room, fetch, moved};
+use super::support::{Room, fetch, files, moved};
 use crate::{FetchError, Fetched, Remote, Repository};
 
 const UNKNOWN: (bool, bool, &str) = (false, false, "");
@@ -91,6 +91,40 @@ fn what_one_remote_said_is_not_anothers_word() {
     assert_eq!(stands(&room, &pages, &other, &remotes), (true, true, "other"));
     pages.claim(&one);
     assert_eq!(stands(&room, &pages, &one, &remotes), UNKNOWN);
+}
+
+/// A clone is a repository without a commit first, and so is a copy.
+#[test]
+fn what_is_about_to_have_a_commit_is_not_said_to_have_none() {
+    for (made, done) in [
+        // As git leaves it until all objects are there.
+        (
+            "git init -q --bare -b main copy; git -C copy config remote.origin.url ../one",
+            "git -C copy fetch -q origin main:main",
+        ),
+        (
+            "mkdir copy; cp -r one/HEAD one/config one/objects copy; mkdir copy/refs",
+            "cp -r one/refs one/packed-refs copy || true",
+        ),
+        (
+            "mkdir copy; git -C one repack -qad; cp -r one/HEAD one/config one/objects copy; mkdir copy/refs",
+            "cp -r one/refs one/packed-refs copy || true",
+        ),
+    ] {
+        let room = Room::new();
+        room.remote("one", &[("a", "1")]);
+        room.script(made);
+        let (pages, copy) = (room.pages(), Remote::local(room.path.join("copy")));
+        let error = fetch(&pages, &copy.clone().at("main")).unwrap_err();
+        let words = format!(
+            "{} has no branch yet, and is no new repository: what is being cloned or copied there is waited for",
+            room.path.join("copy").display()
+        );
+        assert_eq!((error.to_string(), pages.standing().is_known()), (words, false), "{made}");
+        room.script(done);
+        moved(&pages, &copy.at("main"));
+        assert_eq!(files(&pages), [("a".to_owned(), "1".to_owned())], "{made}");
+    }
 }
 
 /// Who follows no more has no say.

@@ -21,7 +21,8 @@ fn routes(upstream: &str) -> Tree {
 }
 
 fn slow(name: &str, tree: &Tree, delays: &[u64]) -> Change {
-    Change::Branch(name.into(), Slow::branch(tree, delays))
+    let branch = Slow::branch(tree, delays);
+    Change::Branch { known: name.into(), binding: name.into(), branch }
 }
 
 fn pages(text: &str) -> Tree {
@@ -86,7 +87,7 @@ impl Place {
 }
 
 fn branch(name: &str, tree: &Tree) -> Change {
-    Change::Branch(name.into(), tree.branch().unwrap())
+    Change::Branch { known: name.into(), binding: name.into(), branch: tree.branch().unwrap() }
 }
 
 fn revision(tree: &Tree) -> String {
@@ -260,6 +261,31 @@ async fn a_bad_head_does_not_hold_up_a_reload() {
     assert_eq!(place.slot.serving().unwrap().inputs().upstreams.len(), 2);
     assert_eq!(place.serves("routes"), revision(&routes("site")));
     assert!(place.error().unwrap().starts_with(BROKEN));
+}
+
+/// Another binding has the name now: what moves the former, or moved it and waits, is nothing to who reads the new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_is_read_no_more_is_not_read() {
+    let (first, waits, other) =
+        (routes("site"), routes("two"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
+    let place = Place::serving(ROUTER, plain(), &[("routes", &first)]).await;
+    assert!(place.change(vec![branch("routes", &waits)]).await.unwrap_err().contains(BROKEN));
+    let mut bound_anew = (*table(Limits::default(), None, 1)).clone();
+    bound_anew.git.get_mut("routes").unwrap().binding = "others".into();
+    let branches = BTreeMap::from([("routes".to_owned(), other.branch().unwrap())]);
+    let prepared = place.slot.prepare(vec![Change::Table(Arc::new(bound_anew), branches)]).await.unwrap();
+    prepared.switch().await;
+    assert_eq!((place.serves("routes"), place.error()), (revision(&other), None));
+    // What waited would pass now.
+    assert_eq!(place.change(vec![Change::Upstreams(upstreams(&["site", "two"]))]).await, Ok(()));
+    for late in [&waits, &first, &routes("nobody")] {
+        assert_eq!(place.change(vec![branch("routes", late)]).await, Ok(()));
+        assert_eq!((place.serves("routes"), place.error()), (revision(&other), None));
+    }
+    let next = routes("two");
+    let moved = Change::Branch { known: "routes".into(), binding: "others".into(), branch: next.branch().unwrap() };
+    assert_eq!(place.change(vec![moved]).await, Ok(()));
+    assert_eq!(place.serves("routes"), revision(&next));
 }
 
 #[tokio::test(flavor = "multi_thread")]
