@@ -32,6 +32,7 @@ mod reload;
 mod reload_under_load;
 mod renewal;
 mod repositories;
+mod roles;
 mod routing;
 mod scripts;
 mod secrets;

@@ -62,6 +62,8 @@ pub(crate) struct Keeper {
 struct Waiting {
     change: Change,
     number: u64,
+    /// Given up where it does not pass.
+    once: bool,
 }
 
 impl Keeper {
@@ -152,7 +154,7 @@ impl Keeper {
                 }
                 self.shared.switch(Arc::new(generation));
                 for change in self.base.changes_to(current) {
-                    self.wait(change);
+                    self.wait(change, false);
                 }
             }
             Err(disproof) => {
@@ -164,14 +166,18 @@ impl Keeper {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Changed(changes, reply) => {
-                let numbers = changes.into_iter().map(|change| self.wait(change)).collect();
+                let numbers = changes.into_iter().map(|change| self.wait(change, false)).collect();
                 self.replies.extend(reply.map(|reply| (numbers, reply)));
+            }
+            Message::Attempt(change, reply) => {
+                let number = self.wait(change, true);
+                self.replies.push((vec![number], reply));
             }
             Message::Prepare(changes, reply) => self.prepares.push((changes, reply)),
         }
     }
 
-    fn wait(&mut self, change: Change) -> u64 {
+    fn wait(&mut self, change: Change, once: bool) -> u64 {
         let number = self.next_number;
         self.next_number += 1;
         let replaced: Vec<u64> = self
@@ -185,7 +191,7 @@ impl Keeper {
             let overtaken = numbers.iter().any(|number| replaced.contains(number));
             overtaken.then(|| Err(Disproof::of("overtaken by a newer change", true)))
         });
-        self.waiting.push(Waiting { change, number });
+        self.waiting.push(Waiting { change, number, once });
         number
     }
 
@@ -250,7 +256,13 @@ impl Keeper {
                     Some(Err(_)) => {}
                 }
             }
-            return self.nothing_passes(Some(tried), &disproof);
+            self.nothing_passes(Some(tried), &disproof);
+            let before = self.waiting.len();
+            self.waiting.retain(|waiting| !waiting.once);
+            if self.waiting.len() == before {
+                return;
+            }
+            self.retry = None;
         }
     }
 
@@ -303,7 +315,7 @@ impl Keeper {
             };
             // The sender is gone: the host is stopping.
             let Some(message) = message else { return Some(proof.await) };
-            let overtakes = matches!(message, Message::Changed(..));
+            let overtakes = !matches!(message, Message::Prepare(..));
             self.receive(message);
             if overtakes {
                 break;

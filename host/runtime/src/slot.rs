@@ -185,6 +185,8 @@ pub(crate) type Reply = oneshot::Sender<Result<(), Disproof>>;
 
 pub(crate) enum Message {
     Changed(Vec<Change>, Option<Reply>),
+    /// The same of one that is given up where it does not pass.
+    Attempt(Change, Reply),
     Prepare(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>),
 }
 
@@ -279,6 +281,13 @@ impl Slot {
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), Disproof> {
         let (reply, answer) = oneshot::channel();
         let _ = self.inbox.send(Message::Changed(changes, Some(reply))).await;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The same of a change that does not wait for later ones where it does not pass.
+    pub async fn attempt(&self, change: Change) -> Result<(), Disproof> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.inbox.send(Message::Attempt(change, reply)).await;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 

@@ -8,7 +8,8 @@ use atoll_runtime::Role;
 
 use super::{
     bindings::Bindings,
-    host::{Codes, Components, Elsewhere, Running},
+    host::{Codes, Components, Elsewhere},
+    running::Running,
 };
 use crate::{
     manifest::{Component, Grant, Manifest, Mode, Name},
@@ -36,7 +37,7 @@ pub(super) fn refused(
             let moves = *from != anew.map_or_else(|| binding.identity().to_owned(), |(_, remote)| remote.identity());
             if grant.mode == Mode::Write && !router && binding.lacks_its_branch() {
                 // Who writes begins it.
-                standing.origin = binding.identity().to_owned();
+                binding.identity().clone_into(&mut standing.origin);
             }
             let Some(refusal) = refusal(&Reader::of(router, before, known, grant), &standing, moves) else { continue };
             let place = anew.map_or(&binding.said().place, |(said, _)| &said.place);

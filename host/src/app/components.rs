@@ -154,6 +154,11 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         _ => proved.bytes(&entry.digest).and_then(|bytes| loader.bytes(bytes).ok()),
     };
     let Some(code) = code else { return none(current) };
+    let role = |code: &Code| code.surface().role.map(|role| std::mem::discriminant(&role));
+    if current.code.as_ref().is_some_and(|current| role(current) != role(&code)) {
+        // By that name there is something else now.
+        return none(current);
+    }
     let mut branches = current.branches.clone();
     for (known, branch) in &mut branches {
         let Some(grant) = current.table.git.get(known) else { continue };

@@ -6,14 +6,13 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::{
     Complaints,
-    http::{self, Capabilities, Gateway, Limits, Network, Roster, Spool, SystemClock, Upstream, UrlUpstream},
+    http::{self, Capabilities, Gateway, Limits, Network, Roster, Spool, SystemClock, Upstream},
     tls::{self, Acceptor, Admits as _, Challenges, LocalCa, Resolver, Tickets},
 };
-use atoll_net::{Accepted, Client, Egress, Inherited, Listener, Permits, Protocol, SystemRoots, Tls};
+use atoll_net::{Accepted, Client, Inherited, Listener, Permits, SystemRoots, Tls};
 use atoll_runtime::{Journal, Level, Role};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +24,9 @@ use super::{
     descriptors,
     door::Door,
     hooks::Pushes,
-    host::{Components, Host, Running},
+    host::{Components, Host},
     knowing::{Former, Knowing},
+    upstreams,
 };
 use crate::{
     control::messages::CertificateStatus,
@@ -165,7 +165,7 @@ impl Front {
         warnings.extend(certificates::lost(&certificates, &self.said()).into_iter().map(Problem::new));
         warnings.extend(descriptors::connections(manifest).1.map(Problem::new));
         let renewed = certificates::renewed(&certificates, &self.said());
-        let upstreams = self.upstreams(manifest)?;
+        let upstreams = upstreams::urls(manifest, &self.client, &self.tls)?;
         let mut sockets = Vec::new();
         for (address, secure) in wanted(manifest) {
             if self.listening().iter().any(|listening| listening.asked == address.at && listening.secure == secure) {
@@ -208,7 +208,7 @@ impl Front {
         let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
         let router = components.values().find(|running| running.role == Some(Role::Router));
         let router = router.map(|running| Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
-        let upstreams = upstreams.into_iter().chain(services(components)).collect();
+        let upstreams = upstreams.into_iter().chain(upstreams::services(components)).collect();
         self.install(router, upstreams, manifest, self.https_port().or(fresh));
         // After what is served is known: connections may be waiting already on a socket that was handed over.
         for (asked, secure, listener) in sockets {
@@ -229,7 +229,7 @@ impl Front {
         let mut upstreams = Vec::new();
         if router.is_some() {
             upstreams.clone_from(&prepared.upstreams);
-            upstreams.extend(services(after));
+            upstreams.extend(upstreams::services(after));
         }
         for (name, upstream) in &*self.installed() {
             if upstreams.iter().any(|(known, _)| known == name) {
@@ -286,37 +286,6 @@ impl Front {
 
     fn installed(&self) -> MutexGuard<'_, Vec<(Arc<str>, Upstream)>> {
         self.installed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn upstreams(&self, manifest: &Manifest) -> anyhow::Result<Vec<(Arc<str>, Upstream)>> {
-        let mut upstreams = Vec::new();
-        for said in manifest.upstreams.values() {
-            let tls = match &said.ca {
-                None => self.tls.clone(),
-                Some(file) => {
-                    let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
-                    Tls::with_roots(&file.display().to_string(), &pem, atoll_net::HTTP)?
-                }
-            };
-            let plain = tls.offering(atoll_net::HTTP1);
-            let mut places = Vec::new();
-            for url in &said.urls {
-                let uri: ::http::Uri = url.to_string().parse().with_context(|| url.to_string())?;
-                let protocol = match (said.protocol, uri.scheme_str()) {
-                    (crate::manifest::Protocol::H2c, Some("http")) => Protocol::H2c,
-                    _ => Protocol::Http1,
-                };
-                let origin = |protocol, tls| {
-                    let origin = atoll_net::Origin::new(&uri, protocol, tls, Egress::Any);
-                    origin.with_context(|| format!("[upstream.{}]: {url}", said.name))
-                };
-                places.push(http::Place::new(origin(protocol, &tls)?, origin(Protocol::Http1, &plain)?));
-            }
-            let (client, places) = (self.client.within(said.connect, said.response), places.into());
-            let upstream = UrlUpstream { client, places, raw_path: said.raw_path, patience: said.response };
-            upstreams.push((Arc::from(&*said.name), Upstream::Url(upstream)));
-        }
-        Ok(upstreams)
     }
 
     fn listen(self: &Arc<Self>, asked: SocketAddr, secure: bool, listener: Listener) -> Listening {
@@ -429,13 +398,6 @@ async fn count_dropped(spool: Arc<Spool>, log: Arc<Log>) {
             (&*log as &dyn Journal).host(Level::Warning, words);
         }
     }
-}
-
-/// What requests may be sent to.
-fn services(components: &Components) -> impl Iterator<Item = (Arc<str>, Upstream)> {
-    let service = |running: &Running| matches!(running.role, Some(Role::Service { .. }) | None);
-    let services = components.iter().filter(move |(_, running)| service(running));
-    services.map(|(name, running)| (Arc::from(&**name), Upstream::Component(running.slot.clone())))
 }
 
 /// What is served before anything is.

@@ -1,11 +1,7 @@
 //! The running host: its bindings, its components, and the ways in which they change. Everything that serves is reached
 //! from here; nothing here listens.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -13,15 +9,15 @@ use atoll_git::{Remote, Store, Watcher};
 use atoll_net::Proxies;
 use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
-use tokio::task::{AbortHandle, block_in_place};
+use tokio::task::block_in_place;
 
 use super::{
-    agents,
     bindings::{Binding, Bindings, Moved},
     components::{self, Loader, problem},
     inspect,
     ledger::Proved,
     remotes,
+    running::{Running, Source},
     state::State,
 };
 use crate::{
@@ -42,26 +38,6 @@ const SETTLE: Duration = Duration::from_secs(10);
 
 /// What was proved so long ago is synced to the disk: a sync holds up whoever writes, so pushes share one.
 const UNSETTLED: Duration = Duration::from_millis(500);
-
-/// A component of the manifest, and what is known of it.
-pub(super) struct Running {
-    pub said: manifest::Component,
-    pub slot: Arc<Slot>,
-    /// Of the manifest's file when it was last read; none where it is no component.
-    file: Mutex<Option<Digest>>,
-    /// None where its file is no component, and nothing of it was proved.
-    pub role: Option<Role>,
-    waking: Arc<Waking>,
-}
-
-/// Wakes the slot while it is an agent's, until the component is gone.
-struct Waking(AbortHandle);
-
-impl Drop for Waking {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
 
 /// A binding that is to be followed anew, since its remote is another one now, or looked at in another way.
 pub(super) type Elsewhere = (manifest::Binding, Remote);
@@ -287,12 +263,11 @@ impl Host {
             start.current.code = None;
             start = Start { proved: None, unchanged: false, current: start.current, held };
         }
+        // What was proved has the file's role, if there is a file.
         let role =
-            start.proved.as_ref().map(|proved| &proved.code).or(code.as_ref()).and_then(|code| code.surface().role);
+            code.as_ref().or(start.proved.as_ref().map(|proved| &proved.code)).and_then(|code| code.surface().role);
         let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
-        let waking = tokio::spawn(agents::wake(slot.clone(), std::time::SystemTime::now)).abort_handle();
-        let (file, waking) = (Mutex::new(code.map(|code| code.digest())), Arc::new(Waking(waking)));
-        Ok(Running { said: said.clone(), slot, file, role, waking })
+        Ok(Running::new(said.clone(), slot, code.map(|code| code.digest()), role))
     }
 
     /// What routers of a manifest may name.
@@ -308,8 +283,9 @@ impl Host {
         })
     }
 
-    /// Replaces one component by other bytes, until the host stops.
-    pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<Digest> {
+    /// Replaces one component by other bytes, until the host stops. What fails its proof waits for a later change where it is
+    /// the component's file, and is given up where it is anything else.
+    pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>, of: Source) -> anyhow::Result<Digest> {
         let components = self.components.load_full();
         let running = components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running);
         let running = running.with_context(|| format!("there is no component {name:?}"))?;
@@ -326,7 +302,17 @@ impl Host {
             self.refuse(running, words.clone());
             anyhow::bail!(words);
         }
-        running.slot.change(vec![Change::Code(code)]).await?;
+        match of {
+            Source::File => {
+                running.now_of(digest);
+                running.slot.change(vec![Change::Code(code)]).await?;
+            }
+            Source::Hand => {
+                let tried = running.slot.attempt(Change::Code(code)).await;
+                tried.inspect_err(|disproof| running.slot.refuse(format!("not swapped: {disproof}")))?;
+                running.swapped_in(digest);
+            }
+        }
         running.slot.pardon();
         self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
         Ok(digest)
@@ -347,32 +333,6 @@ impl Host {
     pub(super) fn say(&self, level: Level, text: impl Into<String>) {
         let log: &dyn Journal = &*self.log;
         log.host(level, text);
-    }
-}
-
-impl Running {
-    /// Whether both have the same slot.
-    pub(super) fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.slot, &other.slot)
-    }
-
-    /// Another file for the same slot.
-    pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
-        Self { said, slot: self.slot.clone(), file: Mutex::new(file), role, waking: self.waking.clone() }
-    }
-
-    pub(super) fn file(&self) -> Option<Digest> {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The manifest's file is this one now.
-    pub(super) fn now_of(&self, digest: Digest) {
-        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
-    }
-
-    /// Whether what serves is not what a restart would serve.
-    pub(super) fn swapped(&self) -> bool {
-        self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file())
     }
 }
 

@@ -19,8 +19,10 @@ mod outbound;
 mod publishing;
 mod reload;
 mod remotes;
+mod running;
 mod state;
 mod status;
+mod upstreams;
 mod watch;
 
 use std::{
@@ -37,7 +39,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use self::inspect::{check, compile, inspect, test};
-use self::{front::Front, host::Host, state::State};
+use self::{front::Front, host::Host, running::Source, state::State};
 use crate::{
     allocator, cli,
     control::{
@@ -207,7 +209,7 @@ impl Control for App {
     }
 
     async fn swap(&self, name: &str, component: Vec<u8>) -> Result<String, Refusal> {
-        match self.host.swap(name, component).await {
+        match self.host.swap(name, component, Source::Hand).await {
             Ok(digest) => Ok(digest.to_string()),
             Err(error) => Err(refusal(name, error)),
         }

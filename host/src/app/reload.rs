@@ -14,7 +14,8 @@ use super::{
     components::{self, problem},
     front::Front,
     hooks,
-    host::{Codes, Components, Host, Running},
+    host::{Codes, Components, Host},
+    running::Running,
 };
 use crate::{
     control::messages::{Refusal, Reloaded},
@@ -56,8 +57,10 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     host.say(Level::Info, "reloaded".to_owned());
     let Switched { components, certificates, others, warnings } = switched;
     let (late, disproved): (Vec<_>, Vec<_>) = unfollowed(host, others).await.into_iter().unzip();
-    let warnings = [loaded.warnings, warnings, late.concat()].concat();
-    Ok(Reloaded { components, certificates, warnings, disproved: disproved.concat() })
+    let disproved = disproved.concat();
+    let pending = pending(host, &disproved).await;
+    let warnings = [loaded.warnings, warnings, late.concat(), pending].concat();
+    Ok(Reloaded { components, certificates, warnings, disproved })
 }
 
 /// Loads the manifest once more. Blocks.
@@ -103,6 +106,11 @@ async fn switch(
     let upstreams = host.upstreams(manifest, &codes);
     let fronted = block_in_place(|| front.prepare(manifest))?;
     let (mut warnings, certificates) = (fronted.warnings.clone(), fronted.renewed.clone());
+    let roles = manifest
+        .components
+        .values()
+        .map(|said| (&*said.name, codes.get(&said.name).and_then(|code| code.surface().role)));
+    warnings.extend(components::nobody_decides(roles).map(Problem::new));
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
     let before = host.bindings.swap(bindings.clone());
@@ -178,6 +186,20 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
     future::join_all(fetched).await
 }
 
+/// What waits, to serve by something else than the manifest, and why it does not; but for what is `told` already.
+async fn pending(host: &Host, told: &[Problem]) -> Vec<Problem> {
+    let components = host.components.load_full();
+    let waits = components.values().map(|running| async {
+        // It may just be proved.
+        let _ = tokio::time::timeout(FIRST, running.slot.change(Vec::new())).await;
+        let why = running.slot.error()?.to_string();
+        let serves = if running.slot.serving().is_some() { "goes on serving what it did" } else { "serves nothing" };
+        let told = told.iter().any(|problem| problem.message.ends_with(&why));
+        (!told).then(|| running.said.place.problem(format!("[component.{}]: {serves}: {why}", running.said.name)))
+    });
+    future::join_all(waits).await.into_iter().flatten().collect()
+}
+
 type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);
 
 async fn prove(
@@ -208,8 +230,7 @@ async fn prove(
             let branches = components::branches(&table, bindings).map_err(wrong)?;
             changes.push(Change::Table(table, branches));
         }
-        // What was swapped stays, unless the file is another one now.
-        if old.file() != Some(digest) {
+        if old.lacks(digest) {
             changes.push(Change::Code(code));
         }
         if role == Some(Role::Router) {

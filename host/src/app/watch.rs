@@ -11,7 +11,7 @@ use atoll_runtime::{Digest, Level};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::{components::read, host::Host};
+use super::{components::read, host::Host, running::Source};
 use crate::manifest::Name;
 
 /// A few files are looked at this often; a compiler takes longer.
@@ -29,7 +29,10 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             let stamp = std::fs::metadata(path).ok().and_then(|file| Some((file.modified().ok()?, file.len())));
             let file = (name.clone(), path.clone());
             let Some(before) = seen.get(&file) else {
-                seen.insert(file, stamp);
+                // It may have been replaced since it was read.
+                let (path, read_as) = (path.clone(), running.file());
+                let same = spawn_blocking(move || read(&path).is_ok_and(|bytes| Some(Digest::of(&bytes)) == read_as));
+                seen.insert(file, if same.await.unwrap_or(true) { stamp } else { None });
                 continue;
             };
             if *before == stamp || stamp.is_none() {
@@ -49,9 +52,7 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
                 continue;
             }
             // Why it fails, if it does, is in the log and in `ps` then.
-            if let Ok(digest) = host.swap(name, bytes).await {
-                running.now_of(digest);
-            }
+            let _ = host.swap(name, bytes, Source::File).await;
         }
         tokio::select! {
             () = stop.cancelled() => return,

@@ -1,0 +1,91 @@
+//! A component of the manifest as it runs: its slot, its file, and what was put in the file's place.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::SystemTime,
+};
+
+use atoll_runtime::{Digest, Role, Slot};
+use tokio::task::AbortHandle;
+
+use super::agents;
+use crate::manifest;
+
+/// Where bytes that are swapped in come from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The component's own file, which is another one now.
+    File,
+    Hand,
+}
+
+/// A component of the manifest, and what is known of it.
+pub(super) struct Running {
+    pub said: manifest::Component,
+    pub slot: Arc<Slot>,
+    /// Of the manifest's file when it was last read; none where it is no component.
+    file: Mutex<Option<Digest>>,
+    /// Of what was swapped in last, in place of its file.
+    swapped_in: Mutex<Option<Digest>>,
+    /// None where its file is no component, and nothing of it was proved.
+    pub role: Option<Role>,
+    waking: Arc<Waking>,
+}
+
+/// Wakes the slot while it is an agent's, until the component is gone.
+struct Waking(AbortHandle);
+
+impl Drop for Waking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Running {
+    pub(super) fn new(said: manifest::Component, slot: Arc<Slot>, file: Option<Digest>, role: Option<Role>) -> Self {
+        let waking = tokio::spawn(agents::wake(slot.clone(), SystemTime::now)).abort_handle();
+        let (file, waking) = (Mutex::new(file), Arc::new(Waking(waking)));
+        Self { said, slot, file, swapped_in: Mutex::default(), role, waking }
+    }
+
+    /// Whether both have the same slot.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot)
+    }
+
+    /// Another file for the same slot.
+    pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
+        let swapped_in = Mutex::new(*self.by_hand());
+        Self { said, slot: self.slot.clone(), file: Mutex::new(file), swapped_in, role, waking: self.waking.clone() }
+    }
+
+    pub(super) fn file(&self) -> Option<Digest> {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The manifest's file is this one now.
+    pub(super) fn now_of(&self, digest: Digest) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Some(digest);
+    }
+
+    /// This serves in its file's place.
+    pub(super) fn swapped_in(&self, digest: Digest) {
+        *self.by_hand() = Some(digest);
+    }
+
+    fn by_hand(&self) -> MutexGuard<'_, Option<Digest>> {
+        self.swapped_in.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether what serves is not what a restart would serve.
+    pub(super) fn swapped(&self) -> bool {
+        self.slot.serving().is_some_and(|serving| Some(serving.digest()) != self.file())
+    }
+
+    /// Whether its file, which is this one, is to serve: unless it does, or was replaced by hand and is as it was then.
+    pub(super) fn lacks(&self, file: Digest) -> bool {
+        let serves = self.slot.serving().map(|serving| serving.digest());
+        let by_hand = serves.is_some() && *self.by_hand() == serves && self.file() == Some(file);
+        serves != Some(file) && !by_hand
+    }
+}
