@@ -1,6 +1,12 @@
 //! The manifest's components: their files read and compiled, their tables turned into what the runtime grants.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs,
+    io::Read as _,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+};
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
@@ -12,6 +18,7 @@ use atoll_runtime::{
 
 use super::{
     bindings::Bindings,
+    client,
     ledger::{self, Proved},
     outbound::Origins,
     publishing::GitPublication,
@@ -32,18 +39,42 @@ pub(super) struct Loader {
     pub tls: Tls,
     /// What guests write to; the host's own, whatever a reload makes of them.
     pub bindings: Arc<ArcSwap<Bindings>>,
+    loaded: Mutex<HashMap<Digest, Loaded>>,
 }
 
+/// Of one digest; held while it is compiled, so that of many components of one file the first compiles it for all.
+type Loaded = Arc<Mutex<Weak<Code>>>;
+
 impl Loader {
+    /// A loader; compiled code is kept where a folder is given.
+    pub(super) fn new(kept: Option<PathBuf>) -> anyhow::Result<Self> {
+        // The very program that runs, though its file was replaced meanwhile.
+        let program = "/proc/self/exe".into();
+        let compiler = Compiler::in_child(program, vec!["compile".into()], kept);
+        let (client, tls) = client();
+        Ok(Self { engine: Engine::new()?, compiler, client, tls, bindings: Arc::default(), loaded: Mutex::default() })
+    }
+
     /// Reads and compiles a file. Blocks.
     pub(super) fn file(&self, path: &Path) -> anyhow::Result<Arc<Code>> {
         let bytes = read(path).with_context(|| format!("{} can't be read", path.display()))?;
         self.bytes(bytes).with_context(|| path.display().to_string())
     }
 
-    /// Compiles bytes. Blocks.
+    /// Compiles bytes, unless somebody has them. Blocks.
     pub(super) fn bytes(&self, bytes: Vec<u8>) -> anyhow::Result<Arc<Code>> {
-        Ok(Arc::new(self.compiler.load(&self.engine, bytes)?))
+        let loaded = {
+            let mut all = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+            all.retain(|_, loaded| Arc::strong_count(loaded) > 1 || held(loaded).strong_count() > 0);
+            all.entry(Digest::of(&bytes)).or_default().clone()
+        };
+        let mut loaded = held(&loaded);
+        if let Some(code) = loaded.upgrade() {
+            return Ok(code);
+        }
+        let code = Arc::new(self.compiler.load(&self.engine, bytes)?);
+        *loaded = Arc::downgrade(&code);
+        Ok(code)
     }
 
     fn publication(&self, name: &Name, grant: &manifest::Grant) -> Option<(String, Arc<dyn Publication>)> {
@@ -81,6 +112,10 @@ impl Loader {
             probe: said.probe.as_ref().map(ToString::to_string),
         }))
     }
+}
+
+fn held(loaded: &Loaded) -> MutexGuard<'_, Weak<Code>> {
+    loaded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A component's file, or so much of it that it is known to be none. Blocks.

@@ -14,7 +14,6 @@ use tokio::task::block_in_place;
 use super::{
     bindings::{Binding, Bindings, Moved},
     components::{self, Loader, problem},
-    inspect,
     ledger::Proved,
     remotes,
     running::{Running, Source},
@@ -75,7 +74,7 @@ impl Host {
         state: State,
         manifest: Manifest,
     ) -> anyhow::Result<Arc<Self>> {
-        let loader = Arc::new(inspect::loader(Some(state.compiled()))?);
+        let loader = Arc::new(Loader::new(Some(state.compiled()))?);
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
         let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
         let bindings = loader.bindings.clone();

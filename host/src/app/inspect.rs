@@ -5,10 +5,9 @@ use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
 use atoll_net::{HTTP, Tls};
-use atoll_runtime::{Compiler, Draft, Engine, Role, Runtime, Surface, needed_grants};
+use atoll_runtime::{Draft, Role, Runtime, Surface, needed_grants};
 
 use super::{
-    client,
     components::{self, Loader, nobody_decides, second_router},
     hooks, remotes,
 };
@@ -22,7 +21,7 @@ use crate::{
 
 /// What a component says of itself.
 pub fn inspect(component: &Path) -> anyhow::Result<Inspection> {
-    let code = loader(None)?.file(component)?;
+    let code = Loader::new(None)?.file(component)?;
     let Surface { imports, exports, role, .. } = code.surface().clone();
     let grants = needed_grants(code.surface()).into_iter().map(str::to_owned).collect();
     Ok(Inspection {
@@ -42,14 +41,16 @@ pub struct Checked {
 
 /// What is wrong that only the components' own bytes, the certificates and other files show.
 pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
-    let loader = loader(None)?;
+    let loader = Loader::new(None)?;
     let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
     let runtime = Runtime::new(loader.engine.clone(), log)?;
     let mut problems = Vec::new();
-    let mut roles = Vec::new();
+    // Of many tables of one file it is compiled once.
+    let (mut roles, mut codes) = (Vec::new(), Vec::new());
     for said in manifest.components.values() {
         let checked = loader.file(&said.path).and_then(|code| {
             roles.push((said, code.surface().role));
+            codes.push(code.clone());
             let draft = Draft {
                 code: Some(code),
                 table: loader.table(said)?,
@@ -112,7 +113,7 @@ pub fn test(
     report: &mut dyn FnMut(&CaseOutcome) -> io::Result<()>,
 ) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(cases).with_context(|| format!("{} can't be read", cases.display()))?;
-    let compiler = loader(None)?.compiler;
+    let compiler = Loader::new(None)?.compiler;
     let component = atoll_testkit::Component::load_with(&compiler, component)?;
     for outcome in atoll_testkit::cases::run(&component, &text, cases)?.outcomes {
         let line = |difference: &atoll_testkit::cases::Difference| {
@@ -132,13 +133,4 @@ pub fn test(
 /// The compiling child: a component in, compiled code out, within bounds.
 pub fn compile() -> anyhow::Result<()> {
     atoll_runtime::compile_as_child().map_err(anyhow::Error::msg)
-}
-
-/// A loader; compiled code is kept where a folder is given.
-pub(super) fn loader(kept: Option<std::path::PathBuf>) -> anyhow::Result<Loader> {
-    // The very program that runs, though its file was replaced meanwhile.
-    let program = "/proc/self/exe".into();
-    let compiler = Compiler::in_child(program, vec!["compile".into()], kept);
-    let (client, tls) = client();
-    Ok(Loader { engine: Engine::new()?, compiler, client, tls, bindings: Arc::default() })
 }
