@@ -80,6 +80,9 @@ const PATH: [&str; 8] = ["prefix", "upstream", "redirect", "refuse", "strip", "a
 /// Prefixes of one name: each is a question about each request.
 const MOST: usize = 1000;
 
+/// Changes to the fields of a request, and of its response: the host takes no more.
+const CHANGES: usize = 64;
+
 fn read_rules<'t>(reader: &mut Reader<'t>, document: &'t DeTable<'t>) -> Vec<Rule<'t>> {
     reader.keys(document, &TOP);
     let request = read_changes(reader, "request", document);
@@ -152,6 +155,11 @@ fn read_target<'t>(
             if let Some(value) = table.get(*misplaced) {
                 reader.problem(&value.span(), format!("`{misplaced}` goes with `upstream`, not with `{key}`"));
             }
+        }
+    }
+    for (fields, changes) in [("request", request), ("response", response)] {
+        if key == "upstream" && changes.len() > CHANGES {
+            reader.problem(&value.span(), format!("more than {CHANGES} changes to the fields of one {fields}"));
         }
     }
     let target = match key {

@@ -133,10 +133,20 @@ mod tests {
 
     #[test]
     fn every_mistake_is_named_with_its_line() {
+        let many = |count| format!("upstream = 'site'\n[response]\nremove = [{}]\n", "'A',".repeat(count));
         let status = "a status from 400 to 599";
         let segment = "has an empty segment, `.` or `..`, which no path has when it is compared";
         for (text, expect) in [
             ("upstream = 'site'", &[][..]),
+            (&many(64), &[]),
+            (&many(65), &["1: more than 64 changes to the fields of one response"]),
+            (
+                &format!(
+                    "[request]\nremove = [{}]\n[[path]]\nprefix = '/a'\nupstream = 'app'\nrequest.set.b = 'c'\n",
+                    "'A',".repeat(64)
+                ),
+                &["5: more than 64 changes to the fields of one request"],
+            ),
             ("upstream = 'site'\n[[path]]\nprefix = '/'\nupstream = 'app'", &["4: `/` is decided twice in this file"]),
             ("upstream =\n", &["1: string values must be quoted, expected literal string"]),
             ("a = 1\na = 2", &["2: duplicate key"]),

@@ -78,7 +78,8 @@ impl Host {
         let runtime = Arc::new(Runtime::new(loader.engine.clone(), log.clone())?);
         let store = Store::open(&state.git(), TREES.try_into().expect("it is not zero"), std::time::SystemTime::now())?;
         let bindings = loader.bindings.clone();
-        let ledger = Arc::new(Proved::open(state.proved(), state.components(), bindings.clone())?);
+        let damaged = |words| (&*log as &dyn Journal).host(Level::Warning, words);
+        let ledger = Arc::new(Proved::open(state.proved(), state.components(), bindings.clone(), damaged)?);
         let host = Self {
             options,
             log,

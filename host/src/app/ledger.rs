@@ -9,6 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_git::ObjectId;
 use atoll_runtime::{Code, Digest, Generation, Ledger, Upstream};
@@ -51,10 +52,24 @@ pub(super) struct Proved {
 }
 
 impl Proved {
-    /// What a former run wrote; nothing where it can't be read, which is then proved again.
-    pub(super) fn open(file: PathBuf, components: PathBuf, bindings: Arc<ArcSwap<Bindings>>) -> io::Result<Self> {
-        fs::create_dir_all(&components)?;
-        let entries = fs::read(&file).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+    /// What a former run wrote; nothing where it can't be read, which `damaged` is told of, and is then proved again.
+    pub(super) fn open(
+        file: PathBuf,
+        components: PathBuf,
+        bindings: Arc<ArcSwap<Bindings>>,
+        damaged: impl FnOnce(String),
+    ) -> anyhow::Result<Self> {
+        let of = |path: &Path| path.display().to_string();
+        fs::create_dir_all(&components).with_context(|| of(&components))?;
+        let entries = match fs::read(&file) {
+            Ok(text) => serde_json::from_slice(&text).map_err(|error| error.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(error) => Err(error.to_string()),
+        };
+        let entries = entries.unwrap_or_else(|why| {
+            damaged(format!("{}: what was proved before can't be read, and is proved again: {why}", of(&file)));
+            BTreeMap::new()
+        });
         let (entries, whole, changed) = (Mutex::new(entries), Mutex::default(), Notify::new());
         let proved = Self { file, components, entries, whole, bindings, changed };
         proved.prune(&proved.entries());

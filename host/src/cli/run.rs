@@ -55,7 +55,8 @@ pub(super) struct Sources {
     #[arg(long, value_name = "ADDR", value_parser = Address::parse)]
     https: Vec<Address>,
 
-    /// Add or replace a binding: a repository or a directory. Without a manifest every component may read it
+    /// Add or replace a binding: a repository or a directory. Without a manifest `site` reads `pages`, `router` reads `routes`,
+    /// and any other component all of them
     #[arg(long, value_name = "NAME=REMOTE[#BRANCH]", value_parser = Bind::parse)]
     bind: Vec<Bind>,
 }
@@ -65,7 +66,7 @@ impl Sources {
     /// Where there is nothing to run.
     pub(super) fn options(self, command: &str, state: PathBuf) -> anyhow::Result<Options> {
         let here = Path::new(manifest::FILE);
-        let manifest = self.manifest.or_else(|| here.is_file().then(|| here.to_owned()));
+        let manifest = self.manifest.or_else(|| here.exists().then(|| here.to_owned()));
         if manifest.is_none() && self.components.is_empty() {
             let message =
                 "nothing to run: there is no host.toml here; name a COMPONENT, or a manifest with --manifest FILE";

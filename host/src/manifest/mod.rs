@@ -92,6 +92,9 @@ pub struct Loaded {
 /// The manifest that these options make; nothing is started or written.
 ///
 /// # Errors
+/// Mistakes that anybody reads.
+const ENOUGH: usize = 100;
+
 /// All that is wrong, in the order of the file.
 pub fn load(options: &Options) -> Result<Loaded, Problems> {
     let (files, mut problems) = arguments::components(&options.components);
@@ -152,6 +155,10 @@ fn load_file(
     let of_all = manifest.iter().flat_map(|manifest| document::warnings(&source, manifest, files)).collect::<Vec<_>>();
     let (found, warnings) = source.into_problems();
     problems.extend(found);
+    if problems.len() > ENOUGH {
+        let more = problems.split_off(ENOUGH).len();
+        problems.push(Problem::new(format!("and {more} more")));
+    }
     let warnings = [warnings, of_all].concat();
     match manifest {
         Some(manifest) if problems.is_empty() => Ok(Loaded { manifest, warnings }),

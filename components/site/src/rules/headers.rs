@@ -1,6 +1,7 @@
 //! `_headers`: fields for the responses to paths. Every rule that matches is applied, from the top down.
 
 use alloc::borrow::ToOwned as _;
+use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -12,6 +13,11 @@ use crate::problem::{Problem, Problems};
 
 const MOST: usize = 100;
 const LONGEST_LINE: usize = 2000;
+
+/// Bytes of fields that may come together: half of what the host takes of one response, names and values, and for each this
+/// much more.
+const LARGEST: usize = 32 * 1024;
+const OVERHEAD: usize = 32;
 
 /// What frames a message, belongs to one connection, or is told by the host because it alone knows it.
 const HOSTS: [&str; 15] = [
@@ -38,6 +44,8 @@ pub(crate) struct Headers(Vec<Rule>);
 
 #[derive(Debug)]
 struct Rule {
+    /// The line that it begins with, counted from 0.
+    index: usize,
     pattern: Pattern,
     changes: Vec<Change>,
 }
@@ -68,7 +76,7 @@ impl Headers {
                         break;
                     }
                     Ok(pattern) => {
-                        rules.push(Rule { pattern, changes: Vec::new() });
+                        rules.push(Rule { index, pattern, changes: Vec::new() });
                         (open, bare) = (Some(true), Some(index));
                     }
                     Err(wrong) => problems.add(index, format!("`{}`: {wrong}", line.escape_debug())),
@@ -86,6 +94,10 @@ impl Headers {
             }
         }
         complain_of_bare(bare, &mut problems);
+        if let Some((at, index)) = too_much(&rules) {
+            problems.add(index, format!("with this, more than {} KiB of fields may come together", LARGEST / 1024));
+            rules.truncate(at);
+        }
         (Self(rules), problems.into_vec())
     }
 
@@ -126,6 +138,37 @@ impl Headers {
         }
         for (name, value) in said.iter().filter(|(name, _)| keep != Some(*name)) {
             fields.append(name, value);
+        }
+    }
+}
+
+/// The first rule with which a response may have more fields than the host takes, and its line: those of one path come with
+/// all that are for more than one.
+fn too_much(rules: &[Rule]) -> Option<(usize, usize)> {
+    let (mut common, mut most, mut own) = (0, 0, BTreeMap::<String, usize>::new());
+    for (at, rule) in rules.iter().enumerate() {
+        let bytes: usize = rule.changes.iter().map(Change::bytes).sum();
+        match rule.pattern.fixed() {
+            Some(path) => {
+                let own = own.entry(path).or_default();
+                *own += bytes;
+                most = most.max(*own);
+            }
+            None => common += bytes,
+        }
+        if common + most > LARGEST {
+            return Some((at, rule.index));
+        }
+    }
+    None
+}
+
+impl Change {
+    /// At least so much of a response.
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Set(name, value) => name.len() + value.least() + OVERHEAD,
+            Self::Remove(_) => 0,
         }
     }
 }
@@ -275,6 +318,26 @@ mod tests {
         }
         let long = format!("/a\n A: b\n X: {}", "y".repeat(2000));
         assert_eq!(Headers::parse(&long).1, [Problem { line: Some(3), message: "longer than 2000 bytes".into() }]);
+    }
+
+    /// What the host would not take is told before it serves; what is for other paths does not count.
+    #[test]
+    fn what_comes_together_is_bounded() {
+        let long = "x".repeat(900);
+        let fields = |count: usize| (0..count).map(|n| format!(" X-{n}: {long}\n")).collect::<Vec<_>>().concat();
+        let told = |line| {
+            [Problem { line: Some(line), message: "with this, more than 32 KiB of fields may come together".into() }]
+        };
+        for (text, expect) in [
+            (format!("/*\n{}", fields(34)), &[][..]),
+            (format!("/*\n{}", fields(80)), &told(1)),
+            (format!("/*\n{}", " A: b\n".repeat(1000)), &told(1)),
+            (format!("/a\n{}/b\n{}/c/*\n{}", fields(17), fields(17), fields(17)), &[]),
+            (format!("/a\n{}/b\n{}/a\n{}", fields(17), fields(17), fields(20)), &told(37)),
+            (format!("/a\n{}/b/*\n{}/:c\n{}", fields(12), fields(12), fields(12)), &told(27)),
+        ] {
+            assert_eq!(Headers::parse(&text).1, expect, "{} bytes", text.len());
+        }
     }
 
     #[test]

@@ -44,6 +44,12 @@ impl Template {
         }
     }
 
+    /// Bytes that it has whatever was captured.
+    pub(crate) fn least(&self) -> usize {
+        let text = |part: &Part| if let Part::Text(text) = part { text.len() } else { 0 };
+        self.0.iter().map(text).sum()
+    }
+
     pub(crate) fn is_fixed(&self) -> bool {
         self.0.iter().all(|part| matches!(part, Part::Text(_)))
     }
