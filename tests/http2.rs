@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::sleep;
+
 use crate::support::{
     client::{Client, Protocol, ask},
     curl::curl,
@@ -317,6 +319,43 @@ async fn who_asks_nothing_is_let_go() {
         let ((), ()) = tokio::join!(neighbour(&client), within(Duration::from_secs(9), what, end));
         // Whoever has begun to speak HTTP/2 is told.
         assert!(what == "a preface" || last.is_some(), "{what}: {last:?}");
+    }
+}
+
+/// All else that the connection says would stand behind it.
+#[tokio::test]
+async fn a_head_that_does_not_end_is_waited_for_like_any_other() {
+    let host = host("head = \"2s\"").await;
+    let client = host.client();
+    let half = frame(HEADERS, 0, 3, &head(NAME, "/"));
+    let large = frame(HEADERS, 0, 3, &[0; 16 << 10])[..9].to_vec();
+    let more: fn() -> Vec<u8> = || frame(CONTINUATION, 0, 3, &field("x", "y"));
+    let byte: fn() -> Vec<u8> = || vec![0x82];
+    for (what, before, bytes, then, expected) in [
+        ("nothing behind it", "/", &half, None, "GOAWAY 11"),
+        ("frames without end", "/", &half, Some((700, more)), "GOAWAY 11"),
+        ("a frame, byte by byte", "/", &large, Some((100, byte)), "GOAWAY 11"),
+        // Whose windows it shuts behind it.
+        ("beside an answer", "/large?mb=5", &half, None, "closed"),
+        ("beside an answer, byte by byte", "/large?mb=5", &large, Some((100, byte)), "closed"),
+    ] {
+        let mut frames = Frames::open(&client, NAME, &[]).await;
+        frames.send(&get(1, NAME, before)).await;
+        if before == "/" {
+            assert_eq!(frames.outcome().await, "answered 1", "{what}");
+        }
+        frames.send(bytes).await;
+        let (mut heard, mut said) = frames.split();
+        let saying = async {
+            if let Some((pause, more)) = then {
+                while said.try_send(&more()).await.is_ok() {
+                    sleep(Duration::from_millis(pause)).await;
+                }
+            }
+        };
+        let end = within(Duration::from_secs(9), what, heard.outcome());
+        let (end, (), ()) = tokio::join!(end, saying, neighbour(&client));
+        assert_eq!(end, expected, "{what}");
     }
 }
 

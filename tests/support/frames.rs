@@ -1,7 +1,9 @@
 //! HTTP/2 by hand: frames as bytes, for what no client library would send, and what comes back as it came.
 
+use std::io;
+
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf, split},
     net::TcpStream,
     time::timeout,
 };
@@ -89,12 +91,27 @@ impl Frames<TcpStream> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
+impl<S: AsyncRead + AsyncWrite> Frames<S> {
+    /// To listen and to speak at once.
+    pub(crate) fn split(self) -> (Frames<ReadHalf<S>>, Frames<WriteHalf<S>>) {
+        let (read, write) = split(self.stream);
+        (Frames { stream: read }, Frames { stream: write })
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Frames<S> {
     /// As far as the other side takes it.
     pub(crate) async fn send(&mut self, bytes: &[u8]) {
         let _ = timeout(SOON, self.stream.write_all(bytes)).await;
     }
 
+    /// An error where the other side is gone.
+    pub(crate) async fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        within(SOON, "that it is taken", self.stream.write_all(bytes)).await
+    }
+}
+
+impl<S: AsyncRead + Unpin> Frames<S> {
     /// None at the end of the connection.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let mut head = [0; 9];

@@ -40,9 +40,12 @@ impl Alarm {
         .await
     }
 
-    /// Ready when it is `due`, which is never before what it was last.
-    fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when it is `due`.
+    pub(crate) fn poll(&mut self, due: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if sleep.deadline() > due {
+            sleep.as_mut().reset(due);
+        }
         loop {
             ready!(sleep.as_mut().poll(cx));
             if sleep.deadline() >= due {

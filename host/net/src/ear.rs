@@ -3,7 +3,7 @@
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -13,6 +13,11 @@ use crate::{Stream, socket};
 /// Told of all bytes that the peer sent, in the pieces in which they were read. An error ends the connection.
 pub(crate) trait Hear: Unpin {
     fn hear(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Asked where the peer says nothing: ready when it ought to have. An error ends the connection.
+    fn poll_late(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
+    }
 }
 
 pub(crate) struct Ear<H> {
@@ -23,7 +28,9 @@ pub(crate) struct Ear<H> {
 impl<H: Hear> AsyncRead for Ear<H> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        if Pin::new(&mut self.stream).poll_read(cx, buffer)?.is_pending() {
+            return self.to.poll_late(cx).map(Err);
+        }
         if let new @ [_, ..] = &buffer.filled()[before..] {
             self.to.hear(new)?;
         }

@@ -18,6 +18,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// The client sent more than it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,6 +46,9 @@ pub struct Frames {
     control: u32,
     /// Bytes sent that no frame was paid with.
     credit: u64,
+    /// Whether the last frame was of a head, and whether more of that head is to come in others.
+    head: bool,
+    more: bool,
 }
 
 impl Frames {
@@ -57,7 +61,14 @@ impl Frames {
             resets: 0,
             control: 0,
             credit: 0,
+            head: false,
+            more: false,
         }
+    }
+
+    /// Whether a head, or what trails a body, was begun and is not whole.
+    pub fn within_head(&self) -> bool {
+        self.more || (self.head && self.heard.skip > 0)
     }
 
     /// We sent so much.
@@ -87,8 +98,12 @@ impl Frames {
     }
 
     fn frame(&mut self, kind: u8, flags: u8, length: usize, now: u32) -> Result<(), Flood> {
+        self.head = matches!(kind, HEADERS | CONTINUATION);
         match kind {
-            HEADERS | CONTINUATION => return Ok(()),
+            HEADERS | CONTINUATION => {
+                self.more = flags & END_HEADERS == 0;
+                return Ok(());
+            }
             DATA if length > 0 || flags & END_STREAM != 0 => return Ok(()),
             _ => {}
         }
@@ -189,6 +204,27 @@ mod tests {
                     }
                 }
                 assert_eq!(flood, expected, "{what} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn heads_are_followed_to_their_end() {
+        let (head, more, last) = (frame(1, 0, 5), frame(9, 0, 5), frame(9, 4, 5));
+        for (what, bytes, expected) in [
+            ("nothing", vec![], false),
+            ("a head", frame(1, 4, 5), false),
+            ("half a frame", frame(1, 4, 5)[..11].to_vec(), true),
+            ("a head to be continued", head.clone(), true),
+            ("one that is continued", [&head[..], &more].concat(), true),
+            ("all but the last byte of one", [&head[..], &more, &last[..13]].concat(), true),
+            ("one that is whole", [&head[..], &more, &last].concat(), false),
+            ("half a frame of a body", frame(0, 0, 5)[..11].to_vec(), false),
+        ] {
+            for piece in [1, 2, 9, 14, bytes.len().max(1)] {
+                let mut frames = frames();
+                bytes.chunks(piece).for_each(|part| frames.received(part, 0).unwrap());
+                assert_eq!(frames.within_head(), expected, "{what} in pieces of {piece}");
             }
         }
     }

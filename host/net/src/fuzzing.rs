@@ -5,6 +5,7 @@ use std::{
     pin::pin,
     sync::{Arc, atomic::Ordering::Relaxed},
     task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use crate::{
@@ -110,7 +111,7 @@ pub fn settings(bytes: &[u8]) {
     let Some((cut, bytes)) = cut(bytes) else { return };
     let streams = |pieces: usize| {
         let allowed = Arc::<Allowed>::default();
-        let mut settings = Overheard::new(allowed.clone());
+        let mut settings = Overheard::new(allowed.clone(), Duration::ZERO);
         // What ends the connection ends it at the same byte.
         let _ = bytes.chunks(pieces).try_for_each(|piece| settings.hear(piece));
         allowed.streams.load(Relaxed)

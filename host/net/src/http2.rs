@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -21,6 +22,7 @@ use crate::{
     interim::Interim,
     pool::Slot,
     shared::Multiplexed,
+    whole::Whole,
 };
 
 /// What one stream may send us before we take it: also what a slow reader holds in memory.
@@ -68,7 +70,7 @@ impl Loss {
     }
 }
 
-/// Opens a connection over `stream` within `limit`; to `share` it among all who send to the slot's origin, or for one
+/// Opens a connection over `stream` within `limit`, which each of its frames and heads has too, to be whole; to `share` it among all who send to the slot's origin, or for one
 /// request alone.
 pub(crate) async fn open(
     origin: &Origin,
@@ -80,7 +82,7 @@ pub(crate) async fn open(
     let peer = || origin.target().place.to_string().into();
     let failed = |reason: String| DialError::Http2 { peer: peer(), reason: reason.into() };
     let allowed = Arc::<Allowed>::default();
-    let ear = Ear { stream, to: Overheard::new(allowed.clone()) };
+    let ear = Ear { stream, to: Overheard::new(allowed.clone(), limit) };
     let opening = async {
         let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(STREAM_WINDOW)
@@ -124,7 +126,8 @@ pub(crate) async fn open(
     Ok(shared)
 }
 
-/// Listens for how many streams the peer allows, which it may say anew at any time; and for heads without end.
+/// Listens for how many streams the peer allows, which it may say anew at any time; and for heads without end, in number or
+/// in time.
 pub(crate) struct Overheard {
     allowed: Arc<Allowed>,
     /// Bytes of a payload that are still to come.
@@ -138,10 +141,11 @@ pub(crate) struct Overheard {
     first: bool,
     streams: Option<u32>,
     interim: Interim,
+    pub(crate) whole: Whole,
 }
 
 impl Overheard {
-    pub(crate) fn new(allowed: Arc<Allowed>) -> Self {
+    pub(crate) fn new(allowed: Arc<Allowed>, limit: Duration) -> Self {
         let piece = [0; FRAME_HEAD];
         Self {
             allowed,
@@ -152,6 +156,7 @@ impl Overheard {
             first: true,
             streams: None,
             interim: Interim::default(),
+            whole: Whole::new(limit),
         }
     }
 
@@ -172,6 +177,7 @@ impl Overheard {
         let [high, middle, low, kind, flags, stream @ ..] = self.piece;
         self.left = u32::from_be_bytes([0, high, middle, low]) as usize;
         self.settings = kind == SETTINGS && flags & ACK == 0;
+        self.whole.head(kind, flags);
         if self.settings && self.left == 0 {
             self.end();
         }
@@ -206,6 +212,9 @@ impl Hear for Overheard {
     fn hear(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.left == 0 {
+                if self.filled == 0 {
+                    self.whole.begin();
+                }
                 if self.gather(&mut bytes, FRAME_HEAD) {
                     self.head()?;
                 }
@@ -224,13 +233,24 @@ impl Hear for Overheard {
                 bytes = &bytes[skipped..];
             }
         }
+        // What comes before the first settings has a limit of its own.
+        if !self.first {
+            self.whole.pause(self.left == 0 && self.filled == 0, self.left);
+        }
         Ok(())
+    }
+
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        self.whole.poll_late(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, atomic::Ordering::Relaxed};
+    use std::{
+        sync::{Arc, atomic::Ordering::Relaxed},
+        time::Duration,
+    };
 
     use super::{Allowed, Hear, Overheard, STREAMS};
 
@@ -264,7 +284,7 @@ mod tests {
         ] {
             for piece in [1, 2, 9, 15, bytes.len().max(1)] {
                 let allowed = Arc::<Allowed>::default();
-                let mut heard = Overheard::new(allowed.clone());
+                let mut heard = Overheard::new(allowed.clone(), Duration::ZERO);
                 bytes.chunks(piece).for_each(|part| heard.hear(part).unwrap());
                 assert_eq!(allowed.streams.load(Relaxed), expected, "{what} in pieces of {piece}");
             }

@@ -34,6 +34,7 @@ mod target;
 mod testing;
 mod tls;
 mod tunnel;
+mod whole;
 
 pub use basic::basic;
 pub use body::{BoxError, Incoming};

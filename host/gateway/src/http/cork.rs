@@ -362,6 +362,7 @@ impl<I: AsyncRead + Unpin> AsyncRead for Corked<I> {
                     *ear = Ear::Flooded;
                     return Poll::Ready(Err(io::Error::other(flood)));
                 }
+                watch.within_head(frames.within_head());
             }
             Ear::Flooded => {}
         }

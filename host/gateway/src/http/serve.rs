@@ -127,6 +127,7 @@ where
     };
     match order {
         Order::Abort => return,
+        Order::Late if protocol == Protocol::Http2 => return opener.tell(CALM).await,
         Order::Late => return opener.tell(LATE).await,
         Order::Yield => {
             return poll_fn(|cx| {

@@ -42,6 +42,8 @@ pub(super) struct Watch {
     since: AtomicU32,
     /// When a head was begun, and one more; 0 where none is.
     begun: AtomicU32,
+    /// When a head of HTTP/2 was begun, behind which all else of the connection waits, and one more; 0 where none is.
+    block: AtomicU32,
     /// Bytes that the client has taken.
     taken: AtomicU64,
     /// Whether there are bytes that it does not take.
@@ -102,6 +104,7 @@ impl Watch {
             responses: AtomicU64::new(0),
             since: AtomicU32::new(now),
             begun: AtomicU32::new(0),
+            block: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             vouched: AtomicU32::new(0),
@@ -148,6 +151,14 @@ impl Watch {
     pub(super) fn heard(&self) {
         if self.begun.load(Ordering::Relaxed) == 0 && !self.is_busy() {
             self.begun.store(self.now().wrapping_add(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a head of HTTP/2 has begun and not ended.
+    pub(super) fn within_head(&self, within: bool) {
+        if within != (self.block.load(Ordering::Relaxed) != 0) {
+            let since = if within { self.now().wrapping_add(1) } else { 0 };
+            self.block.store(since, Ordering::Relaxed);
         }
     }
 
@@ -231,6 +242,11 @@ impl Watch {
         if self.owes(account) {
             return Some(Order::Abort);
         }
+        let block = self.block.load(Ordering::Relaxed);
+        if block != 0 && now.wrapping_sub(block.wrapping_sub(1)) > self.pace.head {
+            let told = self.is_busy() || self.order.load(Ordering::Acquire) != Order::Serve as u8;
+            return Some(if told { Order::Abort } else { Order::Late });
+        }
         let serving = self.serving.load(Ordering::Acquire);
         // Late and Yield too, where something is left that the client does not take.
         if self.order.load(Ordering::Acquire) >= Order::Leave as u8 {
@@ -255,7 +271,7 @@ impl Watch {
         } else {
             (self.pace.head, Order::Yield)
         };
-        (idle > most && begun == 0).then_some(order)
+        (idle > most && begun == 0 && block == 0).then_some(order)
     }
 
     /// Lets it rest, if it has had nothing to do for a while.

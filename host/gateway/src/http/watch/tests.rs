@@ -106,6 +106,36 @@ fn a_head_that_takes_too_long_is_late() {
     assert_eq!(line.order(), Order::Serve, "it came to its end");
 }
 
+/// Over HTTP/2, whatever else goes on.
+#[test]
+fn a_head_behind_which_all_waits_is_late_too() {
+    for (what, busy, leaving, expected) in [
+        ("its first", false, false, Order::Late),
+        ("beside answers", true, false, Order::Abort),
+        ("one that is to leave", true, true, Order::Abort),
+    ] {
+        let mut line = line();
+        line.watch.within_head(true);
+        let _busy = busy.then(|| line.watch.begin());
+        if leaving {
+            line.watch.tell(Order::Leave);
+        }
+        for _ in 0..limit(|limits| limits.head) {
+            line.ticks(1);
+            line.watch.within_head(true);
+            assert!(line.order() <= Order::Leave, "{what}");
+        }
+        line.ticks(1);
+        assert_eq!(line.order(), expected, "{what}");
+    }
+    let mut line = line();
+    line.watch.within_head(true);
+    let _busy = line.watch.begin();
+    line.watch.within_head(false);
+    line.ticks(limit(|limits| limits.head) + 1);
+    assert_eq!(line.order(), Order::Serve, "it came to its end");
+}
+
 #[test]
 fn a_kept_connection_may_be_idle_longer() {
     let mut line = line();
