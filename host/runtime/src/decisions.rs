@@ -3,12 +3,13 @@
 //! bounded in bytes, the least recently used out first, keys hashed with a random key.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use http::HeaderName;
+use smallvec::SmallVec;
 
 use crate::decision::{Decision, Head, under};
 
@@ -25,8 +26,9 @@ pub(crate) enum Question {
     Client,
 }
 
-/// The answer, as bytes: two answers are the same where these are.
-pub(crate) type Answer = Box<[u8]>;
+/// The answer, as bytes: two answers are the same where these are. Most names have room in it, so that a look at one of many
+/// is a look at one place less.
+pub(crate) type Answer = SmallVec<[u8; 24]>;
 
 /// What a decision was made from.
 pub(crate) type Path = Vec<(Question, Answer)>;
@@ -90,7 +92,7 @@ impl Decisions {
 }
 
 /// A place in the arena.
-type Index = usize;
+type Index = u32;
 
 #[derive(Default)]
 struct Trie {
@@ -104,6 +106,10 @@ struct Trie {
     used: usize,
     bytes: usize,
     scratch: Vec<u8>,
+    /// Decisions that were remembered so far.
+    turn: u64,
+    /// The last few that were not the same: one that holds for many names is held once.
+    shared: VecDeque<Arc<Decision>>,
 }
 
 struct Node {
@@ -114,28 +120,41 @@ struct Node {
 }
 
 enum Kind {
-    Question(Question, HashMap<Answer, Index>),
-    Leaf { decision: Arc<Decision>, newer: Option<Index>, older: Option<Index> },
+    Question(Box<(Question, HashMap<Answer, Index>)>),
+    Leaf {
+        decision: Arc<Decision>,
+        newer: Option<Index>,
+        older: Option<Index>,
+        /// The turn in which it was used: in the same one, nothing has come that could push it out.
+        used: u64,
+    },
     Free,
 }
 
 /// What a node costs beside its words: itself, its entry in a map, its share of the arena.
 const NODE: usize = size_of::<Node>() + 96;
 
+/// How many decisions are shared with those to come, and the most bytes that one may take.
+const SHARED: usize = 16;
+const SMALL: usize = 1024;
+
 impl Trie {
     fn recall(&mut self, head: &Head<'_>) -> Option<Arc<Decision>> {
         let mut at = self.root?;
         loop {
-            match &self.nodes[at].kind {
-                Kind::Question(question, answers) => {
+            match &self.nodes[at as usize].kind {
+                Kind::Question(asked) => {
+                    let (question, answers) = &**asked;
                     self.scratch.clear();
                     question.answer(head, &mut self.scratch);
                     at = *answers.get(self.scratch.as_slice())?;
                 }
-                Kind::Leaf { decision, .. } => {
+                Kind::Leaf { decision, used, .. } => {
                     let decision = decision.clone();
-                    self.unlink(at);
-                    self.link(at);
+                    if *used != self.turn {
+                        self.unlink(at);
+                        self.link(at);
+                    }
                     return Some(decision);
                 }
                 Kind::Free => return None,
@@ -153,18 +172,22 @@ impl Trie {
         let mut parent = None;
         for (question, answer) in path {
             let weight = NODE + question.weight() + 2 * answer.len();
-            let at = match self.at(parent.as_ref()) {
-                Some(at) => at,
-                None => self.insert(parent.take(), weight, Kind::Question(question.clone(), HashMap::new())),
+            let at = if let Some(at) = self.at(parent.as_ref()) {
+                at
+            } else {
+                let kind = Kind::Question(Box::new((question.clone(), HashMap::new())));
+                self.insert(parent.take(), weight, kind)
             };
-            match &self.nodes[at].kind {
-                Kind::Question(asked, _) if *asked == question => parent = Some((at, answer)),
+            match &self.nodes[at as usize].kind {
+                Kind::Question(asked) if asked.0 == question => parent = Some((at, answer)),
                 // A guest that asks differently after the same answers: nothing that it says is worth keeping.
                 _ => return,
             }
         }
         if self.at(parent.as_ref()).is_none() {
-            let leaf = self.insert(parent, leaf_weight, Kind::Leaf { decision, newer: None, older: None });
+            self.turn += 1;
+            let decision = self.share(decision);
+            let leaf = self.insert(parent, leaf_weight, Kind::Leaf { decision, newer: None, older: None, used: 0 });
             self.link(leaf);
         }
         while self.used > self.bytes {
@@ -174,10 +197,22 @@ impl Trie {
         }
     }
 
+    fn share(&mut self, decision: Arc<Decision>) -> Arc<Decision> {
+        if let Some(known) = self.shared.iter().find(|known| **known == decision) {
+            return known.clone();
+        }
+        // One that is large would be held beyond its bound.
+        if decision.weight() <= SMALL {
+            self.shared.truncate(SHARED - 1);
+            self.shared.push_front(decision.clone());
+        }
+        decision
+    }
+
     fn at(&self, parent: Option<&(Index, Answer)>) -> Option<Index> {
         let Some((parent, answer)) = parent else { return self.root };
-        match &self.nodes[*parent].kind {
-            Kind::Question(_, answers) => answers.get(answer).copied(),
+        match &self.nodes[*parent as usize].kind {
+            Kind::Question(asked) => asked.1.get(answer).copied(),
             Kind::Leaf { .. } | Kind::Free => None,
         }
     }
@@ -185,17 +220,17 @@ impl Trie {
     fn insert(&mut self, parent: Option<(Index, Answer)>, weight: usize, kind: Kind) -> Index {
         let node = Node { parent: parent.clone(), weight, kind };
         let at = if let Some(at) = self.free.pop() {
-            self.nodes[at] = node;
+            self.nodes[at as usize] = node;
             at
         } else {
             self.nodes.push(node);
-            self.nodes.len() - 1
+            Index::try_from(self.nodes.len() - 1).expect("their bytes are bounded")
         };
         match parent {
             None => self.root = Some(at),
             Some((parent, answer)) => {
-                if let Kind::Question(_, answers) = &mut self.nodes[parent].kind {
-                    answers.insert(answer, at);
+                if let Kind::Question(asked) = &mut self.nodes[parent as usize].kind {
+                    asked.1.insert(answer, at);
                 }
             }
         }
@@ -206,16 +241,17 @@ impl Trie {
     /// Takes a node out, and every question above it that this leaves without an answer.
     fn remove(&mut self, mut at: Index) {
         loop {
-            let node = std::mem::replace(&mut self.nodes[at], Node { parent: None, weight: 0, kind: Kind::Free });
+            let node =
+                std::mem::replace(&mut self.nodes[at as usize], Node { parent: None, weight: 0, kind: Kind::Free });
             self.used -= node.weight;
             self.free.push(at);
             let Some((parent, answer)) = node.parent else {
                 self.root = None;
                 return;
             };
-            let Kind::Question(_, answers) = &mut self.nodes[parent].kind else { return };
-            answers.remove(&answer);
-            if !answers.is_empty() {
+            let Kind::Question(asked) = &mut self.nodes[parent as usize].kind else { return };
+            asked.1.remove(&answer);
+            if !asked.1.is_empty() {
                 return;
             }
             at = parent;
@@ -224,12 +260,12 @@ impl Trie {
 
     fn link(&mut self, leaf: Index) {
         let next = self.newest.replace(leaf);
-        if let Kind::Leaf { newer, older, .. } = &mut self.nodes[leaf].kind {
-            (*newer, *older) = (None, next);
+        if let Kind::Leaf { newer, older, used, .. } = &mut self.nodes[leaf as usize].kind {
+            (*newer, *older, *used) = (None, next, self.turn);
         }
         match next {
             Some(next) => {
-                if let Kind::Leaf { newer, .. } = &mut self.nodes[next].kind {
+                if let Kind::Leaf { newer, .. } = &mut self.nodes[next as usize].kind {
                     *newer = Some(leaf);
                 }
             }
@@ -238,10 +274,10 @@ impl Trie {
     }
 
     fn unlink(&mut self, leaf: Index) {
-        let Kind::Leaf { newer, older, .. } = self.nodes[leaf].kind else { return };
+        let Kind::Leaf { newer, older, .. } = self.nodes[leaf as usize].kind else { return };
         match newer {
             Some(at) => {
-                if let Kind::Leaf { older: below, .. } = &mut self.nodes[at].kind {
+                if let Kind::Leaf { older: below, .. } = &mut self.nodes[at as usize].kind {
                     *below = older;
                 }
             }
@@ -249,7 +285,7 @@ impl Trie {
         }
         match older {
             Some(at) => {
-                if let Kind::Leaf { newer: above, .. } = &mut self.nodes[at].kind {
+                if let Kind::Leaf { newer: above, .. } = &mut self.nodes[at as usize].kind {
                     *above = newer;
                 }
             }
@@ -338,6 +374,28 @@ mod tests {
         assert_eq!(decisions.recall(&head("n9999", "/", &none)), Some(refuse("")));
         let trie = decisions.0.lock().expect("no other thread");
         assert!(trie.used <= trie.bytes && trie.nodes.len() <= 101, "{} nodes", trie.nodes.len());
+    }
+
+    #[test]
+    fn the_same_decision_for_many_names_is_held_once() {
+        let decisions = Decisions::new(1 << 20);
+        let none = HeaderMap::new();
+        let questions = [Question::Authority];
+        let recall = |name: &str| decisions.recall(&head(name, "/", &none)).unwrap();
+        for (name, reason) in [("a", "x"), ("b", "y"), ("c", "x")] {
+            decisions.remember(path(&head(name, "/", &none), &questions), refuse(reason));
+        }
+        assert!(Arc::ptr_eq(&recall("a"), &recall("c")));
+        assert_eq!((recall("a"), recall("b")), (refuse("x"), refuse("y")));
+        let large = "z".repeat(SMALL);
+        for at in 0..2 * SHARED {
+            let name = format!("n{at}");
+            decisions.remember(path(&head(&name, "/", &none), &questions), refuse(&name));
+            decisions.remember(path(&head(&format!("l{at}"), "/", &none), &questions), refuse(&large));
+        }
+        let trie = decisions.0.lock().expect("no other thread");
+        assert_eq!(trie.shared.len(), SHARED);
+        assert!(trie.shared.iter().all(|decision| decision.weight() <= SMALL));
     }
 
     #[test]

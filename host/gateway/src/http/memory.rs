@@ -17,7 +17,7 @@ use crate::http::{
     access::Upstream,
     key::{Handed, Key},
     recent::Recent,
-    representation::Representation,
+    representation::{Representation, Twins},
     shelf::Shelf,
 };
 
@@ -89,6 +89,8 @@ impl Tally {
 
 pub(super) struct Memory {
     shelf: Shelf<Held>,
+    /// Of which each is weighed as if there were no other.
+    pub(super) twins: Twins,
     /// What was asked for, and was not to be remembered.
     unremembered: Recent,
     touched: Box<[AtomicU64]>,
@@ -115,6 +117,7 @@ impl Memory {
     pub(super) fn new(bytes: u64) -> Self {
         Self {
             shelf: Shelf::new(bytes),
+            twins: Twins::default(),
             unremembered: Recent::default(),
             touched: (0..TOUCHED).map(|_| AtomicU64::new(0)).collect(),
             touches: AtomicU64::new(1),
@@ -180,11 +183,12 @@ impl Memory {
         &self,
         handed: &Handed<'_>,
         varies: &[HeaderName],
-        representation: Representation,
+        mut representation: Representation,
         fresh: Fresh,
         upstream: Upstream,
         touches: u64,
     ) -> (Arc<Remembered>, bool) {
+        representation.join(&self.twins);
         let search = SearchRule::of(representation.head()).map(Arc::new);
         let path = Key::of(handed);
         let search_key = search.is_some().then(|| path.clone());

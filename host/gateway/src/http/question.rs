@@ -308,7 +308,7 @@ impl Question {
     async fn encoded(&self, remembered: &Arc<Remembered>) -> Outcome {
         let outcome = present(&self.house, remembered, self.asked());
         let Outcome::Encode(coding) = outcome else { return outcome };
-        remembered.representation.encode(coding).await;
+        remembered.representation.encode(coding, &self.memory().twins).await;
         self.memory().reweigh(&self.handed(), remembered);
         present(&self.house, remembered, self.asked())
     }

@@ -1,7 +1,10 @@
 //! The semantics of a representation, once for all services: a whole answer, and what a request gets of it (RFC 9110): 304
 //! or 412 by its preconditions, parts by its ranges, the coding that it likes best, the head alone.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+};
 
 use atoll_semantics::{
     coding::{self, Coding},
@@ -41,7 +44,7 @@ pub(super) struct Asked<'a> {
 /// A whole answer, and its encoded forms, each made when it is first asked for.
 pub(super) struct Representation {
     status: StatusCode,
-    identity: Form,
+    identity: Arc<Form>,
     /// None where it is not to be encoded.
     encoded: Option<Box<Encoded>>,
 }
@@ -49,11 +52,12 @@ pub(super) struct Representation {
 #[derive(Default)]
 struct Encoded {
     /// None where the coding is not worth it.
-    brotli: OnceCell<Option<Form>>,
-    gzip: OnceCell<Option<Form>>,
+    brotli: OnceCell<Option<Arc<Form>>>,
+    gzip: OnceCell<Option<Arc<Form>>>,
 }
 
 /// One form, with the head that goes before it.
+#[derive(PartialEq, Eq)]
 struct Form {
     head: HeaderMap,
     body: Bytes,
@@ -82,7 +86,7 @@ impl Representation {
         if encode {
             usual::settle(&mut head);
         }
-        Self { status, identity: Form { head, body }, encoded }
+        Self { status, identity: Arc::new(Form { head, body }), encoded }
     }
 
     /// What a request gets.
@@ -109,8 +113,13 @@ impl Representation {
         }
     }
 
+    /// Is held once with what is the same.
+    pub(super) fn join(&mut self, twins: &Twins) {
+        twins.join(&mut self.identity);
+    }
+
     /// Makes a form that `answer` asked for. Once: who comes meanwhile waits.
-    pub(super) async fn encode(&self, coding: Coding) {
+    pub(super) async fn encode(&self, coding: Coding, twins: &Twins) {
         let Some(cell) = self.cell(coding) else { return };
         cell.get_or_init(async || {
             let body = self.identity.body.clone();
@@ -125,7 +134,9 @@ impl Representation {
             coding::mark(&mut head, coding);
             head.insert(CONTENT_LENGTH, body.len().into());
             usual::settle(&mut head);
-            Some(Form { head, body })
+            let mut form = Arc::new(Form { head, body });
+            twins.join(&mut form);
+            Some(form)
         })
         .await;
     }
@@ -142,7 +153,7 @@ impl Representation {
     pub(super) fn weight(&self) -> usize {
         let encoded = self.encoded.as_deref();
         let made = encoded.into_iter().flat_map(|encoded| [&encoded.brotli, &encoded.gzip]);
-        let forms = made.filter_map(|cell| cell.get()?.as_ref()).map(Form::weight);
+        let forms = made.filter_map(|cell| cell.get()?.as_deref()).map(Form::weight);
         size_of::<Self>() + encoded.map_or(0, size_of_val) + self.identity.weight() + forms.sum::<usize>()
     }
 
@@ -166,15 +177,15 @@ impl Representation {
 
     /// Of which form a range is: the bytes as they are, but where the client says that it has a part of an encoded one.
     fn ranged<'a>(&'a self, request: &HeaderMap, encoded: &'a Encoded) -> &'a Form {
-        let of = |coding, cell: &'a OnceCell<Option<Form>>| {
-            let form = cell.get()?.as_ref()?;
+        let of = |coding, cell: &'a OnceCell<Option<Arc<Form>>>| {
+            let form = cell.get()?.as_deref()?;
             let named = request.get(IF_RANGE).is_some_and(|wanted| form.head.get(ETAG) == Some(wanted));
             (named && coding::accepted(request, coding)).then_some(form)
         };
         of(Coding::Brotli, &encoded.brotli).or_else(|| of(Coding::Gzip, &encoded.gzip)).unwrap_or(&self.identity)
     }
 
-    fn cell(&self, coding: Coding) -> Option<&OnceCell<Option<Form>>> {
+    fn cell(&self, coding: Coding) -> Option<&OnceCell<Option<Arc<Form>>>> {
         let encoded = self.encoded.as_deref()?;
         match coding {
             Coding::Identity => None,
@@ -292,3 +303,6 @@ fn response(status: StatusCode, head: HeaderMap, payload: Payload) -> Response<P
 
 #[cfg(test)]
 mod tests;
+mod twins;
+
+pub(super) use twins::Twins;

@@ -7,6 +7,7 @@ use quick_cache::{
     Equivalent, OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
+use smallvec::SmallVec;
 
 use crate::http::recent::Recent;
 
@@ -28,7 +29,8 @@ pub(super) struct Shelf<V> {
 
 struct Stored {
     hash: u64,
-    key: Box<[u8]>,
+    /// Beside its entry, where it isn't long: of many answers, one place less to look at.
+    key: SmallVec<[u8; 56]>,
 }
 
 struct Probe<'a> {
@@ -99,13 +101,14 @@ impl<V: Clone> Shelf<V> {
 
     pub(super) fn insert(&self, key: &[u8], value: V, weight: usize) {
         let hash = self.hash(key);
-        self.shard(hash).insert(Stored { hash, key: key.into() }, Weighed { value, weight: total(key, weight) });
+        self.shard(hash)
+            .insert(Stored { hash, key: SmallVec::from_slice(key) }, Weighed { value, weight: total(key, weight) });
     }
 
     /// Puts a value in the place of the one that is there.
     pub(super) fn replace(&self, key: &[u8], value: V, weight: usize) {
         let hash = self.hash(key);
-        let stored = Stored { hash, key: key.into() };
+        let stored = Stored { hash, key: SmallVec::from_slice(key) };
         // Where it is gone meanwhile, it stays so.
         let _ = self.shard(hash).replace(stored, Weighed { value, weight: total(key, weight) }, true);
     }

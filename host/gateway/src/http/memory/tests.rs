@@ -221,6 +221,20 @@ fn no_memory_remembers_nothing() {
     assert_eq!(recalled(&memory, &handed("/x", &none)), Some(1));
 }
 
+#[test]
+fn the_same_answer_under_two_names_is_held_once() {
+    let (memory, none) = (Memory::new(1 << 20), fields(&[]));
+    let at = |authority, body: &str| {
+        let handed = Handed { authority, ..handed("/x", &none) };
+        let (remembered, kept) = remember(&memory, &handed, body.repeat(100), &PLAIN);
+        assert!(kept);
+        (remembered.representation.whole().1.as_ptr(), remembered)
+    };
+    let (first, second, other) = (at("a.test", "1"), at("b.test", "1"), at("c.test", "2"));
+    assert_eq!(first.0, second.0);
+    assert_ne!(first.0, other.0);
+}
+
 #[tokio::test]
 async fn an_encoded_form_is_weighed_too() {
     let memory = Memory::new(1 << 20);
@@ -228,7 +242,7 @@ async fn an_encoded_form_is_weighed_too() {
     let asked = fields(&[("accept", "text/html")]);
     let (remembered, _) = remember(&memory, &handed("/x", &asked), "0123456789".repeat(2000), &html);
     let weight = memory.weight();
-    remembered.representation.encode(Coding::Gzip).await;
+    remembered.representation.encode(Coding::Gzip, &memory.twins).await;
     memory.reweigh(&handed("/x", &asked), &remembered);
     assert!(memory.weight() > weight + 50);
     assert_eq!(recalled(&memory, &handed("/x", &asked)), Some(20_000));

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use http_body_util::BodyExt as _;
 
-use super::{Asked, Outcome, Representation, stream};
+use super::{Asked, Outcome, Representation, Twins, stream};
 use crate::http::{
     clock::SystemClock,
     payload::{Payload, Stream},
@@ -28,7 +28,7 @@ async fn get(page: &Representation, method: Method, request: &[(&'static str, &'
     let asked = Asked { method: &method, fields: &request, clock: &SystemClock };
     match page.answer(asked) {
         Outcome::Encode(coding) => {
-            page.encode(coding).await;
+            page.encode(coding, &Twins::default()).await;
             page.answer(asked)
         }
         outcome => outcome,
