@@ -44,6 +44,7 @@ mod starts;
 mod support;
 mod swap;
 mod tls;
+mod tls_audit;
 mod trailers;
 mod tunnels;
 mod upgrade;
