@@ -95,8 +95,8 @@ pub(super) const CONNECTION_WINDOW: u32 = 16 * STREAM_WINDOW;
 /// Bytes of a response that HTTP/2 holds for a stream that its client does not read.
 pub(super) const SEND_BUFFER: usize = 64 * 1024;
 
-/// Bytes that are gathered before they go to TLS: two records.
-pub(super) const CORK: usize = 32 * 1024;
+/// Bytes that are gathered before they go to TLS: three records.
+pub(super) const CORK: usize = 48 * 1024;
 
 /// Bytes of a body that is taken off an instance at once, and of one that may be remembered.
 pub(super) const COLLECTED: u64 = 1024 * 1024;
