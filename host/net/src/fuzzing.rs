@@ -81,10 +81,14 @@ pub fn frames(bytes: &[u8]) {
     let most = Most { resets: 3, control: 5 };
     let received = |pieces: usize| {
         let mut frames = Frames::new(most, 0);
-        bytes.chunks(pieces).try_for_each(|piece| frames.received(piece, 0))
+        bytes.chunks(pieces).try_for_each(|piece| frames.received(piece, 0)).map(|()| frames.within_head())
     };
-    let (mut resets, mut control, mut expected) = (0, 0, Ok(()));
-    for (kind, flags, length, _) in walk(bytes.get(24..).unwrap_or_default()) {
+    let (mut resets, mut control, mut expected, mut more) = (0, 0, Ok(false), false);
+    for (kind, flags, length, here) in walk(bytes.get(24..).unwrap_or_default()) {
+        if matches!(kind, 1 | 9) {
+            more = flags & 4 == 0;
+        }
+        expected = Ok(more || matches!(kind, 1 | 9) && here < length);
         match kind {
             1 | 9 => continue,
             0 if length > 0 || flags & 1 != 0 => continue,
@@ -113,12 +117,12 @@ pub fn settings(bytes: &[u8]) {
         let allowed = Arc::<Allowed>::default();
         let mut settings = Overheard::new(allowed.clone(), Duration::ZERO);
         // What ends the connection ends it at the same byte.
-        let _ = bytes.chunks(pieces).try_for_each(|piece| settings.hear(piece));
-        allowed.streams.load(Relaxed)
+        let heard = bytes.chunks(pieces).try_for_each(|piece| settings.hear(piece));
+        (allowed.streams.load(Relaxed), heard.is_ok().then(|| settings.whole.is_awaited()))
     };
-    let allowed = streams(usize::MAX);
+    let (allowed, awaited) = streams(usize::MAX);
     assert!(allowed <= STREAMS as usize, "{allowed}");
-    assert_eq!(streams(cut), allowed, "in pieces of {cut}");
+    assert_eq!(streams(cut), (allowed, awaited), "in pieces of {cut}");
     let said = walk(bytes).any(|(kind, flags, length, here)| kind == 4 && flags & 1 == 0 && length == here);
     assert!(said || allowed == 0, "{allowed} without settings");
 }
