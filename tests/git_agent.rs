@@ -14,7 +14,7 @@ use crate::{
     support::{
         host::Setup,
         skip,
-        sshd::{Sshd, fingerprint, keygen, user},
+        sshd::{ED25519, Sshd, keygen, keys, user},
         wait::{SOON, until},
     },
 };
@@ -63,26 +63,23 @@ async fn by_the_first_key_of_an_agent_that_the_server_takes() {
     if skip::missing(PROGRAMS) {
         return;
     }
-    for (kind, named) in [(&["-t", "ed25519"][..], "agent"), (&["-t", "rsa", "-b", "2048"], "agent:ssh/agent")] {
+    for (kind, named) in [(ED25519, "agent"), (&["-t", "rsa", "-b", "2048"], "agent:ssh/agent")] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
-        let folder = setup.path("ssh");
-        fs::create_dir(&folder).unwrap();
-        keygen(&folder, "key", kind);
+        let folder = keys(&setup, &[("key", kind)]);
         let sshd = Sshd::start(&folder, &["key"]).await;
         let agent = Agent::start(folder.join("agent")).await;
         for name in ["one", "two", "three", "four"] {
-            keygen(&folder, name, &["-t", "ed25519"]);
+            keygen(&folder, name, ED25519);
             agent.add(&folder, name);
         }
         agent.add(&folder, "key");
-        let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-        let pin = fingerprint(&folder, "host");
-        setup.manifest(&site(&remote, &format!("key = \"{named}\"\npin = \"{pin}\"\n")));
+        let remote = sshd.url(repository.path());
+        setup.manifest(&site(&remote, &format!("key = \"{named}\"\npin = \"{}\"\n", sshd.pin())));
         let setup = setup.environment("SSH_AUTH_SOCK", folder.join("agent"));
         lives(setup, &repository, || {
             // All of that on one connection.
-            assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+            sshd.came_in(1);
             drop(sshd);
         })
         .await;
@@ -139,7 +136,7 @@ async fn agents_that_do_not_help() {
     ] {
         for number in 0..keys {
             let name = format!("{keys}-{number}");
-            keygen(&folder, &name, &["-t", "ed25519"]);
+            keygen(&folder, &name, ED25519);
             let agent: &Agent = agent.as_ref().expect("it was started");
             agent.add(&folder, &name);
         }

@@ -14,7 +14,7 @@ use crate::{
         git_servers::{Daemon, Secure, Web},
         host::{Host, Setup},
         skip,
-        sshd::{Sshd, keygen, public, user},
+        sshd::{ED25519, PROGRAMS, Sshd, VERSIONS, keys},
         tables,
         upstream::dead,
         wait::{SOON, until},
@@ -186,24 +186,20 @@ async fn over_http_and_tls_with_and_without_credentials() {
 /// By each type of key, on both sides; and by a server that does not hear which version of the protocol is asked for.
 #[tokio::test]
 async fn by_ssh() {
-    if skip::missing(&["git-shell", "ssh-keygen", "sshd"]) {
+    if skip::missing(PROGRAMS) {
         return;
     }
     let (rsa, ecdsa) = (["-t", "rsa", "-b", "2048"], ["-t", "ecdsa", "-b", "256"]);
-    for (kind, version) in [(&["-t", "ed25519"][..], true), (&rsa, true), (&ecdsa, true), (&["-t", "ed25519"], false)] {
+    for (kind, version) in [(ED25519, VERSIONS), (&rsa, VERSIONS), (&ecdsa, VERSIONS), (ED25519, "")] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
-        let folder = setup.path("ssh");
-        fs::create_dir(&folder).unwrap();
-        keygen(&folder, "key", kind);
-        keygen(&folder, "host", kind);
+        let folder = keys(&setup, &[("key", kind), ("host", kind)]);
         let sshd = Sshd::with(&folder, &["key"], dead(), version).await;
-        setup.write("known_hosts", format!("{} {}\n", sshd.name(), public(&folder, "host")));
-        let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-        setup.manifest(&manifest(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
+        setup.write("known_hosts", sshd.line());
+        setup.manifest(&manifest(&sshd.url(repository.path()), "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
         let _host = publishes(setup, &repository).await;
         // All of that on one connection.
-        assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+        sshd.came_in(1);
     }
 }
 

@@ -10,11 +10,9 @@ use crate::{
         guests::root,
         host::Setup,
         skip,
-        sshd::{Sshd, fingerprint, keygen, public, run_keygen, user},
+        sshd::{ED25519, PROGRAMS, Sshd, VERSIONS, fingerprint, keygen, keys, public, run_keygen, user},
     },
 };
-
-const PROGRAMS: &[&str] = &["git-shell", "ssh-keygen", "sshd"];
 
 #[tokio::test]
 async fn by_each_kind_of_key_and_each_kind_of_trust() {
@@ -22,18 +20,17 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         return;
     }
     for (kind, trust) in [
-        (&["-t", "ed25519"][..], "known_hosts"),
+        (ED25519, "known_hosts"),
         (&["-t", "rsa", "-b", "2048"], "hashed"),
         (&["-t", "ecdsa", "-b", "256"], "pin"),
-        (&["-t", "ed25519"], "authority"),
+        (ED25519, "authority"),
         (&["-t", "ed25519", "-N", "a passphrase"], "pin"),
         (&["seed", "ed25519"], "pin"),
         (&["seed", "rsa-2048"], "hashed"),
     ] {
         let setup = Setup::without_manifest();
         let repository = repository(&setup);
-        let folder = setup.path("ssh");
-        fs::create_dir(&folder).unwrap();
+        let folder = keys(&setup, &[("host", ED25519), ("ca", ED25519)]);
         let path = |name: &str| setup.path(name).to_str().expect("text").to_owned();
         let key = if let ["seed", kind] = kind {
             setup.secret("ssh/seed", "71da85e98b12732faf66939f5c9980511f8a194400170602243265079a265efa");
@@ -54,20 +51,18 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
                 "key = \"ssh/key\"\n"
             }
         };
-        keygen(&folder, "host", &["-t", "ed25519"]);
         if trust == "authority" {
-            keygen(&folder, "ca", &["-t", "ed25519"]);
             run_keygen(&folder, &["-q", "-s", "ca", "-I", "host", "-h", "-n", "127.0.0.1", "host.pub"]);
         }
         let sshd = Sshd::start(&folder, &["key"]).await;
         let line = match trust {
-            "pin" => format!("pin = \"{}\"\n", fingerprint(&folder, "host")),
+            "pin" => format!("pin = \"{}\"\n", sshd.pin()),
             "authority" => {
                 setup.write("known_hosts", format!("@cert-authority [127.0.0.1]:* {}\n", public(&folder, "ca")));
                 "known_hosts = \"known_hosts\"\n".to_owned()
             }
             _ => {
-                setup.write("known_hosts", format!("{} {}\n", sshd.name(), public(&folder, "host")));
+                setup.write("known_hosts", sshd.line());
                 if trust == "hashed" {
                     run_keygen(&setup.path(""), &["-H", "-f", "known_hosts"]);
                     assert!(fs::read_to_string(setup.path("known_hosts")).unwrap().starts_with("|1|"));
@@ -75,14 +70,11 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
                 "known_hosts = \"known_hosts\"\n".to_owned()
             }
         };
-        let remote = format!("ssh://{}@{}{}", user(), sshd.address(), repository.path().display());
-        setup.manifest(&site(&remote, &format!("{key}{line}")));
-        let log = || sshd.log();
-        let connections = log().matches("Accepted publickey").count();
-        assert_eq!(connections, 0);
+        setup.manifest(&site(&sshd.url(repository.path()), &format!("{key}{line}")));
+        sshd.came_in(0);
         lives(setup, &repository, || {
             // All of that on one connection.
-            assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+            sshd.came_in(1);
             drop(sshd);
         })
         .await;
@@ -98,16 +90,14 @@ async fn by_user_at_host_and_a_path() {
     let Some(address) = port_of_ssh(22) else { return skip::left_out("port 22 of loopback") };
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    keygen(&folder, "key", &["-t", "ed25519"]);
-    let sshd = Sshd::with(&folder, &["key"], address, true).await;
+    let folder = keys(&setup, &[("key", ED25519)]);
+    let sshd = Sshd::with(&folder, &["key"], address, VERSIONS).await;
     // As ssh-keyscan writes it where the port is SSH's own.
     setup.write("known_hosts", format!("{} {}\n", address.ip(), public(&folder, "host")));
     let remote = format!("{}@{}:{}", user(), address.ip(), repository.path().display());
     setup.manifest(&manifest(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
     let _host = publishes(setup, &repository).await;
-    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    sshd.came_in(1);
 }
 
 /// What stands in the README: from a bare repository that SSH reaches to a site that is live, and live again. Only who and
@@ -123,9 +113,8 @@ async fn the_commands_of_the_readme() {
     let (block, _) = block.split_once("```\n").unwrap();
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    let sshd = Sshd::with(&folder, &[], address, true).await;
+    let folder = keys(&setup, &[]);
+    let sshd = Sshd::with(&folder, &[], address, VERSIONS).await;
     std::os::unix::fs::symlink(root().join("components"), setup.path("components")).unwrap();
     let path = repository.path().display().to_string();
     let mut commands = block.to_owned();
@@ -159,7 +148,7 @@ async fn the_commands_of_the_readme() {
     shows(&host, "one").await;
     repository.commit("main", &[("index.html", "two")]);
     shows(&host, "two").await;
-    assert_eq!(sshd.log().matches("Accepted publickey").count(), 1, "{}", sshd.log());
+    sshd.came_in(1);
 }
 
 /// SSH's own port at an address of this process's alone, if it may be had.
@@ -185,7 +174,7 @@ async fn a_server_that_has_gone_without_a_word_is_asked_anew() {
     let still = sshd.stop_sessions();
     repository.commit("main", &[("index.html", "two")]);
     shows(&host, "two").await;
-    assert_eq!(sshd.log().matches("Accepted publickey").count(), 2, "{}", sshd.log());
+    sshd.came_in(2);
     drop(still);
 }
 
@@ -198,8 +187,7 @@ async fn what_a_connection_rests_on_counts_while_it_is_kept() {
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
     let (sshd, remote) = Sshd::beside(&setup, repository.path()).await;
-    let key = public(&setup.path("ssh"), "host");
-    let line = format!("{} {key}\n", sshd.name());
+    let (key, line) = (public(&setup.path("ssh"), "host"), sshd.line());
     setup.write("known_hosts", &line);
     setup.manifest(&site(&remote, "key = \"ssh/key\"\nknown_hosts = \"known_hosts\"\n"));
     let host = setup.start().await;
@@ -234,25 +222,22 @@ async fn servers_that_are_refused_or_refuse() {
     }
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    for name in ["key", "stranger", "other", "open"] {
-        keygen(&folder, name, &["-t", "ed25519"]);
-    }
+    let plain = ["key", "stranger", "other", "open"].map(|name| (name, ED25519));
+    let folder = keys(&setup, &plain);
     keygen(&folder, "locked", &["-t", "ed25519", "-N", "passphrase"]);
     fs::set_permissions(folder.join("open"), fs::Permissions::from_mode(0o644)).unwrap();
     setup.secret("ssh/nonsense", "nonsense");
     let sshd = Sshd::start(&folder, &["key", "open"]).await;
-    let (host, print) = (public(&folder, "host"), fingerprint(&folder, "host"));
+    let (host, print) = (public(&folder, "host"), sshd.pin());
     let other = fingerprint(&folder, "other");
     let name = sshd.name();
     let user = user();
-    setup.write("good", format!("{name} {host}\n"));
+    setup.write("good", sshd.line());
     setup.write("nobody", "");
     setup.write("changed", format!("{name} {}\n", public(&folder, "other")));
     setup.write("revoked", format!("{name} {host}\n@revoked * {host}\n"));
     let path = |name: &str| setup.path(name).display().to_string();
-    let remote = format!("ssh://{user}@{}{}", sshd.address(), repository.path().display());
+    let remote = sshd.url(repository.path());
     let key = "key = \"ssh/key\"\n";
     let good = "known_hosts = \"good\"\n";
     let cases: &[(String, String)] = &[

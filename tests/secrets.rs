@@ -10,7 +10,7 @@ use crate::{
         git_servers::Web,
         host::Setup,
         skip,
-        sshd::{Sshd, fingerprint, keygen, user},
+        sshd::{Sshd, keys},
         tables,
         wait::{SOON, until},
     },
@@ -31,9 +31,7 @@ async fn what_is_in_the_environment_is_used_and_not_shown() {
     let ca = Ca::new("private");
     let web = Web::start(&setup.path("root"), &setup.path("web"), &ca, "http://127.0.0.1:1").await;
     setup.write("ca.pem", ca.pem());
-    let folder = setup.path("ssh");
-    fs::create_dir(&folder).unwrap();
-    keygen(&folder, "key", &["-t", "ed25519", "-N", PASSPHRASE]);
+    let folder = keys(&setup, &[("key", &["-t", "ed25519", "-N", PASSPHRASE])]);
     let seed = setup.secret("seed", SEED);
     let made = ["keygen", "--output", "ssh/seeded", "--seed-file", seed.to_str().expect("text")];
     setup.write("ssh/seeded.pub", setup.command(&made).await.done().lines().next().expect("a line"));
@@ -42,13 +40,12 @@ async fn what_is_in_the_environment_is_used_and_not_shown() {
         fs::remove_file(setup.path(file)).unwrap();
     }
     let sshd = Sshd::start(&folder, &["key", "seeded"]).await;
-    let (pin, at) = (fingerprint(&folder, "host"), format!("{}@{}", user(), sshd.address()));
-    let path = repository.path().display().to_string();
+    let (pin, at) = (sshd.pin(), sshd.url(repository.path()));
     setup.manifest(&format!(
         "{}[git.web]\nremote = \"{}/private/site.git\"\nca = \"ca.pem\"\ntoken = \"env:WEB_TOKEN\"\n\
          hook = \"env:HOOK\"\npoll = \"24h\"\n\
-         [git.key]\nremote = \"ssh://{at}{path}\"\npin = \"{pin}\"\nkey = \"env:SSH_KEY\"\npassphrase = \"env:PASSPHRASE\"\n\
-         [git.seed]\nremote = \"ssh://{at}{path}\"\npin = \"{pin}\"\nkey = \"seed:ed25519:env:SEED\"\n",
+         [git.key]\nremote = \"{at}\"\npin = \"{pin}\"\nkey = \"env:SSH_KEY\"\npassphrase = \"env:PASSPHRASE\"\n\
+         [git.seed]\nremote = \"{at}\"\npin = \"{pin}\"\nkey = \"seed:ed25519:env:SEED\"\n",
         tables::mischief("mischief", ""),
         web.secure(),
     ));

@@ -11,6 +11,15 @@ use tokio::process::{Child, Command};
 
 use super::{daemon::daemon, host::Setup, upstream::dead};
 
+/// The programs that a test with a server asks for.
+pub(crate) const PROGRAMS: &[&str] = &["git-shell", "ssh-keygen", "sshd"];
+
+/// Whoever comes in may say which version of Git's protocol is wanted.
+pub(crate) const VERSIONS: &str = "AcceptEnv GIT_PROTOCOL\n";
+
+/// What `ssh-keygen` makes where it does not matter which.
+pub(crate) const ED25519: &[&str] = &["-t", "ed25519"];
+
 /// `sshd`, until it is dropped. It lets the keys in that are named when it starts, and no passwords.
 pub(crate) struct Sshd {
     address: SocketAddr,
@@ -19,18 +28,17 @@ pub(crate) struct Sshd {
 }
 
 impl Sshd {
-    /// Its host keys are `host` (ed25519, unless it is there) and, where there is one, a certificate `host-cert.pub`; all in `folder`, as `keys`,
-    /// whose public halves may come in.
+    /// Its host keys are `host` (ed25519, unless it is there) and, where there is one, a certificate `host-cert.pub`; all in
+    /// `folder`, as `keys`, whose public halves may come in.
     pub(crate) async fn start(folder: &Path, keys: &[&str]) -> Self {
-        Self::with(folder, keys, dead(), true).await
+        Self::with(folder, keys, dead(), VERSIONS).await
     }
 
-    /// At an address that is free. Without `version` it lets nobody say which version of Git's protocol is wanted.
-    pub(crate) async fn with(folder: &Path, keys: &[&str], address: SocketAddr, version: bool) -> Self {
-        let accepted = if version { "AcceptEnv GIT_PROTOCOL\n" } else { "" };
+    /// At an address that is free, with further lines of its configuration, which come first.
+    pub(crate) async fn with(folder: &Path, keys: &[&str], address: SocketAddr, lines: &str) -> Self {
         let here = folder.display();
         if !folder.join("host").exists() {
-            keygen(folder, "host", &["-t", "ed25519"]);
+            keygen(folder, "host", ED25519);
         }
         let authorized: String = keys.iter().map(|key| public(folder, key) + "\n").collect();
         write(folder, "authorized_keys", &authorized);
@@ -40,9 +48,9 @@ impl Sshd {
             String::new()
         };
         let configuration = format!(
-            "ListenAddress {address}\nHostKey {here}/host\n{certificate}PidFile none\nUsePAM no\nStrictModes no\n\
+            "{lines}ListenAddress {address}\nHostKey {here}/host\n{certificate}PidFile none\nUsePAM no\nStrictModes no\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
-             AuthorizedKeysFile {here}/authorized_keys\n{accepted}LogLevel VERBOSE\n\
+             AuthorizedKeysFile {here}/authorized_keys\nLogLevel VERBOSE\n\
              ForceCommand exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n"
         );
         write(folder, "sshd_config", &configuration);
@@ -56,12 +64,14 @@ impl Sshd {
 
     /// With one key, `ssh/key` beside the manifest; and the URL of what lies at `path` by it.
     pub(crate) async fn beside(setup: &Setup, path: &Path) -> (Self, String) {
-        let folder = setup.path("ssh");
-        fs::create_dir(&folder).expect("the folder is new");
-        keygen(&folder, "key", &["-t", "ed25519"]);
-        let sshd = Self::start(&folder, &["key"]).await;
-        let url = format!("ssh://{}@{}{}", user(), sshd.address(), path.display());
+        let sshd = Self::start(&keys(setup, &[("key", ED25519)]), &["key"]).await;
+        let url = sshd.url(path);
         (sshd, url)
+    }
+
+    /// Of what lies at `path`, for whoever runs the tests.
+    pub(crate) fn url(&self, path: &Path) -> String {
+        format!("ssh://{}@{}{}", user(), self.address, path.display())
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -78,8 +88,20 @@ impl Sshd {
         fingerprint(&self.folder, "host")
     }
 
+    /// What `known_hosts` has of it.
+    pub(crate) fn line(&self) -> String {
+        format!("{} {}\n", self.name(), public(&self.folder, "host"))
+    }
+
     pub(crate) fn log(&self) -> String {
         log(&self.folder)
+    }
+
+    /// How often somebody came in, which is the number of connections.
+    #[track_caller]
+    pub(crate) fn came_in(&self, times: usize) {
+        let log = self.log();
+        assert_eq!(log.matches("Accepted publickey").count(), times, "{log}");
     }
 
     /// Stops all that serve a connection now, until what is returned is dropped: then they end.
@@ -115,6 +137,16 @@ fn signal(processes: &[i32], signal: Signal) {
         // It may have ended by itself.
         let _ = kill_process(pid, signal);
     }
+}
+
+/// A folder `ssh` beside the manifest, with pairs of keys of these names.
+pub(crate) fn keys(setup: &Setup, pairs: &[(&str, &[&str])]) -> PathBuf {
+    let folder = setup.path("ssh");
+    fs::create_dir(&folder).expect("the folder is new");
+    for (name, arguments) in pairs {
+        keygen(&folder, name, arguments);
+    }
+    folder
 }
 
 /// A pair of keys, `NAME` and `NAME.pub`.
