@@ -10,6 +10,7 @@ mod egress;
 mod encoding;
 mod faults;
 mod first_run;
+mod git_addresses;
 mod git_agent;
 mod git_hooks;
 mod git_kills;

@@ -51,7 +51,7 @@ impl Sshd {
             "{lines}ListenAddress {address}\nHostKey {here}/host\n{certificate}PidFile none\nUsePAM no\nStrictModes no\n\
              PermitRootLogin prohibit-password\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
              AuthorizedKeysFile {here}/authorized_keys\nLogLevel VERBOSE\n\
-             ForceCommand exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n"
+             ForceCommand echo \"$SSH_ORIGINAL_COMMAND\" >>{here}/commands; exec git-shell -c \"$SSH_ORIGINAL_COMMAND\"\n"
         );
         write(folder, "sshd_config", &configuration);
         // What Debian's unit makes for it; where that is not allowed, sshd does not want it either.
@@ -95,6 +95,12 @@ impl Sshd {
 
     pub(crate) fn log(&self) -> String {
         log(&self.folder)
+    }
+
+    /// What it was asked to run.
+    pub(crate) fn commands(&self) -> Vec<String> {
+        let commands = fs::read_to_string(self.folder.join("commands")).unwrap_or_default();
+        commands.lines().map(str::to_owned).collect()
     }
 
     /// How often somebody came in, which is the number of connections.

@@ -129,7 +129,7 @@ impl<'a> Url<'a> {
 }
 
 /// For a message: nothing that stands before an `@`.
-fn secretless(text: &str) -> String {
+pub(super) fn secretless(text: &str) -> String {
     match text.rsplit_once('@') {
         Some((_, after)) => quoted(&format!("…@{after}")),
         None => quoted(text),

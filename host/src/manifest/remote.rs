@@ -1,6 +1,7 @@
 //! Where a binding's branch comes from: the address as an operator writes it, and the keys that go with each kind.
 
 use std::{
+    borrow::Cow,
     ffi::OsString,
     fmt,
     os::unix::ffi::OsStringExt as _,
@@ -13,7 +14,11 @@ use atoll_net::{
 };
 use url::Host;
 
-use super::{Origin, Scheme, origin::Url, reader::Table};
+use super::{
+    Origin, Scheme,
+    origin::{Url, secretless},
+    reader::Table,
+};
 use crate::text::quoted;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,7 +91,15 @@ impl Remote {
         };
         let as_url = format!("ssh://{host}/");
         let url = Url::parse(&as_url).map_err(|message| format!("{message}; for a path write \"./{text}\""))?;
-        Self::ssh(user, url.host, None, path)
+        // Git drops whatever stands before a tilde.
+        if path.find('~') == Some(1) && !path.starts_with('/') {
+            return Err(format!(
+                "{} is read by Git as {}: write \"ssh://{before}/~/{path}\"",
+                quoted(text),
+                quoted(&format!("{before}:{}", &path[1..]))
+            ));
+        }
+        Self::ssh(user, url.host, None, of_home(path))
     }
 
     fn parse_url(text: &str) -> Result<Self, String> {
@@ -94,6 +107,7 @@ impl Remote {
         if let Some((_, after)) = text.split_once("://").filter(|(scheme, _)| scheme.eq_ignore_ascii_case("file")) {
             return file(text, after).map(Self::Local);
         }
+        let text = &named_authority(text)?;
         let url = Url::parse(text)?;
         let path = url.rest;
         if path.len() < 2 || path.contains(['?', '#']) {
@@ -103,14 +117,18 @@ impl Remote {
             "ssh" if url.password => {
                 Err("credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"".into())
             }
-            "ssh" => Self::ssh(url.user, url.host, url.port, &named(text, path)?),
+            "ssh" => Self::ssh(url.user, url.host, url.port, of_home(&named(text, path)?)),
             "http" | "https" if url.user.is_some() => {
                 Err("credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"".into())
             }
             "git" if url.user.is_some() => {
                 Err("credentials do not belong in a URL, and git:// has none: use ssh:// with key = \"FILE\"".into())
             }
-            "git" => Ok(Self::Git { host: url.host, port: url.port.unwrap_or(9418), path: named(text, path)? }),
+            "git" => Ok(Self::Git {
+                host: url.host,
+                port: url.port.unwrap_or(9418),
+                path: of_home(&named(text, path)?).to_owned(),
+            }),
             "http" | "https" => {
                 let scheme = if url.scheme == "http" { Scheme::Http } else { Scheme::Https };
                 Ok(Self::Http { origin: url.origin(scheme), path: path.to_owned(), ca: None, token: None })
@@ -193,6 +211,25 @@ fn scp(text: &str) -> Option<(&str, &str)> {
         None => text.find(':')?,
     };
     Some((&text[..end], &text[end + 1..]))
+}
+
+/// `text` with its user and host decoded where Git decodes them: over SSH, and to its own daemon.
+fn named_authority(text: &str) -> Result<Cow<'_, str>, String> {
+    let Some((scheme, after)) = text.split_once("://") else { return Ok(text.into()) };
+    let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+    let its_own = scheme.eq_ignore_ascii_case("ssh") || scheme.eq_ignore_ascii_case("git");
+    if !its_own || !authority.contains('%') {
+        return Ok(text.into());
+    }
+    let wrong = || format!("{} has a `%` before its path that stands for no letter of a name", secretless(text));
+    let authority = decoded(text, authority).ok().and_then(|authority| String::from_utf8(authority).ok());
+    let authority = authority.filter(|authority| !authority.contains(['/', '?', '#', '%'])).ok_or_else(wrong)?;
+    Ok(format!("{scheme}://{authority}{rest}").into())
+}
+
+/// What begins with a tilde is somebody's home, though a slash stands before it in a URL.
+fn of_home(path: &str) -> &str {
+    path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(path)
 }
 
 /// A path in a URL, decoded (RFC 3986, section 2.1): Git's servers are told it as it is.
@@ -301,119 +338,4 @@ fn pin(text: &str) -> Result<String, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses() {
-        let here = Path::new("/srv");
-        for (text, kind) in [
-            ("../blog.git", "Local(\"/srv/../blog.git\")"),
-            ("public/", "Local(\"/srv/public/\")"),
-            ("/var/git/x:y", "Local(\"/var/git/x:y\")"),
-            ("./a:b", "Local(\"/srv/./a:b\")"),
-            (
-                "git@example.org:me/blog.git",
-                "Ssh { user: Some(\"git\"), host: Domain(\"example.org\"), port: 22, path: \"me/blog.git\", key: None, host_key: None }",
-            ),
-            (
-                "ssh://me@example.org:2222/srv/blog.git",
-                "Ssh { user: Some(\"me\"), host: Domain(\"example.org\"), port: 2222, path: \"/srv/blog.git\", key: None, host_key: None }",
-            ),
-            (
-                "me@[::1]:srv/a%20b.git",
-                "Ssh { user: Some(\"me\"), host: Ipv6(::1), port: 22, path: \"srv/a%20b.git\", key: None, host_key: None }",
-            ),
-            (
-                "ssh://[::1]:2222/srv/it%27s%20a%25.git",
-                "Ssh { user: None, host: Ipv6(::1), port: 2222, path: \"/srv/it's a%.git\", key: None, host_key: None }",
-            ),
-            ("git://a.test/it%27s%20a.git", "Git { host: Domain(\"a.test\"), port: 9418, path: \"/it's a.git\" }"),
-            ("file:///srv/a%20b%3f%25.git", "Local(\"/srv/a b?%.git\")"),
-            ("File://LocalHost/%c3%bc/%FF b", "Local(\"/ü/\\xFF b\")"),
-            ("git://[::1]/blog.git", "Git { host: Ipv6(::1), port: 9418, path: \"/blog.git\" }"),
-            (
-                "https://example.org/me/blog.git",
-                "Http { origin: Origin { scheme: Https, host: Domain(\"example.org\"), port: 443 }, path: \"/me/blog.git\", ca: None, token: None }",
-            ),
-        ] {
-            assert_eq!(format!("{:?}", Remote::parse(text, here).expect(text)), kind);
-        }
-    }
-
-    #[test]
-    fn what_is_not_an_address() {
-        for (text, message) in [
-            ("", "is empty: name a repository or a directory"),
-            ("-oProxyCommand=x", "`-oProxyCommand=x` begins with a dash: for a path write \"./-oProxyCommand=x\""),
-            ("ext::sh -c x", "`ext::sh -c x` asks for a helper program, and none is ever run"),
-            ("~/blog.git", "`~/blog.git` begins with `~`, which nobody expands here: write the whole path"),
-            (
-                "file://blog.git",
-                "`file://blog.git` is no place on this machine: write \"file:///PATH\", with the whole path",
-            ),
-            (
-                "file://../blog.git",
-                "`file://../blog.git` is no place on this machine: write \"file:///PATH\", with the whole path",
-            ),
-            (
-                "file://localhost",
-                "`file://localhost` is no place on this machine: write \"file:///PATH\", with the whole path",
-            ),
-            (
-                "file:///a?x",
-                "`file:///a?x` has something behind its path; where the path has a `?` or `#`, write %3F, %23",
-            ),
-            (
-                "file:///a#x",
-                "`file:///a#x` has something behind its path; where the path has a `?` or `#`, write %3F, %23",
-            ),
-            ("ssh://a.test/a%0ab", "`ssh://a.test/a%0ab` has a control character"),
-            ("git://a.test/%ff", "`git://a.test/%ff` names a path that is not UTF-8"),
-            ("file:///a%2", "`file:///a%2` has a `%` without two hexadecimal digits; for itself write %25"),
-            ("file:///a%+1b", "`file:///a%+1b` has a `%` without two hexadecimal digits; for itself write %25"),
-            ("file:///a%00b", "`file:///a%00b` has a control character"),
-            ("file:///a%0ab", "`file:///a%0ab` has a control character"),
-            ("ftp://a.test/x", "`ftp://a.test/x` is none of ssh://, https://, http://, git://, file:// and a path"),
-            ("https://a.test", "`https://a.test` needs the path of a repository and nothing behind it"),
-            ("https://a.test/x?y", "`https://a.test/x?y` needs the path of a repository and nothing behind it"),
-            (
-                "https://me:secret@a.test/x",
-                "credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
-            ),
-            (
-                "https://secret@a.test/x",
-                "credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",
-            ),
-            (
-                "ssh://me:secret@a.test/x",
-                "credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"",
-            ),
-            (
-                "git://me@a.test/x",
-                "credentials do not belong in a URL, and git:// has none: use ssh:// with key = \"FILE\"",
-            ),
-            ("ssh://-x@a.test/x", "the user before `@` is not a name"),
-            ("a.test:", "an address over SSH needs the path of a repository"),
-            ("a.test:-x", "an address over SSH needs the path of a repository"),
-            (
-                "a b:c",
-                "`ssh://a b/` is not a URL: it has a blank, a control character or a backslash; for a path write \"./a b:c\"",
-            ),
-            ("a\nb", "`a\\nb` has a control character"),
-        ] {
-            assert_eq!(Remote::parse(text, Path::new("/")), Err(message.to_owned()), "{text}");
-        }
-    }
-
-    #[test]
-    fn pins() {
-        let pinned = "SHA256:uNiVztksCsDhcc0u9e8BrrJXVGyvCJqGwM4ccEhL5bY";
-        assert_eq!(pin(pinned), Ok(pinned.to_owned()));
-        assert_eq!(pin(&format!("{pinned}=")), Ok(pinned.to_owned()));
-        assert_eq!(
-            pin("SHA256:x"),
-            Err("`SHA256:x` is not a fingerprint: `SHA256:` and 43 characters, as `ssh-keygen -l` prints it".into())
-        );
-    }
-}
+mod tests;

@@ -18,10 +18,11 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// `path` begins with a slash. Whoever wrote the address down is trusted with it: any address is dialled.
+    /// `path` as the server's Git takes it: absolute, or in somebody's home (`~me/x.git`). Whoever wrote the address down is trusted with it: any address is dialled.
     pub fn server(dialler: &Dialler, host: Host, port: u16, path: &str, patience: Patience) -> Server {
         let shown = if port == PORT { host.to_string() } else { format!("{host}:{port}") };
-        let name = format!("git://{shown}{path}");
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        let name = format!("git://{shown}{slash}{path}");
         let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any, via: None };
         Server::new(name, Self { dialler: dialler.clone(), target, path: path.to_owned() }, patience)
     }

@@ -24,7 +24,7 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// `path` as the server's Git takes it: absolute, or below the account's home. Whoever wrote the address down is trusted
+    /// `path` as the server's Git takes it: absolute, or below the account's home or another's (`~me/x.git`). Whoever wrote the address down is trusted
     /// with it: any address is dialled.
     pub fn server(
         dialler: &Dialler,
@@ -44,9 +44,7 @@ impl Ssh {
         let name = format!("ssh://{user}@{host}{port_shown}{slash}{path}");
         let target = Target { place: Place::Tcp { host, port }, tls: None, egress: Egress::Any, via: None };
         let server = ssh::Ssh::new(dialler, target, user, key, trust);
-        // As git has it: what begins with a tilde is a home's, though a slash stands before it in a URL.
-        let path = path.strip_prefix('/').filter(|path| path.starts_with('~')).unwrap_or(path).to_owned();
-        Server::new(name, Self { server, path }, patience)
+        Server::new(name, Self { server, path: path.to_owned() }, patience)
     }
 }
 
