@@ -1,5 +1,7 @@
 //! The manifest: a mistake is told with its file and line, by whoever reads it, and nothing is changed by it.
 
+use std::os::unix::net::UnixListener;
+
 use rustix::process::Signal;
 
 use crate::support::{
@@ -177,6 +179,12 @@ async fn check_tells_what_could_not_be_fetched() {
     readable(&setup, "key.pub", "ssh-ed25519 AAAA me@here");
     readable(&setup, "public", "ecdsa-sha2-nistp256 AAAA");
     setup.secret("text", "no key");
+    drop(UnixListener::bind(setup.path("dead")).unwrap());
+    let _listening = UnixListener::bind(setup.path("alive")).unwrap();
+    let [one, other] = ["JdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ", "A6rWI3G1sz07DnfFlrouTcysQlj2P+jpNSOEWD9OJ3X"]
+        .map(|key| format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI{key}"));
+    readable(&setup, "revoking", &format!("# x\n@revoked * {one}\nh.test {one}\n@revoked h.test {other}\n"));
+    readable(&setup, "replaced", &format!("@revoked * {one}\nh.test {other}\n"));
     let hello = tables::guest("hello", "hello", "");
     let pin = format!("SHA256:{}", "A".repeat(43));
     let ssh = |key: &str| format!("remote = \"a@h.test:b.git\"\nkey = \"{key}\"\npin = \"{pin}\"\n");
@@ -192,6 +200,14 @@ async fn check_tells_what_could_not_be_fetched() {
             "remote = \"ssh://a@h.test:222/b.git\"\nknown_hosts = \"open\"\n".to_owned(),
             "open has no key of h.test, so it is refused: ssh-keyscan -p 222 h.test >> open, and compare it with what you know of it",
         ),
+        (
+            "remote = \"a@h.test:b.git\"\nknown_hosts = \"revoking\"\n".to_owned(),
+            "revoking:2 revokes the key of h.test, and no other is there, so it is refused: ssh-keyscan h.test >> revoking, and compare it with what you know of it",
+        ),
+        (ssh("agent:none"), "the agent at none cannot be reached: No such file or directory (os error 2)"),
+        (ssh("agent:dead"), "the agent at dead cannot be reached: nobody listens at this socket"),
+        (ssh("agent:folder"), "the agent at folder cannot be reached: it is a directory, and no socket"),
+        (ssh("agent:text"), "the agent at text cannot be reached: it is a file, and no socket"),
         (ssh("text"), "text holds no private key in OpenSSH's form"),
         (ssh("seed:ed25519:open"), "open can be read by others (mode 0644); run chmod 600 open"),
         (ssh("key.pub"), "key.pub is the public key: name the private one, key"),
@@ -211,6 +227,10 @@ async fn check_tells_what_could_not_be_fetched() {
             strict.ends_with("host: nothing is wrong, but for the warning, which --strict does not take\n"),
             "{strict}"
         );
+    }
+    for lines in [ssh("agent:alive"), "remote = \"a@h.test:b.git\"\nknown_hosts = \"replaced\"\n".to_owned()] {
+        setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"read\" }}\n"));
+        assert_eq!(setup.command(&["check", "--strict"]).await.done(), "1 component: nothing is wrong\n", "{lines}");
     }
     // As `run` takes them.
     setup.manifest(&format!("[git.b]\nremote = \"there.git\"\n{hello}"));

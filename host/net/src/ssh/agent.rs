@@ -1,7 +1,11 @@
 //! Keys that an agent holds (draft-miller-ssh-agent): it signs, and we never see them. Each is offered in the agent's order,
 //! as far as a server listens.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    os::unix::fs::FileTypeExt as _,
+    path::{Path, PathBuf},
+};
 
 use russh::{
     client::{AuthResult, Handle, Handler},
@@ -9,6 +13,10 @@ use russh::{
         HashAlg,
         agent::{AgentIdentity, client::AgentClient},
     },
+};
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
 };
 
 use crate::{Dialler, Egress, Place, Target};
@@ -31,6 +39,27 @@ pub enum AgentError {
     Refused { socket: PathBuf, user: String, offered: usize, held: usize },
 }
 
+/// Whether there is an agent to ask: somebody listens there. Does not wait.
+pub(super) fn look(socket: &Path) -> Result<(), AgentError> {
+    let unreachable = |words: String| AgentError::Unreachable(socket.to_owned(), words);
+    let kind = fs::metadata(socket).map_err(|error| unreachable(error.to_string()))?.file_type();
+    if !kind.is_socket() {
+        let what = if kind.is_dir() { "a directory" } else { "a file" };
+        return Err(unreachable(format!("it is {what}, and no socket")));
+    }
+    let connect = || -> Result<(), Errno> {
+        let address = SocketAddrUnix::new(socket)?;
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        connect(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?, &address)
+    };
+    match connect() {
+        // A queue that is full is somebody's who listens.
+        Ok(()) | Err(Errno::AGAIN) => Ok(()),
+        Err(Errno::CONNREFUSED) => Err(unreachable("nobody listens at this socket".to_owned())),
+        Err(error) => Err(unreachable(io::Error::from(error).to_string())),
+    }
+}
+
 /// Shows the server what the agent at `socket` holds. How long that takes is for the caller to bound.
 pub(super) async fn authenticate<H: Handler>(
     dialler: &Dialler,
@@ -39,6 +68,7 @@ pub(super) async fn authenticate<H: Handler>(
     session: &mut Handle<H>,
     limit: std::time::Duration,
 ) -> Result<(), AgentError> {
+    look(socket)?;
     let at = || socket.to_owned();
     let target = Target { place: Place::Unix(at()), tls: None, egress: Egress::Any, via: None };
     let stream = dialler.connect(&target, limit).await;

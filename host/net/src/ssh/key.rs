@@ -9,7 +9,10 @@ use std::{
 use aws_lc_rs::digest::{Digest, SHA256, digest};
 use russh::keys::{PrivateKey, decode_secret_key};
 
-use super::make::{self, Kind, MakeError};
+use super::{
+    agent::{self, AgentError},
+    make::{self, Kind, MakeError},
+};
 use crate::{Secret, secret::Open};
 
 /// Longer than any key, passphrase or seed.
@@ -35,6 +38,8 @@ pub enum KeyError {
     Open(#[from] Open),
     #[error("{file} is the public key: name the private one{}", private.as_ref().map(|at| format!(", {at}")).unwrap_or_default())]
     Public { file: String, private: Option<String> },
+    #[error(transparent)]
+    Agent(#[from] AgentError),
     #[error("{0} holds no private key in OpenSSH's form")]
     Form(String),
     #[error("the key in {0} has a passphrase: put it in a file and name it, passphrase = \"FILE\"")]
@@ -54,15 +59,13 @@ impl Key {
         }
     }
 
-    /// Whether it can be used, as far as that shows here: an agent is not asked. Blocks, as reading does.
+    /// Whether it can be used, as far as that shows here: an agent is there, and is asked nothing. Blocks, as reading does.
     ///
     /// # Errors
     /// Why not.
     pub fn check(&self) -> Result<(), KeyError> {
         match self {
-            Self::Agent(socket) => std::fs::metadata(socket)
-                .map(drop)
-                .map_err(|source| KeyError::Unreadable { file: self.place(), source }),
+            Self::Agent(socket) => Ok(agent::look(socket)?),
             Self::Stored { .. } | Self::Seed { .. } => self.read(&Made::default()).map(drop),
         }
     }

@@ -50,6 +50,12 @@ struct Line {
     key: PublicKey,
 }
 
+impl Line {
+    fn revokes(&self, key: &KeyData) -> bool {
+        self.marker == Some(Marker::Revoked) && self.key.key_data() == key
+    }
+}
+
 impl Trust {
     /// Whether a server of this name could be let in on. Blocks.
     ///
@@ -66,7 +72,17 @@ impl Trust {
             By::Lines { file, lines } if lines.is_empty() => Err(format!(
                 "{file} has no key of {host}, so it is refused: ssh-keyscan {scan} >> {file}, and compare it with what you know of it"
             )),
-            By::Lines { .. } | By::Pin(_) => Ok(()),
+            By::Lines { file, lines } => {
+                let revoked = |key: &Line| lines.iter().find(|line| line.revokes(key.key.key_data()));
+                let mut known = lines.iter().map(revoked);
+                match known.next().flatten() {
+                    Some(Line { number, .. }) if known.all(|line| line.is_some()) => Err(format!(
+                        "{file}:{number} revokes the key of {host}, and no other is there, so it is refused: ssh-keyscan {scan} >> {file}, and compare it with what you know of it"
+                    )),
+                    _ => Ok(()),
+                }
+            }
+            By::Pin(_) => Ok(()),
         }
     }
 
@@ -158,9 +174,7 @@ impl Trusted {
             }
             By::Lines { file, lines } => (file, lines),
         };
-        let revoked = |key: &KeyData| {
-            lines.iter().find(|line| line.marker == Some(Marker::Revoked) && line.key.key_data() == key)
-        };
+        let revoked = |key: &KeyData| lines.iter().find(|line| line.revokes(key));
         if let Some(line) = revoked(key).or_else(|| revoked(certificate?.signature_key())) {
             return Err(format!("the host key of {host}, {is}, is revoked in {file}:{}", line.number));
         }
