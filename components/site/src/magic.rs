@@ -51,8 +51,8 @@ const MEDIA: &[Media] = &[
     media_of(video::is_mp4, "video/mp4", &["audio/mp4", "video/quicktime"]),
     media_of(audio::is_m4a, "audio/mp4", &["video/mp4"]),
     media_of(video::is_m4v, "video/mp4", &[]),
-    media_of(video::is_webm, "video/webm", &["audio/webm", "video/matroska"]),
-    media_of(video::is_mkv, "video/matroska", &["audio/webm", "video/webm"]),
+    media_of(is_webm, "video/webm", &["audio/webm", "video/matroska"]),
+    media_of(is_matroska, "video/matroska", &["audio/webm", "video/webm"]),
     media_of(video::is_mov, "video/quicktime", &["audio/mp4", "video/mp4"]),
     media_of(video::is_avi, "video/x-msvideo", &[]),
     media_of(video::is_mpeg, "video/mpeg", &[]),
@@ -67,6 +67,7 @@ const MEDIA: &[Media] = &[
     media_of(font::is_woff2, "font/woff2", &[]),
     media_of(font::is_ttf, "font/ttf", &["font/otf"]),
     media_of(font::is_otf, "font/otf", &["font/ttf"]),
+    media_of(|bytes| bytes.starts_with(b"ttcf\0"), "font/collection", &[]),
 ];
 
 /// The first that matches is it: what is a zip inside comes before zip. (`infer`'s Zstandard is not among them: on 32 bits
@@ -85,6 +86,9 @@ const OTHERS: &[(fn(&[u8]) -> bool, &str)] = &[
     (archive::is_zip, "application/zip"),
     (archive::is_tar, "application/x-tar"),
     (is_old_tar, "application/x-tar"),
+    (|bytes| bytes.starts_with(b"!<arch>\ndebian-binary"), "application/vnd.debian.binary-package"),
+    // Where it says itself what it is (RFC 8949, section 3.4.6).
+    (|bytes| bytes.starts_with(b"\xd9\xd9\xf7"), "application/cbor"),
     (archive::is_gz, "application/gzip"),
     (|bytes| bytes.starts_with(b"BZh") && bytes.get(4..10) == Some(b"1AY&SY"), "application/x-bzip2"),
     (archive::is_xz, "application/x-xz"),
@@ -109,6 +113,20 @@ fn is_bmp(bytes: &[u8]) -> bool {
 /// With an image in it, whose reserved byte is zero.
 fn is_ico(bytes: &[u8]) -> bool {
     image::is_ico(bytes) && bytes.get(4..6).is_some_and(|count| count != [0, 0]) && bytes.get(9) == Some(&0)
+}
+
+fn is_webm(bytes: &[u8]) -> bool {
+    video::is_webm(bytes) || is_ebml(bytes, b"\x42\x82\x84webm")
+}
+
+fn is_matroska(bytes: &[u8]) -> bool {
+    video::is_mkv(bytes) || is_ebml(bytes, b"\x42\x82\x88matroska")
+}
+
+/// A document (RFC 8794) whose head has this element: writers put it in several places.
+fn is_ebml(bytes: &[u8], kind: &[u8]) -> bool {
+    let head = bytes.get(..64).unwrap_or(bytes);
+    head.starts_with(b"\x1aE\xdf\xa3") && head.windows(kind.len()).any(|element| element == kind)
 }
 
 /// As it was before POSIX: nothing but the sum of its header, in which the sum itself counts as spaces.
@@ -144,6 +162,10 @@ mod tests {
             (b"\0\0\x01\0", None),
             (b"RIFF\x1a\0\0\0WEBPVP8L", Some("image/webp")),
             (b"RIFX\x1a\0\0\0WEBPVP8L", None),
+            (b"\x1aE\xdf\xa3\x8bB\x82\x88matroska", Some("video/matroska")),
+            (b"\x1aE\xdf\xa3\x8bB\x86\x81\x01B\x82\x84webm", Some("video/webm")),
+            (b"\x1aE\xdf\xa3\x8bB\x82\x84mpeg", None),
+            (b"ttcf\0\x01\0\0", Some("font/collection")),
         ] {
             assert_eq!(media(beginning).map(Media::media_type), expect, "{}", beginning.escape_ascii());
         }

@@ -24,8 +24,7 @@ pub(crate) fn charset(beginning: &[u8], whole: bool) -> Option<&'static str> {
 
 /// The type of a text. HTML and XML that are not UTF-8 say themselves what they are written in.
 pub(crate) fn media_type(beginning: &[u8], charset: &str) -> &'static str {
-    let markup = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning).trim_ascii_start();
-    match (markup_of(markup), charset) {
+    match (markup_of(beginning), charset) {
         (Some(Markup::Html), "utf-8") => "text/html; charset=utf-8",
         (Some(Markup::Html), _) => "text/html",
         (Some(Markup::Svg), "utf-8") => "image/svg+xml; charset=utf-8",
@@ -46,16 +45,20 @@ enum Markup {
     Xml,
 }
 
-/// What says that it is markup from its first character on. A fragment of HTML, or HTML after a comment, is text that
-/// somebody writes about it, or Markdown.
-fn markup_of(text: &[u8]) -> Option<Markup> {
+/// What says that it is markup from its first character on, as far as file(1) reads over what stands before. A fragment of
+/// HTML, or HTML after a comment, is text that somebody writes about it, or Markdown.
+fn markup_of(beginning: &[u8]) -> Option<Markup> {
+    let document = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning);
+    let text = document.trim_ascii_start();
     let html: [&[u8]; 3] = [b"<!doctype html", b"<html", b"<!doctype netscape-bookmark-file-1"];
     if html.iter().any(|tag| opens(text, tag)) {
         return Some(Markup::Html);
     }
-    let xml = opens(text, b"<?xml");
-    let element = if xml { behind_prolog(text) } else { text };
-    if opens(element, b"<svg") || opens(element, b"<!doctype svg") {
+    // Nothing stands before an XML declaration, and names in XML have a case.
+    let xml = opens(document, b"<?xml");
+    let element = if xml { behind_prolog(document) } else { beginning };
+    let svg = element.starts_with(b"<svg") && opens(element, b"<svg");
+    if svg || opens(if xml { element } else { text }, b"<!doctype svg") {
         return Some(Markup::Svg);
     }
     xml.then_some(Markup::Xml)
@@ -149,6 +152,15 @@ mod tests {
             ("<svg\nxmlns='x'>", "image/svg+xml; charset=utf-8"),
             ("<!DOCTYPE svg PUBLIC 'x'><svg>", "image/svg+xml; charset=utf-8"),
             ("<?xml version='1.0'?>\n<!-- <a> --><?x y?>\n<svg>", "image/svg+xml; charset=utf-8"),
+            ("\n<!doctype SVG PUBLIC 'x'><svg>", "image/svg+xml; charset=utf-8"),
+            ("\u{feff}<?xml version='1.0'?><svg>", "image/svg+xml; charset=utf-8"),
+            ("\n<svg/>", "text/plain; charset=utf-8"),
+            ("\u{feff}<svg/>", "text/plain; charset=utf-8"),
+            ("<SVG/>", "text/plain; charset=utf-8"),
+            ("<!-- x --><svg/>", "text/plain; charset=utf-8"),
+            ("\n<?xml version='1.0'?><a/>", "text/plain; charset=utf-8"),
+            ("\u{feff}<?xml version='1.0'?><a/>", "text/xml; charset=utf-8"),
+            ("<?xml version='1.0'?><html>", "text/xml; charset=utf-8"),
             ("<?xml version='1.0'?><rss>", "text/xml; charset=utf-8"),
             ("<?xml version='1.0'?><!-- <svg>", "text/xml; charset=utf-8"),
             ("<?xml ", "text/xml; charset=utf-8"),
