@@ -26,8 +26,8 @@ use crate::{
     },
 };
 
-const SECRET: &str = "0123456789abcdef0123456789abcdef";
-const HOOK: &str = "https://localhost/.well-known/host/hook/site-pages";
+pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
+pub(crate) const HOOK: &str = "https://localhost/.well-known/host/hook/site-pages";
 
 /// A site that is asked once a day, with a hook.
 async fn hooked() -> (Host, crate::support::git::Repository, Daemon) {

@@ -4,13 +4,17 @@
 use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Command};
 
 use crate::{
+    git_hooks::{HOOK, SECRET},
     git_push::{manifest, publishes},
     git_servers::{error, lives, repository, shows, site},
     support::{
+        client::with_body,
         guests::root,
         host::Setup,
         skip,
         sshd::{ED25519, PROGRAMS, Sshd, VERSIONS, fingerprint, keygen, keys, public, run_keygen, user},
+        upstream::dead,
+        wait::{BUILT, until},
     },
 };
 
@@ -176,6 +180,31 @@ async fn a_server_that_has_gone_without_a_word_is_asked_anew() {
     shows(&host, "two").await;
     sshd.came_in(2);
     drop(still);
+}
+
+/// By the real server's own account of what it hears: with nothing to do for it, it is asked whether it is there.
+#[tokio::test]
+async fn a_connection_is_kept_alive() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let folder = keys(&setup, &[("key", ED25519)]);
+    let sshd = Sshd::with(&folder, &["key"], dead(), "LogLevel DEBUG1\n").await;
+    setup.secret("secret", format!("{SECRET}\n"));
+    let lines = format!("key = \"ssh/key\"\npin = \"{}\"\nhook = \"secret\"\n", sshd.pin());
+    setup.manifest(&site(&sshd.url(repository.path()), &lines).replace("poll = \"1s\"", "poll = \"24h\""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let asked = || sshd.log().matches("server_input_global_request: rtype keepalive@openssh.com want_reply 1").count();
+    until(BUILT, "a second question", async || (asked() >= 2).then_some(())).await;
+    // Still that connection.
+    repository.commit("main", &[("index.html", "two")]);
+    let told = with_body("POST", &format!("{HOOK}?wait"), &[("authorization", &format!("Bearer {SECRET}"))], "");
+    assert_eq!(host.client().send(told).await.status, 200);
+    shows(&host, "two").await;
+    sshd.came_in(1);
 }
 
 /// A connection is kept; what was read for it is looked at again each time that it is used.

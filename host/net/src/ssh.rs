@@ -78,6 +78,7 @@ pub struct Ssh {
     /// Of a key that is made of a seed.
     made: Arc<Made>,
     session: tokio::sync::Mutex<Option<Kept>>,
+    keep_alive: Duration,
 }
 
 /// A connection, and what it rests on.
@@ -98,7 +99,7 @@ pub struct Command {
 impl Ssh {
     pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<Key>, trust: Trust) -> Self {
         let (dialler, user, session) = (dialler.clone(), user.to_owned(), tokio::sync::Mutex::default());
-        Self { dialler, target, user, key, trust, made: Arc::default(), session }
+        Self { dialler, target, user, key, trust, made: Arc::default(), session, keep_alive: KEEP_ALIVE }
     }
 
     /// All that `trust` and `key` name, as it stands now. Blocks, for as long as a few small files take.
@@ -161,7 +162,7 @@ impl Ssh {
         let config = Config {
             preferred,
             inactivity_timeout: Some(REST),
-            keepalive_interval: Some(KEEP_ALIVE),
+            keepalive_interval: Some(self.keep_alive),
             ..Config::default()
         };
         let checking = Checking { trusted, refusal: refusal.clone() };
@@ -289,18 +290,4 @@ pub fn quoted(word: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_one_word() {
-        for (word, shown) in [
-            ("/srv/x.git", "'/srv/x.git'"),
-            ("it's", "'it'\\''s'"),
-            ("$(touch x); a", "'$(touch x); a'"),
-            ("no!", "'no'\\!''"),
-        ] {
-            assert_eq!(quoted(word), shown);
-        }
-    }
-}
+mod tests;
