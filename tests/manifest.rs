@@ -270,6 +270,40 @@ async fn a_secret_that_others_can_read_is_told_by_check_reload_and_the_log() {
     reloaded.done();
 }
 
+/// By whoever reads the manifest, with its line, before anything is begun.
+#[tokio::test]
+async fn files_that_are_of_no_use_are_told_by_check_start_and_reload() {
+    let hello = tables::guest("hello", "hello", "");
+    let running = Setup::new(&hello).start().await;
+    let (web, upstream) =
+        ("[git.b]\nremote = \"https://127.0.0.1:1/b.git\"\n", "[upstream.u]\nurl = \"https://u.test\"\n");
+    let binding = |lines: &str| format!("{web}{lines}{hello}git = {{ b = \"read\" }}\n");
+    for (manifest, contents, words) in [
+        (binding("ca = \"file\"\n"), &b"x"[..], "[git.b]: file: no certificate in it"),
+        (binding("ca = \"file\"\n"), CERTIFICATE, "[git.b]: file: certificate 1 can't be read"),
+        (format!("{upstream}ca = \"file\"\n{hello}"), b"x", "[upstream.u]: file: no certificate in it"),
+        (
+            binding("hook = \"file\"\n"),
+            b" \nsecret",
+            "[git.b]: `hook`: file has no secret in its first line: nobody could tell of a push",
+        ),
+    ] {
+        let setup = Setup::new(&manifest);
+        for setup in [&setup, running.setup()] {
+            setup.secret("file", contents);
+            setup.manifest(&manifest);
+        }
+        let line = format!("host.toml:1: {words}\nhost: ");
+        let (run, check, reload) = (setup.refuses().await, setup.command(&["check"]).await, running.reload().await);
+        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a host would not start\n"));
+        assert_eq!(setup.shown(&run.failed()), format!("{line}nothing was started\n"));
+        assert_eq!(running.setup().shown(&reload.failed()), format!("{line}nothing was changed\n"));
+    }
+}
+
+/// It is what a certificate's letters are, and no certificate.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
 /// Which of two would decide, nobody could tell.
 #[tokio::test]
 async fn a_second_router_is_refused_by_all() {

@@ -4,17 +4,16 @@
 use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use atoll_net::{HTTP, Tls};
 use atoll_runtime::{Draft, Role, Runtime, Surface, needed_grants};
 
 use super::{
     components::{self, Loader, nobody_decides, second_router},
-    hooks, remotes,
+    files, remotes,
 };
 use crate::{
     cli::{CaseOutcome, Inspection},
     journal::Log,
-    manifest::{self, Manifest},
+    manifest::Manifest,
     problem::Problem,
     text::chain,
 };
@@ -68,7 +67,7 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     problems.extend(second_router(roles.iter().copied()));
     let (wrong, certificates) = super::certificates::check(manifest);
     problems.extend(wrong);
-    problems.extend(files(manifest));
+    problems.extend(files::check(manifest));
     // Of one that can't be loaded nobody knows what it is.
     let all = roles.len() == manifest.components.len();
     let roles = roles.into_iter().map(|(said, role)| (&*said.name, role));
@@ -79,31 +78,6 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     });
     let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(unfetched).collect();
     Ok(Checked { problems, warnings })
-}
-
-/// What is wrong with the files of upstreams and bindings.
-fn files(manifest: &Manifest) -> Vec<Problem> {
-    let roots = |file: &Path| {
-        let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
-        Tls::with_roots(&file.display().to_string(), &pem, HTTP)?;
-        Ok(())
-    };
-    let upstreams = manifest
-        .upstreams
-        .values()
-        .filter_map(|said| Some((&said.name, said.place.clone(), roots(said.ca.as_deref()?))));
-    let upstreams = upstreams.map(|(name, place, read)| (format!("[upstream.{name}]"), place, read));
-    let bindings = manifest.bindings.values().flat_map(|said| {
-        let ca = match &said.remote {
-            manifest::Remote::Http { ca: Some(file), .. } => roots(file),
-            _ => Ok(()),
-        };
-        let hook = said.hook.as_ref().map_or(Ok(()), hooks::check);
-        let proxy = remotes::proxied(&said.remote);
-        [ca, hook, proxy].map(|read| (format!("[git.{}]", said.name), said.place.clone(), read))
-    });
-    let wrong = upstreams.chain(bindings).filter_map(|(table, place, read)| Some((table, place, read.err()?)));
-    wrong.map(|(table, place, error)| place.problem(format!("{table}: {}", chain(error.as_ref())))).collect()
 }
 
 /// Runs each case and reports it.

@@ -9,6 +9,7 @@ mod components;
 mod decides;
 mod descriptors;
 mod door;
+mod files;
 mod front;
 mod hooks;
 mod host;
@@ -86,6 +87,7 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     let state = State::open(&options.state)?;
     let log = Arc::new(Log::printing(Box::new(Timestamp::now), stderr(), cli::colours(&stderr()))?);
     let Loaded { manifest, warnings } = loaded;
+    files::read(&manifest)?;
     for warning in warnings {
         (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
     }

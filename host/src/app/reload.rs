@@ -12,6 +12,7 @@ use super::{
     begins,
     bindings::{Binding, Bindings},
     components::{self, problem},
+    files,
     front::Front,
     hooks,
     host::{Codes, Components, Host},
@@ -72,7 +73,9 @@ fn again(options: &Options) -> Result<Loaded, Problems> {
         let words = format!("{} is not a file, and can't be read again", path.display());
         return Err(Problems(vec![Problem::new(words)]));
     }
-    manifest::load(options)
+    let loaded = manifest::load(options)?;
+    files::read(&loaded.manifest)?;
+    Ok(loaded)
 }
 
 async fn switch(

@@ -1,7 +1,5 @@
 //! Where a binding's branch comes from: the manifest's words, turned into a way to a repository. Nothing is opened yet.
 
-use std::fs;
-
 use anyhow::Context as _;
 use atoll_git::{Daemon, Http, Location, Patience, Remote, Ssh};
 use atoll_net::{
@@ -9,6 +7,7 @@ use atoll_net::{
     ssh::{Key, Trust},
 };
 
+use super::files;
 use crate::manifest::{self, Binding};
 
 /// Who we are where an address over SSH does not say: what forges have.
@@ -70,10 +69,7 @@ pub(super) fn location(said: &Binding, client: &Client, tls: &Tls, proxies: &Pro
         manifest::Remote::Http { origin, path, ca, token } => {
             let tls = match ca {
                 None => tls.clone(),
-                Some(file) => {
-                    let pem = fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
-                    Tls::with_roots(&file.display().to_string(), &pem, HTTP)?
-                }
+                Some(file) => files::roots(file)?,
             };
             let origin = Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?;
             Location::Server(Http::server(client, proxies, origin, path, token.clone(), Patience::default())?)

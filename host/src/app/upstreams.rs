@@ -7,7 +7,7 @@ use atoll_gateway::http::{Place, Upstream, UrlUpstream};
 use atoll_net::{Client, Egress, Protocol, Tls};
 use atoll_runtime::Role;
 
-use super::{host::Components, running::Running};
+use super::{files, host::Components, running::Running};
 use crate::manifest::{self, Manifest};
 
 /// Those that may serve, whether they do yet or not.
@@ -23,10 +23,7 @@ pub(super) fn urls(manifest: &Manifest, client: &Client, tls: &Tls) -> anyhow::R
     for said in manifest.upstreams.values() {
         let tls = match &said.ca {
             None => tls.clone(),
-            Some(file) => {
-                let pem = std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
-                Tls::with_roots(&file.display().to_string(), &pem, atoll_net::HTTP)?
-            }
+            Some(file) => files::roots(file)?,
         };
         let plain = tls.offering(atoll_net::HTTP1);
         let mut places = Vec::new();
