@@ -193,14 +193,14 @@ async fn a_reload_says_whose_secret_it_is() {
         let bearer = format!("Bearer {secret}");
         host.client().send(with_body("POST", HOOK, &[("authorization", &bearer)], "")).await.status.as_u16()
     };
-    host.setup().write("another", "another secret\n");
+    host.setup().write("another", "another secret of ours\n");
     let manifest = std::fs::read_to_string(host.setup().path("host.toml")).unwrap();
     host.setup().manifest(&manifest.replace("hook = \"secret\"", "hook = \"another\""));
     host.reload().await.done();
-    assert_eq!((tell(SECRET).await, tell("another secret").await), (401, 202));
+    assert_eq!((tell(SECRET).await, tell("another secret of ours").await), (401, 202));
     host.setup().manifest(&manifest.replace("hook = \"secret\"\n", ""));
     host.reload().await.done();
-    assert_eq!((tell(SECRET).await, tell("another secret").await), (401, 401));
+    assert_eq!((tell(SECRET).await, tell("another secret of ours").await), (401, 401));
 }
 
 /// HMAC-SHA256 under the secret, by openssl.

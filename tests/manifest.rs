@@ -11,6 +11,9 @@ use crate::support::{
     tables,
 };
 
+/// By `openssl rand`.
+const DRAWN: &str = "9c3f1e0a7b5d2846c1f0e9d8a7b6530412fedcba";
+
 /// One of each kind; all of them are in the tests beside the code.
 const MISTAKES: &[(&str, &str)] = &[
     ("[gti.pages]\nremote = \"x\"\n", "host.toml:1: unknown key `gti` in the manifest; did you mean `git`?"),
@@ -253,7 +256,7 @@ async fn a_secret_that_others_can_read_is_told_by_check_reload_and_the_log() {
     let hello = tables::guest("hello", "hello", "git = { web = \"read\", ssh = \"read\" }\n");
     let setup = Setup::new(&format!("{}{hello}", manifest.replace("PIN", &pin)));
     setup.secret("key", "no key");
-    ["token", "hook", "word"].into_iter().for_each(|name| readable(&setup, name, "secret"));
+    ["token", "hook", "word"].into_iter().for_each(|name| readable(&setup, name, DRAWN));
     let told = [(3, "token", "token"), (4, "hook", "hook"), (9, "passphrase", "word")].map(|(line, key, file)| {
         format!("host.toml:{line}: `{key}`: {file} can be read by others (mode 0644); run chmod 600 {file}")
     });
@@ -287,6 +290,18 @@ async fn files_that_are_of_no_use_are_told_by_check_start_and_reload() {
             b" \nsecret",
             "[git.b]: `hook`: file has no secret in its first line: nobody could tell of a push",
         ),
+        (binding("hook = \"file\"\n"), b"\xff", "[git.b]: `hook`: file is not text: nobody could tell of a push"),
+        (
+            binding("hook = \"file\"\n"),
+            b"fifteen letters\nand more",
+            "[git.b]: `hook`: file has a secret of 15 characters in its first line, which could be guessed: 16 are the \
+             least; `openssl rand -hex 32` makes a good one",
+        ),
+        (
+            binding("hook = \"file\"\n"),
+            &[b'a'; 4097],
+            "[git.b]: `hook`: file cannot be read: it has more than 4096 bytes",
+        ),
     ] {
         let setup = Setup::new(&manifest);
         for setup in [&setup, running.setup()] {
@@ -303,6 +318,42 @@ async fn files_that_are_of_no_use_are_told_by_check_start_and_reload() {
 
 /// It is what a certificate's letters are, and no certificate.
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+
+/// It is taken; a forge may have chosen it.
+#[tokio::test]
+async fn a_hooks_secret_that_could_be_guessed_is_told_by_check_reload_and_the_log() {
+    let hello = tables::guest("hello", "hello", "git = { b = \"read\" }\n");
+    let setup = Setup::new(&format!("[git.b]\nremote = \"b.git\"\nhook = \"secret\"\n{hello}"));
+    setup.repository("b").commit("main", &[("x", "x")]);
+    let tell = |why: &str| {
+        format!(
+            "host.toml:1: [git.b]: `hook`: the secret in secret could be guessed: {why}; `openssl rand -hex 32` makes a good one"
+        )
+    };
+    for (secret, why) in [
+        (DRAWN, None),
+        (
+            "Xk29dL0pQz7vB4nM1cR8tW6y",
+            Some("it is short; 20 bytes are wanted, which are 40 characters in hexadecimal and 27 in Base64"),
+        ),
+        (
+            "a passphrase that somebody thought of",
+            Some("it is text, and not 20 bytes that were drawn, in hexadecimal, in Base64 or as they are"),
+        ),
+        ("abcdabcdabcdabcdabcdabcdabcdabcdabcdabcd", Some("it counts, or repeats itself")),
+    ] {
+        setup.secret("secret", format!("{secret}\n"));
+        let checked = setup.command(&["check"]).await;
+        assert_eq!(setup.shown(&checked.stderr).trim_end(), why.map(tell).unwrap_or_default(), "{secret}");
+        checked.done();
+    }
+    let host = setup.start().await;
+    let told = tell("it counts, or repeats itself");
+    assert_eq!(host.setup().shown(&host.setup().log()).matches(&told).count(), 1);
+    let reloaded = host.reload().await;
+    assert_eq!(host.setup().shown(&reloaded.stderr).trim_end(), told);
+    reloaded.done();
+}
 
 /// Which of two would decide, nobody could tell.
 #[tokio::test]

@@ -235,7 +235,7 @@ async fn nothing_is_written_outside_the_state_directory() {
     local.commit("main", &[("index.html", "one")]);
     let daemon = Daemon::start(&setup.path("root")).await;
     setup.write("folder/index.html", "one");
-    setup.write("secret", "a secret\n");
+    setup.write("secret", "a secret of the hook\n");
     fs::create_dir(setup.path("tmp")).unwrap();
     let remote = format!("git://{}/site.git", daemon.address());
     let (folder, local_site) = (tables::site("folder"), tables::site("local"));

@@ -13,6 +13,7 @@ mod form;
 pub mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod guess;
 pub mod heads;
 mod http1;
 mod http2;
@@ -41,6 +42,7 @@ pub use body::{BoxError, Incoming};
 pub use client::{Client, Options, SendError, with_causes};
 pub use dial::{DialError, Dialler};
 pub use egress::{Egress, is_public};
+pub use guess::{Guessable, drawn};
 pub use http1::break_off;
 pub use listen::{Accepted, BindError, InheritError, Inherited, Listener, bind};
 pub use origin::{Origin, OriginError, Protocol};

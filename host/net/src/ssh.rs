@@ -3,7 +3,6 @@
 //! agent neither.
 
 mod agent;
-mod guess;
 mod key;
 mod make;
 mod rsa;

@@ -1,12 +1,11 @@
 //! What comes of a hook: whoever knows a binding's secret has it fetched at once, and may wait for the proofs.
 
-use std::{pin::Pin, sync::Arc};
+use std::{io, pin::Pin, sync::Arc};
 
-use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_gateway::http::{Hook, Hooks, Told};
 use atoll_git::Fetched;
-use atoll_net::Secret;
+use atoll_net::{Secret, drawn};
 use atoll_runtime::Disproof;
 use http::HeaderMap;
 use serde_json::json;
@@ -19,6 +18,27 @@ use crate::{manifest::Name, text::chain};
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
+
+/// The shortest that is taken, in characters.
+const MIN_SECRET: usize = 16;
+
+/// As many bytes as nobody can guess: GitHub's own example has them.
+const DRAWN: usize = 20;
+
+/// Why a binding's secret is of no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Useless {
+    #[error("{at} cannot be read")]
+    Unreadable { at: Secret, source: io::Error },
+    #[error("{0} is not text: nobody could tell of a push")]
+    Form(Secret),
+    #[error("{0} has no secret in its first line: nobody could tell of a push")]
+    Empty(Secret),
+    #[error(
+        "{at} has a secret of {length} characters in its first line, which could be guessed: {MIN_SECRET} are the least; `openssl rand -hex 32` makes a good one"
+    )]
+    Short { at: Secret, length: usize },
+}
 
 /// The hooks of all bindings.
 #[derive(Clone)]
@@ -37,8 +57,8 @@ impl Pushes {
         // Read and compared whether there is such a binding or not, with a secret or without: it takes about as long.
         let at = binding.as_ref().and_then(|binding| binding.hook());
         let at = at.map_or_else(|| Secret::File("/dev/null".into()), |at| (*at).clone());
-        let secret = tokio::task::spawn_blocking(move || secret(&at)).await.ok().flatten();
-        let known = atoll_git::knows(secret.as_deref().unwrap_or(b"nobody's"), &hook.head, &hook.body);
+        let secret = tokio::task::spawn_blocking(move || secret(&at).ok()).await.ok().flatten();
+        let known = atoll_git::knows(secret.as_deref().unwrap_or("nobody's").as_bytes(), &hook.head, &hook.body);
         let (Some(binding), true, true) = (binding, secret.is_some(), known) else { return Told::Denied };
         if hook.wait {
             return self.proved(&binding).await;
@@ -100,15 +120,25 @@ impl Hooks for Pushes {
     }
 }
 
-/// What makes a binding's secret useless.
-pub(super) fn check(at: &Secret) -> anyhow::Result<()> {
-    let of_no_use = "has no secret in its first line: nobody could tell of a push";
-    secret(at).map(drop).with_context(|| format!("`hook`: {at} {of_no_use}"))
+/// What should be said of a binding's secret, though it is taken. Blocks.
+///
+/// # Errors
+/// What makes it useless.
+pub(super) fn check(at: &Secret) -> Result<Option<String>, Useless> {
+    let weak = drawn(secret(at)?.as_bytes(), DRAWN).err();
+    let words = |why| format!("the secret in {at} could be guessed: {why}; `openssl rand -hex 32` makes a good one");
+    Ok(weak.map(words))
 }
 
-/// The first line; nothing where there is none, or no such place.
-fn secret(at: &Secret) -> Option<Vec<u8>> {
-    let text = String::from_utf8(at.read(MAX_SECRET).ok()?).ok()?;
-    let line = text.lines().next()?.trim();
-    (!line.is_empty()).then(|| line.as_bytes().to_vec())
+/// The first line.
+fn secret(at: &Secret) -> Result<String, Useless> {
+    let place = || at.clone();
+    let bytes = at.read(MAX_SECRET).map_err(|source| Useless::Unreadable { at: place(), source })?;
+    let text = String::from_utf8(bytes).map_err(|_| Useless::Form(place()))?;
+    let line = text.lines().next().unwrap_or_default().trim();
+    match line.chars().count() {
+        0 => Err(Useless::Empty(place())),
+        length @ ..MIN_SECRET => Err(Useless::Short { at: place(), length }),
+        _ => Ok(line.to_owned()),
+    }
 }

@@ -67,7 +67,8 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     problems.extend(second_router(roles.iter().copied()));
     let (wrong, certificates) = super::certificates::check(manifest);
     problems.extend(wrong);
-    problems.extend(files::check(manifest));
+    let (bad, regretted) = files::check(manifest);
+    problems.extend(bad);
     // Of one that can't be loaded nobody knows what it is.
     let all = roles.len() == manifest.components.len();
     let roles = roles.into_iter().map(|(said, role)| (&*said.name, role));
@@ -76,7 +77,8 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
         let reasons = remotes::look(said).into_iter();
         reasons.map(|why| said.place.problem(format!("[git.{}]: can't be fetched: {}", said.name, chain(why.as_ref()))))
     });
-    let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(unfetched).collect();
+    let warnings =
+        decided.map(Problem::new).into_iter().chain(certificates).chain(regretted).chain(unfetched).collect();
     Ok(Checked { problems, warnings })
 }
 

@@ -87,8 +87,8 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     let state = State::open(&options.state)?;
     let log = Arc::new(Log::printing(Box::new(Timestamp::now), stderr(), cli::colours(&stderr()))?);
     let Loaded { manifest, warnings } = loaded;
-    files::read(&manifest)?;
-    for warning in warnings {
+    let of_files = files::read(&manifest)?;
+    for warning in warnings.into_iter().chain(of_files) {
         (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
     }
     seed(&manifest)?;

@@ -73,8 +73,8 @@ fn again(options: &Options) -> Result<Loaded, Problems> {
         let words = format!("{} is not a file, and can't be read again", path.display());
         return Err(Problems(vec![Problem::new(words)]));
     }
-    let loaded = manifest::load(options)?;
-    files::read(&loaded.manifest)?;
+    let mut loaded = manifest::load(options)?;
+    loaded.warnings.extend(files::read(&loaded.manifest)?);
     Ok(loaded)
 }
 

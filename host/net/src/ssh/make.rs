@@ -9,10 +9,11 @@ use russh::keys::{
     },
 };
 
-use super::{
-    guess::{self, Guessable},
-    rsa,
-};
+use super::rsa;
+use crate::guess::{self, Guessable};
+
+/// The shortest seed, in bytes.
+const SEED: usize = 32;
 
 /// The lengths of an RSA key that are made, in bits.
 const RSA: std::ops::RangeInclusive<usize> = 2_048..=8_192;
@@ -98,7 +99,7 @@ impl NewKey {
 /// The key that [`NewKey::from_seed`] shows.
 pub(super) fn seeded(kind: Kind, seed: &[u8], comment: &str) -> Result<PrivateKey, MakeError> {
     kind.check_for_seed()?;
-    guess::drawn(seed).map_err(MakeError::Weak)?;
+    guess::drawn(seed, SEED).map_err(MakeError::Weak)?;
     let derived = hkdf::Salt::new(hkdf::HKDF_SHA256, b"atoll host keygen").extract(seed);
     if let Kind::Rsa(bits) = kind {
         return PrivateKey::new(KeypairData::from(rsa::pair(&derived, bits)?), comment).map_err(failed);

@@ -1,11 +1,8 @@
-//! Whether a seed looks drawn. A key is as hard to guess as its seed, and what somebody thought of is not: so a seed is 32
+//! Whether a secret looks drawn. A key is as hard to guess as its seed, and what somebody thought of is not: so it is so many
 //! bytes or more, as they are, in hexadecimal or in Base64, in which nothing shows that a draw does not have. No list of words
 //! is asked, and what is text by its form is none, however long. What was taken once is a key: this must not get stricter.
 
 use std::collections::HashMap;
-
-/// So many bytes were drawn.
-const DRAWN: usize = 32;
 
 /// Neighbours on a keyboard: along its rows, and down its columns.
 const KEYS: [&[u8]; 14] = [
@@ -25,13 +22,13 @@ const KEYS: [&[u8]; 14] = [
     b"0p",
 ];
 
-/// What shows that a seed was not drawn.
+/// What shows that a secret was not drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Guessable {
-    #[error("it is short; 32 bytes are wanted, which are 64 characters in hexadecimal and 43 in Base64")]
-    Short,
-    #[error("it is text, and not 32 bytes that were drawn, in hexadecimal, in Base64 or as they are")]
-    Text,
+    #[error("it is short; {0} bytes are wanted, which are {hex} characters in hexadecimal and {base64} in Base64", hex = 2 * .0, base64 = (4 * .0).div_ceil(3))]
+    Short(usize),
+    #[error("it is text, and not {0} bytes that were drawn, in hexadecimal, in Base64 or as they are")]
+    Text(usize),
     #[error("it has no digit but decimal ones")]
     Decimal,
     #[error("it goes along a keyboard")]
@@ -42,49 +39,53 @@ pub enum Guessable {
     Uneven,
 }
 
+/// Whether these are `least` bytes that were drawn, or more. Of 32 a draw fails once in a hundred thousand times,
+/// of 20 once in ten thousand.
+///
 /// # Errors
 /// What shows.
-pub(super) fn drawn(seed: &[u8]) -> Result<(), Guessable> {
-    let lines: Vec<u8> = seed.trim_ascii().iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
+pub fn drawn(secret: &[u8], least: usize) -> Result<(), Guessable> {
+    let (short, text) = (Guessable::Short(least), |bytes: &[u8]| text(bytes, least));
+    let lines: Vec<u8> = secret.trim_ascii().iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
     if lines.is_empty() {
-        return Err(Guessable::Short);
+        return Err(short);
     }
     let base64 = lines.strip_suffix(b"==").or(lines.strip_suffix(b"=")).unwrap_or(&lines);
     if let Some(digits) = values(&lines, hexadecimal) {
-        let bytes = packed(&digits, 4)?;
+        let bytes = packed(&digits, 4, least)?;
         // Of 64 that were drawn all are such ones once in 10^13 times.
         if digits.iter().all(|digit| *digit < 10) {
             return Err(Guessable::Decimal);
         }
         text(&bytes)?;
         patterns(&digits, 16)?;
-        looks_drawn(&bytes)
+        looks_drawn(&bytes, least)
     } else if let Some(digits) = values(base64, base64_digit) {
-        let bytes = packed(&digits, 6)?;
+        let bytes = packed(&digits, 6, least)?;
         text(&bytes)?;
         patterns(&digits, 64)?;
         keyboard(base64)?;
         evenly(&digits, 64)?;
-        looks_drawn(&bytes)
+        looks_drawn(&bytes, least)
     } else {
-        text(seed)?;
-        looks_drawn(seed)
+        text(secret)?;
+        looks_drawn(secret, least)
     }
 }
 
-fn looks_drawn(bytes: &[u8]) -> Result<(), Guessable> {
-    if bytes.len() < DRAWN {
-        return Err(Guessable::Short);
+fn looks_drawn(bytes: &[u8], least: usize) -> Result<(), Guessable> {
+    if bytes.len() < least {
+        return Err(Guessable::Short(least));
     }
     patterns(bytes, 256)?;
     evenly(bytes, 256)
 }
 
 /// It is none, in UTF-8 or another encoding.
-fn text(bytes: &[u8]) -> Result<(), Guessable> {
+fn text(bytes: &[u8], least: usize) -> Result<(), Guessable> {
     let printable = bytes.iter().filter(|byte| (0x20..0x7f).contains(*byte)).count();
     if str::from_utf8(bytes).is_ok() || 4 * printable > 3 * bytes.len() {
-        return Err(Guessable::Text);
+        return Err(Guessable::Text(least));
     }
     Ok(())
 }
@@ -111,8 +112,8 @@ fn base64_digit(digit: u8) -> Option<u8> {
     }
 }
 
-/// The whole bytes of digits of so many bits, if they are enough.
-fn packed(digits: &[u8], bits: u32) -> Result<Vec<u8>, Guessable> {
+/// The whole bytes of digits of so many bits, if they are at least so many.
+fn packed(digits: &[u8], bits: u32, least: usize) -> Result<Vec<u8>, Guessable> {
     let (mut bytes, mut held, mut left) = (Vec::new(), 0_u32, 0);
     for digit in digits {
         held = held << bits | u32::from(*digit);
@@ -122,7 +123,7 @@ fn packed(digits: &[u8], bits: u32) -> Result<Vec<u8>, Guessable> {
             bytes.push(u8::try_from(held >> left & 0xff).expect("eight bits"));
         }
     }
-    if bytes.len() < DRAWN { Err(Guessable::Short) } else { Ok(bytes) }
+    if bytes.len() < least { Err(Guessable::Short(least)) } else { Ok(bytes) }
 }
 
 /// Of 43 characters that were drawn four are beside the one before.
@@ -200,19 +201,19 @@ mod tests {
         let verse = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate";
         let utf_16: Vec<u8> = verse.encode_utf16().flat_map(u16::to_le_bytes).chain([0xd8]).collect();
         let cases: Vec<(&[u8], Guessable)> = vec![
-            (b"", Short),
-            (b" \n", Short),
-            (b"password", Short),
-            (b"0123456789abcdef0123456789abcdef", Short),
-            (b"correct horse battery staple", Text),
-            (b"a passphrase of seven words that nobody knows", Text),
-            (verse.as_bytes(), Text),
-            ("Шёл в комнату, попал в другую, и не сказал никому".as_bytes(), Text),
+            (b"", Short(32)),
+            (b" \n", Short(32)),
+            (b"password", Short(32)),
+            (b"0123456789abcdef0123456789abcdef", Short(32)),
+            (b"correct horse battery staple", Text(32)),
+            (b"a passphrase of seven words that nobody knows", Text(32)),
+            (verse.as_bytes(), Text(32)),
+            ("Шёл в комнату, попал в другую, и не сказал никому".as_bytes(), Text(32)),
             // In Latin-1, in UTF-16, in hexadecimal and in Base64.
-            (b"Le c\x9cur a ses raisons que la raison ne conna\xeet point", Text),
+            (b"Le c\x9cur a ses raisons que la raison ne conna\xeet point", Text(32)),
             (&utf_16, Pattern),
-            (hex(verse.as_bytes()).leak().as_bytes(), Text),
-            (base64(verse.as_bytes()).leak(), Text),
+            (hex(verse.as_bytes()).leak().as_bytes(), Text(32)),
+            (base64(verse.as_bytes()).leak(), Text(32)),
             // Words that stand together.
             (b"shallicomparetheetoasummersdaythouartmorelovely", Uneven),
             (b"ShallICompareTheeToASummersDayThouArtMoreLovely1609", Uneven),
@@ -222,15 +223,15 @@ mod tests {
             (
                 b"legal winner thank year wave sausage worth useful legal winner thank year wave sausage worth useful legal \
                  winner thank year wave sausage worth title",
-                Text,
+                Text(32),
             ),
-            (b"550e8400-e29b-41d4-a716-446655440000", Short),
+            (b"550e8400-e29b-41d4-a716-446655440000", Short(32)),
             // What counts.
             (lines(1, 200).leak().as_bytes(), Decimal),
-            (b"2024-01-01 2024-01-02 2024-01-03 2024-01-04 2024-01-05", Text),
+            (b"2024-01-01 2024-01-02 2024-01-03 2024-01-04 2024-01-05", Text(32)),
             (b"2024010120240102202401032024010420240105202401062024010720240108", Decimal),
             (b"3141592653589793238462643383279502884197169399375105820974944592", Decimal),
-            (b"one two three four five six seven eight nine ten eleven twelve", Text),
+            (b"one two three four five six seven eight nine ten eleven twelve", Text(32)),
             (b"onetwothreefourfivesixseveneightnineteneleventwelve", Uneven),
             (hex(&(0..=255).collect::<Vec<u8>>()).leak().as_bytes(), Pattern),
             (b"0123456789abcdeffedcba98765432100123456789abcdeffedcba9876543210", Pattern),
@@ -242,16 +243,16 @@ mod tests {
             (BASE64, Pattern),
             (b"qwertyuiopasdfghjklzxcvbnmQWERTYUIOPASDFGHJKLZXCVBNM", Keyboard),
             (b"1qaz2wsx3edc4rfv5tgb6yhn7ujm8ik9ol0p1QAZ2WSX3EDC4RFV5TGB", Keyboard),
-            (b"qwertyuiop[]asdfghjkl;'zxcvbnm,./1234567890-=QWERTYUIOP", Text),
+            (b"qwertyuiop[]asdfghjkl;'zxcvbnm,./1234567890-=QWERTYUIOP", Text(32)),
             // What repeats itself.
-            (&[7; 4_096], Text),
+            (&[7; 4_096], Text(32)),
             (&[0xf7; 4_096], Pattern),
             (b"wxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyzwxyz", Pattern),
             (b"deadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeefdeadbeef", Pattern),
             (b"71da85e98b1271da85e98b1271da85e98b1271da85e98b1271da85e98b1271da", Pattern),
         ];
         for (seed, why) in cases {
-            assert_eq!(drawn(seed), Err(why), "{}", seed.escape_ascii());
+            assert_eq!(drawn(seed, 32), Err(why), "{}", seed.escape_ascii());
         }
     }
 
@@ -266,10 +267,34 @@ mod tests {
             let url: Vec<u8> = base64(some).iter().map(|byte| if *byte == b'/' { b'_' } else { *byte }).collect();
             let upper = hex(some).to_uppercase();
             for seed in [some, &bytes, hex(some).as_bytes(), upper.as_bytes(), &base64(some), &padded, &lines, &url] {
-                assert_eq!(drawn(seed), Ok(()), "{round}: {}", seed.escape_ascii());
+                assert_eq!(drawn(seed, 32), Ok(()), "{round}: {}", seed.escape_ascii());
             }
         }
         // What no form shows: the digest of a password.
-        assert_eq!(drawn(b"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8"), Ok(()));
+        assert_eq!(drawn(b"5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8", 32), Ok(()));
+    }
+
+    #[test]
+    fn fewer_bytes_are_looked_at_as_closely() {
+        let mut random = StdRng::seed_from_u64(2);
+        let mut refused = 0;
+        for _ in 0..5_000 {
+            let some: [u8; 20] = random.random();
+            let forms = [&some[..], hex(&some).as_bytes(), &base64(&some)].map(|secret| drawn(secret, 20));
+            refused += forms.iter().filter(|form| form.is_err()).count();
+        }
+        // One in ten thousand may be.
+        assert!(refused <= 2, "{refused}");
+        for (secret, why) in [
+            (&b"71da85e98b12732faf66939f5c9980511f8a194"[..], Short(20)),
+            (b"0123456789abcdef0123456789abcdef01234567", Pattern),
+            (b"qwertyuiopasdfghjklzxcvbnmq", Keyboard),
+            (b"correct horse battery staple", Text(20)),
+            (b"2024010120240102202401032024010420240105", Decimal),
+        ] {
+            assert_eq!(drawn(secret, 20), Err(why), "{}", secret.escape_ascii());
+        }
+        let short = "it is short; 20 bytes are wanted, which are 40 characters in hexadecimal and 27 in Base64";
+        assert_eq!(Short(20).to_string(), short);
     }
 }
