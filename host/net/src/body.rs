@@ -150,10 +150,14 @@ impl Incoming {
 
     fn release_at_end(&mut self) {
         if self.body.is_end_stream() {
-            self.stream = None;
-            if let Some((connection, slot)) = self.connection.take() {
-                connection.release(slot);
-            }
+            self.release();
+        }
+    }
+
+    fn release(&mut self) {
+        self.stream = None;
+        if let Some((connection, slot)) = self.connection.take() {
+            connection.release(slot);
         }
     }
 }
@@ -176,7 +180,9 @@ impl Body for Incoming {
         match &polled {
             Poll::Pending => {}
             Poll::Ready(Some(Err(_))) => (this.connection, this.stream) = (None, None),
-            Poll::Ready(_) => this.release_at_end(),
+            Poll::Ready(Some(Ok(_))) => this.release_at_end(),
+            // Of chunks, nothing but the end itself says that it is there.
+            Poll::Ready(None) => this.release(),
         }
         polled
     }

@@ -107,11 +107,15 @@ async fn connect_is_not_sent() {
 
 #[tokio::test]
 async fn connections_are_used_again() {
-    let server = Scripted::new(&[&[OK, "HTTP/1.1 204 No\r\n\r\n", OK], &[OK]]).await;
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let server = Scripted::new(&[&[OK, "HTTP/1.1 204 No\r\n\r\n", CHUNKED, OK], &[OK]]).await;
     let (client, origin) = (client(options()), server.origin());
-    let got = [get(&client, &origin).await, get(&client, &origin).await, get(&client, &origin).await];
-    assert_eq!(got, ["200 ok", "204 ", "200 ok"]);
-    assert_eq!(server.requests(), [3, 0]);
+    let mut got = Vec::new();
+    for _ in 0..4 {
+        got.push(get(&client, &origin).await);
+    }
+    assert_eq!(got, ["200 ok", "204 ", "200 ok", "200 ok"]);
+    assert_eq!(server.requests(), [4, 0]);
 }
 
 #[tokio::test]
