@@ -9,6 +9,7 @@ use std::{
     error::Error as _,
     io::{self, Read},
     sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Duration,
 };
 
 use atoll_net::{Client, Incoming, Origin, Proxies, ProxiesError, Secret};
@@ -29,6 +30,12 @@ use crate::{disk::lock, smart::AGENT};
 
 /// As Git has it.
 const MAX_REDIRECTS: usize = 20;
+
+/// As much of an answer is read behind what it had to say, in bytes: its end, so that the connection can be used again.
+const MAX_REST: usize = 64 * 1024;
+
+/// And for so long. Who draws it out costs us a connection.
+const REST: Duration = Duration::from_secs(1);
 
 /// The most that is read of a page that says why not.
 const MAX_REASON: usize = 512;
@@ -169,7 +176,10 @@ impl Exchange<'_> {
     }
 
     fn post(&mut self, payload: &Payload) -> io::Result<()> {
-        (self.body, self.chunk) = (None, Bytes::new());
+        self.chunk = Bytes::new();
+        if let Some(body) = self.body.take() {
+            self.stage.spare(REST, rest(body));
+        }
         let base = lock(&self.http.learned).base.clone();
         let response = self.authorized(&base, Some(payload))?;
         self.take(response, "result")
@@ -205,6 +215,24 @@ impl Exchange<'_> {
         let Ok(first) = first else { return String::new() };
         let words = shown(&first[..first.len().min(MAX_REASON)]);
         if words.is_empty() { words } else { format!(": \"{words}\"") }
+    }
+}
+
+/// Of the last answer, too.
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        if let Some(body) = self.body.take() {
+            self.stage.leave(REST, rest(body));
+        }
+    }
+}
+
+/// Reads what is left.
+async fn rest(mut body: Incoming) {
+    let mut left = MAX_REST;
+    while let Some(Ok(frame)) = body.frame().await {
+        let Some(less) = left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) else { return };
+        left = less;
     }
 }
 

@@ -110,6 +110,19 @@ impl Stage {
         }
     }
 
+    /// Waits for what nobody needs, for `limit` at most.
+    pub(crate) fn spare(&self, limit: Duration, what: impl Future<Output = ()>) {
+        let _ = self.line.wait(limit, async {
+            what.await;
+            Ok(())
+        });
+    }
+
+    /// The same, while others go on.
+    pub(crate) fn leave(&self, limit: Duration, what: impl Future<Output = ()> + Send + 'static) {
+        self.line.runtime.spawn(async move { timeout(limit, what).await });
+    }
+
     pub(crate) fn wait<T>(&self, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
         let left = self.until.saturating_duration_since(Instant::now());
         if left < self.pause {
