@@ -10,7 +10,7 @@ use std::{
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -68,7 +68,12 @@ impl Setup {
     /// On the built-in default.
     pub(crate) fn without_manifest() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        fs::create_dir(folder.path().join(EMPTY)).expect("the folder is the test's");
+        let empty = folder.path().join(EMPTY);
+        fs::create_dir(&empty).expect("the folder is the test's");
+        // A new one might be about to be filled.
+        let before =
+            File::open(empty).expect("it is a folder").set_modified(SystemTime::now() - Duration::from_mins(1));
+        before.expect("the folder is the test's");
         Self {
             folder,
             program: env!("CARGO_BIN_EXE_host").into(),

@@ -251,7 +251,14 @@ impl Shared {
         let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
         let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
-        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, head.map(|head| head.tree), now)?;
+        let mut taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
+        if head.is_none()
+            && taken.is_empty()
+            && let Some(rest) = directory::is_new_for(path, now)
+        {
+            std::thread::sleep(rest);
+            taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
+        }
         if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }

@@ -42,8 +42,6 @@ pub enum DirectoryError {
     Unreadable { path: PathBuf, source: io::Error },
     #[error("{0} changes while it is read; it is tried again")]
     Changing(PathBuf),
-    #[error("{0} was made a moment ago, and is empty; it is looked at again")]
-    New(PathBuf),
     #[error("{path}: directories lie more than {MAX_DEPTH} deep", path = .0.display())]
     TooDeep(PathBuf),
     #[error("{0} is the state directory of this very host, which cannot be served")]
@@ -80,6 +78,10 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tree == ObjectId::empty_tree(gix::hash::Kind::Sha1)
+    }
+
     /// The committer date in seconds since the Unix epoch: when it was modified last, where that is after `previous` and
     /// not in the future; else `now`, since a file was taken away or came with an older date.
     pub(crate) fn committed(&self, previous: u64, now: SystemTime) -> u64 {
@@ -96,14 +98,13 @@ pub(crate) fn commit(tree: ObjectId, committed: u64) -> String {
 }
 
 /// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`,
-/// children first. `before` is the tree that it was.
+/// children first.
 pub(crate) fn take(
     root: &Path,
     state: Identity,
     seen: &mut Seen,
     intake: &mut Intake<'_>,
     lacks: &dyn Fn(&ObjectId) -> bool,
-    before: Option<ObjectId>,
     now: SystemTime,
 ) -> Result<Taken, DirectoryError> {
     let settled = now.checked_sub(SETTLED).and_then(|settled| settled.duration_since(UNIX_EPOCH).ok());
@@ -122,7 +123,6 @@ pub(crate) fn take(
         .map_err(|error| taking.unreadable(b"", error.into()))?;
     let tree = match taking.directory(&directory, b"", 1)? {
         Some(tree) => tree,
-        None if before.is_none() && is_new(root, now) => return Err(DirectoryError::New(root.to_owned())),
         None => taking.intake.bytes(objs::Kind::Tree, &[])?,
     };
     let Taking { seen: taken, newest, notices, .. } = taking;
@@ -130,10 +130,10 @@ pub(crate) fn take(
     Ok(Taken { tree, newest, notices })
 }
 
-/// Whether what is to be in it may just not have come yet: a repository that is being cloned is an empty directory first.
-fn is_new(root: &Path, now: SystemTime) -> bool {
-    let modified = std::fs::metadata(root).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| now.duration_since(modified).is_ok_and(|age| age < NEW))
+/// How long what is to be in an empty directory may not have come yet: a repository that is being cloned is one first.
+pub(crate) fn is_new_for(root: &Path, now: SystemTime) -> Option<Duration> {
+    let modified = std::fs::metadata(root).and_then(|metadata| metadata.modified()).ok()?;
+    NEW.checked_sub(now.duration_since(modified).ok()?)
 }
 
 struct Taking<'a, 'b> {
