@@ -82,6 +82,24 @@ async fn a_router_that_was_none_decides_again() {
     shows(&host, "localhost", (200, HELLO)).await;
 }
 
+/// As long as a router fails its proof nobody decides, least of all the service that had its name.
+#[tokio::test]
+async fn what_was_a_service_decides_nothing() {
+    let app =
+        "[component.app]\npath = \"app.wasm\"\ngit = { routes = \"read\" }\n[git.routes]\nremote = \"routes.git\"\n";
+    let setup = Setup::new(&[app, &tables::guest("hello", "hello", "")].concat());
+    let routes = setup.repository("routes");
+    routes.commit("main", &[("_.toml", "upstrem = 1\n")]);
+    place(&setup, &fixture("hello"));
+    let setup = setup.start().await.terminate().await;
+    place(&setup, &component("router"));
+    let host = setup.start().await;
+    shows(&host, "localhost", (503, "503 Service Unavailable\n")).await;
+    routes.commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
+    until(SOON, "its routes", async || host.component("app").await["error"].is_null().then_some(())).await;
+    shows(&host, "localhost", (200, HELLO)).await;
+}
+
 /// A file that a start could not take is not taken by a reload for what serves.
 #[tokio::test]
 async fn a_reload_proves_what_a_start_could_not() {
