@@ -33,9 +33,6 @@ pub use self::{
 };
 use crate::{DialError, Dialler, Place, Target};
 
-/// An unused connection is closed after so long.
-const REST: Duration = Duration::from_mins(15);
-
 /// A server that says nothing is asked whether it is still there, so often, and given up after three times.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -160,7 +157,6 @@ impl Ssh {
         };
         let config = Config {
             preferred,
-            inactivity_timeout: Some(REST),
             keepalive_interval: Some(self.keep_alive),
             ..Config::default()
         };
