@@ -249,7 +249,7 @@ impl Following {
         let said = match &outcome {
             Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
             Ok(fetched) => format!("{fetched:?}"),
-            Err(error) => with_causes(error.as_ref()),
+            Err(error) => without_temporaries(&with_causes(error.as_ref())),
         };
         if said != self.told {
             match &outcome {
@@ -265,6 +265,11 @@ impl Following {
         let delay = delay(self.failures, self.poll);
         if self.jitter { longer(delay) } else { delay }
     }
+}
+
+/// The names of temporary files are others each time: what failed is the same.
+fn without_temporaries(words: &str) -> String {
+    words.split(" at path \"").next().unwrap_or_default().to_owned()
 }
 
 impl Round {

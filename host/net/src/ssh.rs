@@ -155,11 +155,7 @@ impl Ssh {
             host_key_certificates: Cow::Owned(trusted.certificates()),
             ..Preferred::DEFAULT
         };
-        let config = Config {
-            preferred,
-            keepalive_interval: Some(self.keep_alive),
-            ..Config::default()
-        };
+        let config = Config { preferred, keepalive_interval: Some(self.keep_alive), ..Config::default() };
         let checking = Checking { trusted, refusal: refusal.clone() };
         let mut session = match client::connect_stream(Arc::new(config), stream, checking).await {
             Ok(session) => session,

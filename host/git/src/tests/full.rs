@@ -3,14 +3,21 @@
 use std::{
     env,
     process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
+
+use tokio::runtime::Runtime;
 
 use super::{
     pushes::{commit, stage},
     server::{self, daemon, upload_pack},
     support::{InFull as _, Room, fetch, files, moved},
 };
-use crate::{Kind, Location, Patience, Remote, Repository, disk::lock};
+use crate::{Event, Follower, Kind, Location, Patience, Remote, Repository, Watcher, disk::lock};
 
 /// Set in the process that may mount.
 const WITHIN: &str = "ATOLL_TEST_MOUNTS";
@@ -64,10 +71,25 @@ fn within() {
             let local = room.remote("site.git", &[("a", "one"), ("b", "two")]).at("main");
             let (address, _wire) = upload_pack(room.path.clone(), "2");
             let remote = if served { daemon(&runtime, address, "/site.git", Patience::default()) } else { local };
-            full(&room, &remote, left);
+            full(&room, &runtime, &remote, left);
         }
     }
     room.script("umount state");
+}
+
+/// How often it is told that fetching fails, when it fails three times.
+async fn told(pages: &Repository, remote: &Remote) -> usize {
+    let failures = Arc::<AtomicUsize>::default();
+    let count = failures.clone();
+    let report = move |event| {
+        count.fetch_add(usize::from(matches!(event, Event::Failed(_))), Ordering::Relaxed);
+    };
+    let day = Duration::from_hours(24);
+    let follower = Follower::start(pages.clone(), remote.clone(), Watcher::default(), day, report);
+    for _ in 0..3 {
+        assert!(follower.fetch().await.is_err());
+    }
+    failures.load(Ordering::Relaxed)
 }
 
 /// Without the path that it was at.
@@ -75,7 +97,7 @@ fn said(error: &str) -> String {
     error.split(" at path ").next().expect("there is a first").to_owned()
 }
 
-fn full(room: &Room, remote: &Remote, left: usize) {
+fn full(room: &Room, runtime: &Runtime, remote: &Remote, left: usize) {
     let pages = room.pages();
     let head = moved(&pages, remote);
     let noise = |mark: &str| {
@@ -126,6 +148,10 @@ fn full(room: &Room, remote: &Remote, left: usize) {
         let error = said(&fetch(&pages, remote).unwrap_err().in_full());
         assert!(words.contains(&error), "{left}: {error}");
         stands(&pages);
+    }
+    // A server's is of no use once its follower has gone.
+    if let Location::Local(_) = remote.location {
+        assert_eq!(runtime.block_on(told(&pages, remote)), 1, "{left}");
     }
     // A start does not want room either.
     drop(pages);
