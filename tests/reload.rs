@@ -213,6 +213,33 @@ async fn what_came_from_another_remote_is_for_nobody_new() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "two"));
 }
 
+/// What was proved during a reload that then failed is written down with all that it was proved with.
+#[tokio::test]
+async fn what_is_pushed_during_a_reload_that_fails_is_kept() {
+    let site = tables::site("site");
+    let setup = Setup::new(&site);
+    let pages = setup.repository("site");
+    pages.commit("main", &[("index.html", "one")]);
+    let host = setup.start().await;
+    // By another name, and with something that takes its time to fail.
+    let slow = tables::mischief("slow", "probe = \"/sleep?ms=60000\"\ntimeout = \"3s\"\n");
+    host.setup().manifest(&[&*site.replace("site-pages", "www"), &slow].concat());
+    let (outcome, ()) = tokio::join!(host.reload(), async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        pages.commit("main", &[("index.html", "two")]);
+        until(SOON, "two", async || (host.client().get("https://localhost/").await.text() == "two").then_some(()))
+            .await;
+    });
+    assert!(outcome.failed().contains("nothing was changed"));
+    host.setup().manifest(&site);
+    let two = host.component("site").await["revisions"]["pages"].clone();
+    pages.commit("main", &[("index.html", "three"), ("_redirects", "/a /b 999\n")]);
+    host.logged("_redirects:1: ").await;
+    let host = host.kill().await.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "two"));
+    assert_eq!(host.component("site").await["revisions"]["pages"], two);
+}
+
 /// What is pushed while a proof of a start or of a reload goes on is not what was proved then; it comes after it.
 #[tokio::test]
 async fn what_is_pushed_during_a_start_or_a_reload_serves_after_it() {

@@ -100,6 +100,30 @@ async fn what_was_a_service_decides_nothing() {
     shows(&host, "localhost", (200, HELLO)).await;
 }
 
+/// What it is for is known where nothing of it can be read any more: its services do not serve every name without it.
+#[tokio::test]
+async fn a_router_that_is_lost_decides_nothing() {
+    let router = tables::router();
+    let setup = Setup::new(
+        &[tables::guest("hello", "hello", ""), router.replace(component("router").to_str().unwrap(), "app.wasm")]
+            .concat(),
+    );
+    setup.repository("routes").commit("main", &[("localhost.toml", "refuse = 403\n")]);
+    place(&setup, &component("router"));
+    let host = setup.start().await;
+    shows(&host, "localhost", (403, "403 Forbidden\n")).await;
+    let setup = host.terminate().await;
+    setup.write("app.wasm", "no component");
+    let kept = fs::read_dir(setup.state().join("components")).unwrap();
+    kept.for_each(|file| fs::write(file.unwrap().path(), "damaged").unwrap());
+    let host = setup.start().await;
+    assert_eq!(host.component("router").await["role"], "router");
+    shows(&host, "localhost", (503, "503 Service Unavailable\n")).await;
+    place(host.setup(), &component("router"));
+    host.swap("router", &component("router")).await.done();
+    shows(&host, "localhost", (403, "403 Forbidden\n")).await;
+}
+
 /// A file that a start could not take is not taken by a reload for what serves.
 #[tokio::test]
 async fn a_reload_proves_what_a_start_could_not() {
@@ -171,6 +195,28 @@ async fn a_reload_tells_what_is_not_proved() {
         .await;
     let outcome = host.reload().await;
     assert!(!outcome.stderr.contains("goes on"), "{}", outcome.stderr);
+}
+
+/// A file that is put back is what serves, and what was in its place does not wait.
+#[tokio::test]
+async fn a_watched_file_that_is_put_back_is_the_end_of_it() {
+    let table =
+        "[component.app]\npath = \"app.wasm\"\ngit = { pages = \"read\" }\n[git.pages]\nremote = \"pages.git\"\n";
+    let setup = Setup::new(table).argument("--watch");
+    let pages = setup.repository("pages");
+    pages.commit("main", &[("index.html", "one"), ("_redirects", "/a /b 999\n")]);
+    place(&setup, &fixture("mischief"));
+    let host = setup.start().await;
+    let digest = host.component("app").await["digest"].clone();
+    place(host.setup(), &component("site"));
+    host.logged("_redirects:1: ").await;
+    assert_eq!(host.component("app").await["swapped"], true);
+    place(host.setup(), &fixture("mischief"));
+    until(BUILT, "no word of it", async || host.component("app").await["error"].is_null().then_some(())).await;
+    assert_eq!(host.component("app").await["swapped"], false);
+    let good = pages.commit("main", &[("index.html", "two")]);
+    until(SOON, "the push", async || (host.component("app").await["revisions"]["pages"] == good).then_some(())).await;
+    assert_eq!(host.component("app").await["digest"], digest);
 }
 
 /// What is replaced while a host starts is seen as well.

@@ -253,3 +253,24 @@ async fn a_branch_that_is_known_to_be_empty_is_known() {
     let host = setup.start().await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
 }
+
+/// A head that is lost is no news where what was proved by it is there.
+#[tokio::test]
+async fn what_was_proved_serves_where_its_head_is_lost() {
+    let setup = Setup::new(&[tables::site("site"), tables::router()].concat());
+    setup.repository("site").commit("main", &[("index.html", "one")]);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"site\"\n")]);
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    let mut setup = host.terminate().await;
+    for (ours, theirs) in [("site-pages", "site"), ("routes", "routes")] {
+        // As a power cut leaves what was not synced.
+        fs::write(setup.state().join(format!("git/{ours}.git/refs/heads/served")), "").unwrap();
+        fs::remove_dir_all(setup.path(&format!("{theirs}.git"))).unwrap();
+    }
+    for _ in 0..2 {
+        let host = setup.start().await;
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+        setup = host.kill().await;
+    }
+}

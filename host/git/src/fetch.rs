@@ -71,11 +71,11 @@ impl FetchError {
         matches!(self, Self::Refused { .. } | Self::Copy { source: IntakeError::Source(_), .. })
     }
 
-    /// The remote answers, and does not have this branch.
+    /// The remote answers, and does not have this branch: who writes may begin it, though not where something is being cloned.
     pub fn is_no_branch(&self) -> bool {
         matches!(
             self,
-            Self::Local(LocalError::Branch { .. } | LocalError::Unfinished(_))
+            Self::Local(LocalError::Branch { .. } | LocalError::Unfinished { cloned: false, .. })
                 | Self::Server(ServerError { why: SmartError::Branch { .. }, .. })
         )
     }
@@ -154,11 +154,13 @@ impl Shared {
         let head = self.head();
         let id = match remote.tip(wanted.branch.as_deref()) {
             Ok(Tip::At(id)) => id,
-            // Once it was said, a first push is no reason to doubt it.
-            Ok(Tip::Unborn) if head.is_none() && (self.said_none(&fetching.from) || !remote.is_unfinished()?) => {
+            Ok(Tip::Unborn) if head.is_none() => {
+                // Once it was said, a first push is no reason to doubt it.
+                if !self.said_none(&fetching.from) {
+                    remote.is_finished()?;
+                }
                 return Ok(Fetched::Unborn);
             }
-            Ok(Tip::Unborn) if head.is_none() => return Err(LocalError::Unfinished(remote.path().to_owned()).into()),
             Ok(Tip::Unborn) => return Ok(Fetched::Gone(self.no_branch(wanted))),
             Err(gone @ LocalError::Branch { .. }) if head.is_some() => return Ok(Fetched::Gone(gone.to_string())),
             Err(error) => return Err(error.into()),

@@ -86,8 +86,10 @@ impl Shared {
     ) -> io::Result<()> {
         let mut origin = lock(&self.origin);
         if origin.none.is_some() {
-            fs::remove_file(self.refs.none())?;
-            origin.none = None;
+            match fs::remove_file(self.refs.none()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => origin.none = None,
+            }
         }
         if origin.written.as_deref() == Some(identity) {
             write()?;

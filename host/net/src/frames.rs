@@ -46,7 +46,8 @@ pub struct Frames {
     control: u32,
     /// Bytes sent that no frame was paid with.
     credit: u64,
-    /// Whether the last frame was of a head, and whether more of that head is to come in others.
+    /// Heads that were begun; whether the last frame was of one, and whether more of that is to come in others.
+    heads: u32,
     head: bool,
     more: bool,
 }
@@ -61,14 +62,15 @@ impl Frames {
             resets: 0,
             control: 0,
             credit: 0,
+            heads: 0,
             head: false,
             more: false,
         }
     }
 
-    /// Whether a head, or what trails a body, was begun and is not whole.
-    pub fn within_head(&self) -> bool {
-        self.more || (self.head && self.heard.skip > 0)
+    /// The number of the head, or of what trails a body, that was begun and is not whole.
+    pub fn within_head(&self) -> Option<u32> {
+        (self.more || (self.head && self.heard.skip > 0)).then_some(self.heads)
     }
 
     /// We sent so much.
@@ -99,6 +101,9 @@ impl Frames {
 
     fn frame(&mut self, kind: u8, flags: u8, length: usize, now: u32) -> Result<(), Flood> {
         self.head = matches!(kind, HEADERS | CONTINUATION);
+        if kind == HEADERS {
+            self.heads = self.heads.wrapping_add(1);
+        }
         match kind {
             HEADERS | CONTINUATION => {
                 self.more = flags & END_HEADERS == 0;
@@ -224,7 +229,7 @@ mod tests {
             for piece in [1, 2, 9, 14, bytes.len().max(1)] {
                 let mut frames = frames();
                 bytes.chunks(piece).for_each(|part| frames.received(part, 0).unwrap());
-                assert_eq!(frames.within_head(), expected, "{what} in pieces of {piece}");
+                assert_eq!(frames.within_head().is_some(), expected, "{what} in pieces of {piece}");
             }
         }
     }

@@ -81,7 +81,7 @@ pub fn frames(bytes: &[u8]) {
     let most = Most { resets: 3, control: 5 };
     let received = |pieces: usize| {
         let mut frames = Frames::new(most, 0);
-        bytes.chunks(pieces).try_for_each(|piece| frames.received(piece, 0)).map(|()| frames.within_head())
+        bytes.chunks(pieces).try_for_each(|piece| frames.received(piece, 0)).map(|()| frames.within_head().is_some())
     };
     let (mut resets, mut control, mut expected, mut more) = (0, 0, Ok(false), false);
     for (kind, flags, length, here) in walk(bytes.get(24..).unwrap_or_default()) {

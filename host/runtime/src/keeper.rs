@@ -183,7 +183,7 @@ impl Keeper {
         let replaced: Vec<u64> = self
             .waiting
             .iter()
-            .filter(|waiting| change.replaces(&waiting.change))
+            .filter(|waiting| change.replaces(&waiting.change) && (waiting.once || !once))
             .map(|waiting| waiting.number)
             .collect();
         self.waiting.retain(|waiting| !replaced.contains(&waiting.number));

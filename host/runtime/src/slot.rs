@@ -76,6 +76,8 @@ impl Change {
             Self::Branch { known, branch, .. } => {
                 if self.concerns(&draft.table)
                     && let Some(granted) = draft.branches.get_mut(known)
+                    // That nobody knows any more what is there is no news.
+                    && (branch.is_known() || !granted.is_known())
                 {
                     *granted = branch.clone();
                 }

@@ -78,8 +78,8 @@ pub trait Branch: Send + Sync + 'static {
 }
 
 impl dyn Branch {
-    /// Whether a component finds the same in both.
+    /// Whether a component finds the same in both, by the word of the same remote.
     pub(crate) fn stands_as(&self, other: &dyn Branch) -> bool {
-        (self.revision(), self.is_known()) == (other.revision(), other.is_known())
+        (self.revision(), self.origin(), self.is_known()) == (other.revision(), other.origin(), other.is_known())
     }
 }

@@ -39,7 +39,9 @@ pub(super) fn refused(
                 // Who writes begins it.
                 binding.identity().clone_into(&mut standing.origin);
             }
-            let Some(refusal) = refusal(&Reader::of(router, before, known, grant), &standing, moves) else { continue };
+            let Some(refusal) = refusal(&Reader::of(&said.name, router, before, known, grant), &standing, moves) else {
+                continue;
+            };
             let place = anew.map_or(&binding.said().place, |(said, _)| &said.place);
             let (of, by) = (&grant.from, &said.name);
             let waits =
@@ -92,9 +94,10 @@ enum Before {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reads {
     No,
-    /// By the same name.
+    /// By the same name, and in the same slot.
     So,
-    ByAnotherName,
+    /// By another name, or in another slot.
+    Otherwise,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,12 +111,12 @@ enum Refusal {
 }
 
 impl Reader {
-    fn of(router: bool, before: Option<&Running>, known: &Name, grant: &Grant) -> Self {
+    fn of(by: &Name, router: bool, before: Option<&Running>, known: &Name, grant: &Grant) -> Self {
         let reads = before.map_or(Reads::No, |before| {
             let of = |(_, other): (&Name, &Grant)| other.from == grant.from;
             match before.said.git.get(known) {
-                Some(other) if other.from == grant.from => Reads::So,
-                _ if before.said.git.iter().any(of) => Reads::ByAnotherName,
+                Some(other) if other.from == grant.from && before.said.name == *by => Reads::So,
+                _ if before.said.git.iter().any(of) => Reads::Otherwise,
                 _ => Reads::No,
             }
         });
@@ -158,7 +161,7 @@ mod tests {
         let empty = Standing { head: None, origin: here.to_owned() };
         let born = Standing { head: Some(Revision { id, tree: id, committed: 0 }), origin: here.to_owned() };
         let serves = |born| Before::Serves { born };
-        let (no, so, other) = (Reads::No, Reads::So, Reads::ByAnotherName);
+        let (no, so, other) = (Reads::No, Reads::So, Reads::Otherwise);
         let (all, none) = ([true, false], None::<Refusal>);
         for (routers, before, reads, standings) in [
             // Whether it is a router, whose place it takes, whether that reads the branch; what then of a branch that is

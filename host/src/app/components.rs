@@ -194,12 +194,16 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         // By that name there is something else now.
         return none(current);
     }
+    let same_table = entry.table == current.table.hash.to_string();
     let mut branches = current.branches.clone();
     for (known, branch) in &mut branches {
         let Some(grant) = current.table.git.get(known) else { continue };
-        let (Some(revision), Some((_, binding))) =
-            (entry.revisions.get(&grant.binding), bindings.iter().find(|(name, _)| ***name == *grant.binding))
-        else {
+        let Some((_, binding)) = bindings.iter().find(|(name, _)| ***name == *grant.binding) else { continue };
+        let Some(revision) = entry.revisions.get(&grant.binding) else {
+            // It reads that by this table, and nobody knows what it was proved with.
+            if same_table {
+                return none(current);
+            }
             continue;
         };
         // What came from another remote than today's is none of this one's, though it was proved under its name.
@@ -225,7 +229,16 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         Some(atoll_runtime::Role::Router) => current.upstreams.clone(),
         _ => Arc::default(),
     };
-    let unchanged = entry.table == current.table.hash.to_string() && entry.upstreams == ledger::names(&upstreams);
+    // Where nothing is known of a branch any more, that is no news.
+    let mut current = current;
+    for (known, branch) in &mut current.branches {
+        if !branch.is_known()
+            && let Some(proved) = branches.get(known)
+        {
+            *branch = proved.clone();
+        }
+    }
+    let unchanged = same_table && entry.upstreams == ledger::names(&upstreams);
     let proved = Inputs { code, table: current.table.clone(), branches, upstreams };
     Start { proved: Some(proved), unchanged, current, held: false }
 }

@@ -167,12 +167,16 @@ impl Host {
     /// Follows remotes that are other ones now. What they bring is a push like any other.
     pub(super) fn follow_elsewhere(&self, elsewhere: Vec<Elsewhere>) -> anyhow::Result<()> {
         let mut bindings = (**self.bindings.load()).clone();
+        let mut followed = Ok(());
         for (said, remote) in elsewhere {
             let before = bindings.get(&said.name).cloned();
-            bindings.insert(said.name.clone(), Arc::new(self.binding(&said, remote, before.as_deref())?));
+            match self.binding(&said, remote, before.as_deref()) {
+                Ok(binding) => drop(bindings.insert(said.name.clone(), Arc::new(binding))),
+                Err(error) => followed = Err(error),
+            }
         }
         self.bindings.store(Arc::new(bindings));
-        Ok(())
+        followed
     }
 
     fn binding(&self, said: &manifest::Binding, remote: Remote, before: Option<&Binding>) -> anyhow::Result<Binding> {
@@ -248,7 +252,8 @@ impl Host {
         let branches = components::branches(&table, bindings)?;
         let draft = Draft { code: code.clone(), table, branches, upstreams };
         let name: Arc<str> = Arc::from(&*said.name);
-        let known = self.ledger.entry(&name).is_some();
+        let entry = self.ledger.entry(&name);
+        let known = entry.is_some();
         if let Some(inputs) = draft.complete()
             && let Err(disproof) = self.runtime.check(&name, &inputs)
             && !known
@@ -263,9 +268,9 @@ impl Host {
             start.current.code = None;
             start = Start { proved: None, unchanged: false, current: start.current, held };
         }
-        // What was proved has the file's role, if there is a file.
-        let role =
-            code.as_ref().or(start.proved.as_ref().map(|proved| &proved.code)).and_then(|code| code.surface().role);
+        // What was proved has the file's role, if there is a file; where neither is to be had, it is for what it was.
+        let loaded = code.as_ref().or(start.proved.as_ref().map(|proved| &proved.code));
+        let role = loaded.and_then(|code| code.surface().role).or(entry.and_then(|entry| entry.role()));
         let slot = Slot::new(self.runtime.clone(), self.ledger.clone(), name, start);
         Ok(Running::new(said.clone(), slot, code.map(|code| code.digest()), role))
     }
@@ -286,19 +291,25 @@ impl Host {
     /// Replaces one component by other bytes, until the host stops. What fails its proof waits for a later change where it is
     /// the component's file, and is given up where it is anything else.
     pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>, of: Source) -> anyhow::Result<Digest> {
-        let components = self.components.load_full();
-        let running = components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running);
-        let running = running.with_context(|| format!("there is no component {name:?}"))?;
+        let running = || {
+            let components = self.components.load();
+            let running = components.iter().find(|(running, _)| ***running == *name);
+            running.map(|(_, running)| running.clone()).with_context(|| format!("there is no component {name:?}"))
+        };
+        running()?;
         let loader = self.loader.clone();
         let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
+        // Reloads and swaps one after the other: each goes by what the others left.
+        let _turn = self.manifest.lock().await;
+        let running = &*running()?;
         let code = loaded.inspect_err(|error| self.refuse(running, chain(error.as_ref())))?;
         let digest = code.digest();
         // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
         let (now, then) = (code.surface().role, running.role);
-        if let (Some(now), Some(then)) = (now, then)
-            && std::mem::discriminant(&now) != std::mem::discriminant(&then)
-        {
-            let words = format!("it is {}, and {name} is {}", now.with_article(), then.with_article());
+        let kind = |role: Option<Role>| role.map(|role| std::mem::discriminant(&role));
+        if kind(now) != kind(then) {
+            let role = |role: Option<Role>| role.map_or("for nothing that is known", Role::with_article);
+            let words = format!("it is {}, and {name} is {}: `host reload` takes its file", role(now), role(then));
             self.refuse(running, words.clone());
             anyhow::bail!(words);
         }

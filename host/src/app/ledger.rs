@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use atoll_git::ObjectId;
-use atoll_runtime::{Code, Digest, Generation, Ledger, Upstream};
+use atoll_runtime::{Code, Digest, Generation, Ledger, Role, Upstream, Wasi};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -25,6 +25,9 @@ pub(super) struct Entry {
     pub digest: String,
     /// Of its table.
     pub table: String,
+    /// What it is for, as an error names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
     /// By binding of the manifest; empty for a branch without a commit.
     pub revisions: BTreeMap<String, String>,
     /// The identity of the remote that each came from, be it nothing, by binding, where that is known.
@@ -33,6 +36,14 @@ pub(super) struct Entry {
     /// Of a router: what it could name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub upstreams: Vec<String>,
+}
+
+impl Entry {
+    /// What it was for; which interfaces a service has only its bytes say.
+    pub(super) fn role(&self) -> Option<Role> {
+        let roles = [Role::Router, Role::Agent, Role::Service { wasi: Wasi::P3 }];
+        roles.into_iter().find(|role| self.role.as_deref() == Some(&role.to_string()))
+    }
 }
 
 /// What a router may name, as an entry has it.
@@ -115,7 +126,7 @@ impl Proved {
         for (known, revision) in generation.revisions() {
             let Some(grant) = inputs.table.git.get(known) else { continue };
             let binding = bindings.iter().find(|(name, _)| ***name == *grant.binding).map(|(_, binding)| binding);
-            let Some(binding) = binding else { continue };
+            let binding = binding.ok_or_else(|| format!("[git.{}] is no more", grant.binding))?;
             let id = match revision.as_str() {
                 "" => None,
                 hex => Some(ObjectId::from_hex(hex.as_bytes()).map_err(|error| error.to_string())?),
@@ -132,7 +143,8 @@ impl Proved {
         let mut entries = self.entries();
         self.keep_bytes(&inputs.code).map_err(|error| error.to_string())?;
         let (table, upstreams) = (inputs.table.hash.to_string(), names(&inputs.upstreams));
-        let entry = Entry { digest, table, revisions, origins, upstreams };
+        let role = Some(generation.role().to_string());
+        let entry = Entry { digest, table, role, revisions, origins, upstreams };
         let before = entries.insert(component.to_owned(), entry.clone()).unwrap_or_default();
         self.write(&entries).map_err(|error| error.to_string())?;
         if before.digest != entry.digest {

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use atoll_runtime::{Change, Level, Prepared, Role};
+use atoll_runtime::{Change, Code, Level, Prepared, Role};
 use futures_util::future;
 use tokio::task::{block_in_place, spawn_blocking};
 
@@ -116,7 +116,10 @@ async fn switch(
     warnings.extend(components::nobody_decides(roles).map(Problem::new));
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.
-    let before = host.bindings.swap(bindings.clone());
+    let before = host.bindings.load_full();
+    let both = before.iter().chain(bindings.iter()).map(|(name, binding)| (name.clone(), binding.clone())).collect();
+    // What serves meanwhile is written down by those of before.
+    host.bindings.store(Arc::new(both));
     let proved = prove(host, manifest, &codes, &upstreams, &bindings).await;
     let (components, prepared, mut changed) = match proved {
         Ok(proved) => proved,
@@ -131,9 +134,16 @@ async fn switch(
     future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;
     changed.sort();
     // What was refused before is over: all that the manifest names was read and proved.
-    for running in components.values() {
+    for (name, running) in &components {
         running.slot.pardon();
+        // Nor does another file wait where this one serves.
+        let serves =
+            |code: &&Arc<Code>| running.slot.serving().is_some_and(|serving| serving.digest() == code.digest());
+        if let Some(code) = codes.get(name).filter(serves) {
+            running.slot.notify(vec![Change::Code(code.clone())]).await;
+        }
     }
+    host.bindings.store(bindings.clone());
     front.switch(&components, fronted, manifest);
     for (name, binding) in bindings.iter() {
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));

@@ -12,7 +12,7 @@ use crate::manifest::{self, Manifest};
 
 /// Those that may serve, whether they do yet or not.
 pub(super) fn services(components: &Components) -> impl Iterator<Item = (Arc<str>, Upstream)> {
-    let service = |running: &Running| matches!(running.role, Some(Role::Service { .. }) | None);
+    let service = |running: &Running| matches!(running.role, Some(Role::Service { .. }));
     let services = components.iter().filter(move |(_, running)| service(running));
     services.map(|(name, running)| (Arc::from(&**name), Upstream::Component(running.slot.clone())))
 }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::{Digest, Level};
+use atoll_runtime::{Change, Digest, Level};
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
@@ -45,7 +45,11 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
             seen.insert(file, stamp);
             let path = path.clone();
             let Ok(Ok(bytes)) = spawn_blocking(move || read(&path)).await else { continue };
-            if running.slot.serving().is_some_and(|serving| serving.digest() == Digest::of(&bytes)) {
+            let serving = running.slot.serving().filter(|serving| serving.digest() == Digest::of(&bytes));
+            if let Some(serving) = serving {
+                running.now_of(serving.digest());
+                // In place of another that waits, if one does.
+                running.slot.notify(vec![Change::Code(serving.inputs().code.clone())]).await;
                 if running.slot.pardon() {
                     host.say(Level::Info, format!("{name}: its file is what serves again"));
                 }

@@ -44,6 +44,8 @@ pub(super) struct Watch {
     begun: AtomicU32,
     /// When a head of HTTP/2 was begun, behind which all else of the connection waits, and one more; 0 where none is.
     block: AtomicU32,
+    /// Which of the connection's heads that is.
+    head: AtomicU32,
     /// Bytes that the client has taken.
     taken: AtomicU64,
     /// Whether there are bytes that it does not take.
@@ -105,6 +107,7 @@ impl Watch {
             since: AtomicU32::new(now),
             begun: AtomicU32::new(0),
             block: AtomicU32::new(0),
+            head: AtomicU32::new(0),
             taken: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             vouched: AtomicU32::new(0),
@@ -154,11 +157,13 @@ impl Watch {
         }
     }
 
-    /// Whether a head of HTTP/2 has begun and not ended.
-    pub(super) fn within_head(&self, within: bool) {
-        if within != (self.block.load(Ordering::Relaxed) != 0) {
-            let since = if within { self.now().wrapping_add(1) } else { 0 };
+    /// The number of the head of HTTP/2 that has begun and not ended.
+    pub(super) fn within_head(&self, head: Option<u32>) {
+        let before = (self.block.load(Ordering::Relaxed) != 0).then(|| self.head.load(Ordering::Relaxed));
+        if head != before {
+            let since = if head.is_some() { self.now().wrapping_add(1) } else { 0 };
             self.block.store(since, Ordering::Relaxed);
+            self.head.store(head.unwrap_or_default(), Ordering::Relaxed);
         }
     }
 

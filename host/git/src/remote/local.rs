@@ -63,8 +63,8 @@ pub enum LocalError {
     Headless(PathBuf),
     #[error("{path}: no branch {name}{}", listed(.known))]
     Branch { path: PathBuf, name: String, known: Vec<String> },
-    #[error("{0} has no branch yet, and is no new repository: what is being cloned or copied there is waited for")]
-    Unfinished(PathBuf),
+    #[error("{path} has no branch yet, and is no new repository: what is being cloned or copied there is waited for")]
+    Unfinished { path: PathBuf, cloned: bool },
     #[error("{path} is a plain folder, and has no branch {name}: leave the branch out")]
     Folder { path: PathBuf, name: String },
     #[error("{path}: the ref {name} cannot be read: {why}")]
@@ -204,9 +204,9 @@ impl LocalRepository {
         Err(LocalError::Branch { path: self.path.clone(), name: name.shorten().to_string(), known })
     }
 
-    /// Whether it has no branch because it is about to have one: a clone has where it comes from before it has anything, and
-    /// what is copied has objects.
-    pub(crate) fn is_unfinished(&self) -> Result<bool, LocalError> {
+    /// Fails where it has no branch because it is about to have one: a clone has where it comes from before it has anything,
+    /// and what is copied has objects.
+    pub(crate) fn is_finished(&self) -> Result<(), LocalError> {
         let cloned = self.configuration()?.is_some_and(|file| {
             file.sections_by_name("remote")
                 .is_some_and(|mut remotes| remotes.any(|remote| remote.value("url").is_some()))
@@ -216,7 +216,8 @@ impl LocalRepository {
         let others =
             fs::read_dir(&objects).map_err(|source| LocalError::Unreadable { path: objects.clone(), source })?;
         let others = others.flatten().any(|entry| entry.file_name() != "info" && entry.file_name() != "pack");
-        Ok(cloned || others || holds(&objects.join("pack")))
+        let copied = others || holds(&objects.join("pack"));
+        if cloned || copied { Err(LocalError::Unfinished { path: self.path.clone(), cloned }) } else { Ok(()) }
     }
 
     /// The ref that `branch` is in the end, or HEAD where none is named; and what it stands at, if it is there.

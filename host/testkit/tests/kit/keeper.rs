@@ -166,6 +166,23 @@ async fn a_bad_swap_is_told_to_who_asked_for_it() {
     assert_eq!((hello.as_deref(), place.error()), (Ok("Hello from a component\n"), None));
 }
 
+/// An attempt is over when it failed; what waited before it waits on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_leaves_nothing_behind() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site"))]).await;
+    let invalid = Change::Code(Bed::code("examples/invalid.wasm"));
+    let before = place.slot.serving().unwrap().digest();
+    let waits = place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
+    for _ in 0..2 {
+        let told = place.slot.attempt(invalid.clone()).await.unwrap_err().to_string();
+        assert_eq!(told, "index.html:3: the first problem; the second problem");
+        until("what is said is of what waits", || place.error().as_ref() == Some(&waits)).await;
+        assert_eq!(place.slot.serving().unwrap().digest(), before);
+    }
+    let good = routes("site");
+    assert_eq!(place.slot.attempt(branch("routes", &good)).await.map_err(|disproof| disproof.to_string()), Ok(()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_serves_before_the_first_proof() {
     let current = draft(ROUTER, plain(), &[("routes", &routes("sight"))]);

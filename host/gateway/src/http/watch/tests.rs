@@ -104,6 +104,12 @@ fn a_head_that_takes_too_long_is_late() {
     drop(line.watch.begin());
     line.ticks(limit(|limits| limits.head) + 1);
     assert_eq!(line.order(), Order::Serve, "it came to its end");
+    // Each has its own time, though there is never a moment without one.
+    for head in 0..3 * limit(|limits| limits.head) {
+        line.watch.within_head(Some(head));
+        line.ticks(1);
+        assert_eq!(line.order(), Order::Serve, "head {head}");
+    }
 }
 
 /// Over HTTP/2, whatever else goes on.
@@ -115,23 +121,23 @@ fn a_head_behind_which_all_waits_is_late_too() {
         ("one that is to leave", true, true, Order::Abort),
     ] {
         let mut line = line();
-        line.watch.within_head(true);
+        line.watch.within_head(Some(1));
         let _busy = busy.then(|| line.watch.begin());
         if leaving {
             line.watch.tell(Order::Leave);
         }
         for _ in 0..limit(|limits| limits.head) {
             line.ticks(1);
-            line.watch.within_head(true);
+            line.watch.within_head(Some(1));
             assert!(line.order() <= Order::Leave, "{what}");
         }
         line.ticks(1);
         assert_eq!(line.order(), expected, "{what}");
     }
     let mut line = line();
-    line.watch.within_head(true);
+    line.watch.within_head(Some(1));
     let _busy = line.watch.begin();
-    line.watch.within_head(false);
+    line.watch.within_head(None);
     line.ticks(limit(|limits| limits.head) + 1);
     assert_eq!(line.order(), Order::Serve, "it came to its end");
 }
