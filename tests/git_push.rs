@@ -243,6 +243,67 @@ async fn what_goes_wrong_is_told() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
 }
 
+/// By a web server, too: what will be answered the next time as well is `refused`, in the server's words.
+#[tokio::test]
+async fn what_a_web_server_answers_a_push_is_told() {
+    if skip::missing(&["fcgiwrap", "nginx"]) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let orders = setup.repository("orders");
+    order(&orders, "");
+    repository.git(&["config", "http.receivepack", "false"]);
+    let web = Web::start(&setup.path("root"), &setup.path("web"), &Ca::new("private"), "http://127.0.0.1:1").await;
+    setup.write("ca.pem", web.ca());
+    let (plain, secure, nobody) = (web.plain(), web.secure(), format!("http://{}", dead()));
+    setup.manifest(&manifest(&format!("{plain}/site.git"), ""));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    let away = "unreachable: the origin of site-pages can't be reached; the host's log says why";
+    let credentials = "the server asks for credentials: put a token in a file and name it, token = \"FILE\"";
+    for (remote, lines, step, heard, logged) in [
+        (format!("{plain}/site.git"), "", "commit", "refused: the server answers 403 Forbidden", ""),
+        (format!("{plain}/403/site.git"), "", "commit", "refused: the server answers 403 Forbidden", ""),
+        (format!("{plain}/404/site.git"), "", "commit", "refused: the server answers 404 Not Found", ""),
+        (
+            format!("{secure}/401/site.git"),
+            "ca = \"ca.pem\"",
+            "commit",
+            "refused: the server answers 401 Unauthorized",
+            { credentials },
+        ),
+        (format!("{plain}/500/site.git"), "", "commit", away, "the server answers 500 Internal Server Error"),
+        (format!("{plain}/502/site.git"), "", "commit", away, "the server answers 502 Bad Gateway"),
+        (
+            format!("{secure}/private/site.git"),
+            "ca = \"ca.pem\"",
+            "open",
+            "refused: the server answers 401 Unauthorized",
+            { credentials },
+        ),
+        (format!("{nobody}/site.git"), "", "open", away, "connection refused"),
+    ] {
+        host.setup().manifest(&manifest(&remote, &format!("{lines}\n")));
+        host.reload().await.done();
+        let last = format!("commit Ann {}", remote.replace(['/', ':'], "-"));
+        order(&orders, &format!("open site\nwrite index.html two\n{last}"));
+        if step == "commit" {
+            assert_eq!(said(&host, &last).await, heard, "{remote}");
+            let logged = if logged.is_empty() { &heard["refused: ".len()..] } else { logged };
+            let line = host.logged(&format!("can't be pushed to: {remote}: {logged}")).await;
+            assert!(line.starts_with("warning: binding site-pages: "), "{line}");
+        } else {
+            let line = host.logged(&format!("can't be fetched: {remote}: ")).await;
+            assert!(line.ends_with(logged), "{line}");
+            let heard = format!("open site: {heard}");
+            until(SOON, &heard, async || host.setup().log().contains(&heard).then_some(())).await;
+        }
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"), "{remote}");
+    }
+    clean(repository.path());
+}
+
 /// Killed at any moment of its commits, it starts again, and neither repository is hurt.
 #[tokio::test]
 async fn a_kill_while_it_pushes_hurts_nothing() {

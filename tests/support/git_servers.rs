@@ -59,7 +59,7 @@ impl Daemon {
 
 /// `git http-backend` behind nginx: repositories at `/NAME.git`, and with a user `me` and the password `secret` at
 /// `/private/NAME.git`, with the bearer `token` at `/bearer/NAME.git`. At `/moved/` and without `.git`, redirects; at
-/// `/elsewhere/`, to another server.
+/// `/elsewhere/`, to another server. At `/401/` and the like a push is answered so.
 pub(crate) struct Web {
     plain: SocketAddr,
     secure: SocketAddr,
@@ -98,11 +98,18 @@ impl Web {
             socket.display(),
             programs.join("git-http-backend").display()
         );
+        let denying = ["401", "403", "404", "500", "502"].map(|status| {
+            format!(
+                "location ~ ^/{status}(?<path>/.*)$ {{ if ($request_uri ~ git-receive-pack) {{ return {status}; }} {pass} }}\n"
+            )
+        });
+        let denying = denying.concat();
         let directives = format!(
             "listen {secure} ssl http2; ssl_certificate {folder_text}/web.pem; ssl_certificate_key {folder_text}/web.key;\n\
              location ~ ^/elsewhere(?<path>/.*)$ {{ return 302 {elsewhere}$path$is_args$args; }}\n\
              location ~ ^/moved(?<path>/.*)$ {{ return 301 $path$is_args$args; }}\n\
              location ~ ^/(?<name>[a-z]+)/info/refs$ {{ return 301 /$name.git/info/refs$is_args$args; }}\n\
+             {denying}
              location = /page {{ return 200 hello; }}\n\
              location = /broken.git/info/refs {{ default_type text/plain; return 500 'out of order'; }}\n\
              location = /text.git/info/refs {{ default_type text/plain; return 200 'a page'; }}\n\
@@ -113,6 +120,10 @@ impl Web {
         );
         let nginx = Nginx::start(folder, &directives).await;
         Self { plain: nginx.address(), secure, ca: ca.pem().to_owned(), _nginx: nginx, _backend: backend }
+    }
+
+    pub(crate) fn ca(&self) -> &str {
+        &self.ca
     }
 
     pub(crate) fn plain(&self) -> String {

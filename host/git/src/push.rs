@@ -22,7 +22,7 @@ use crate::{
         local::{Local, LocalError},
         receive::ReceiveError,
     },
-    smart::AGENT,
+    smart::{AGENT, Denial},
     staging::NewTree,
     transport::Talk,
 };
@@ -179,7 +179,7 @@ fn send<'a>(
             Ok(at) if at == update.new => Ok((true, None)),
             Ok(at) if at != update.old => Err(PushError::Moved),
             // Without a word of the server's it may still be at it, behind a proxy or in its hooks.
-            _ if matches!(why, Error::Said(_)) => Err(failed(why.into())),
+            _ if matches!(why, Error::Said(_)) || Denial::of(&why).is_some() => Err(failed(why.into())),
             _ => Err(PushError::Unknown(server.error(why.into()))),
         },
     }

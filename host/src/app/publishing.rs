@@ -8,7 +8,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use atoll_git::{
-    OpenError, ProtocolError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError, Uploads,
+    FetchError, OpenError, ProtocolError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError,
+    Uploads,
 };
 use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, Published, Staging, TreeError};
 use tokio::{
@@ -169,7 +170,10 @@ fn unopened(binding: &Title, error: &OpenError) -> PublishError {
         OpenError::Stage(error) => unstaged(binding, error),
         OpenError::Directory(_) => directory(),
         // What it is stands in the log already: whoever follows the binding says so.
-        OpenError::Fetch(_) => unreachable(binding),
+        OpenError::Fetch(error) => match &**error {
+            FetchError::Server(ServerError { why, .. }) => refused_or_unreachable(binding, why),
+            _ => unreachable(binding),
+        },
     }
 }
 
@@ -202,11 +206,20 @@ fn unpushed(binding: &Title, error: &PushError) -> PublishError {
                 binding.name
             ))
         }
-        PushError::Server(_) | PushError::Local(_) | PushError::Copy(_) => {
+        PushError::Server(ServerError { why, .. }) => {
+            binding.warn(&format!("can't be pushed to: {}", chain(error)));
+            refused_or_unreachable(binding, why)
+        }
+        PushError::Local(_) | PushError::Copy(_) => {
             binding.warn(&format!("can't be pushed to: {}", chain(error)));
             unreachable(binding)
         }
     }
+}
+
+/// Who hears that it is refused need not ask again.
+fn refused_or_unreachable(binding: &Title, why: &SmartError) -> PublishError {
+    why.refusal().map_or_else(|| unreachable(binding), PublishError::Refused)
 }
 
 fn unreachable(binding: &Title) -> PublishError {

@@ -2,6 +2,7 @@
 //! at, and the pack of what we lack; how it is framed, and pushing, is `atoll-send-pack`'s. It cannot tell one transport from
 //! another, keeps nothing on disk, and takes every byte of the server for hostile.
 
+mod denial;
 mod fetch;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -11,7 +12,10 @@ use std::io;
 
 use atoll_send_pack::Error;
 
-pub(crate) use self::fetch::{Look, Want};
+pub(crate) use self::{
+    denial::Denial,
+    fetch::{Look, Want},
+};
 
 /// What we are called: forges look at how it begins.
 pub(crate) const AGENT: &str = concat!("git/atoll-", env!("CARGO_PKG_VERSION"));
@@ -25,6 +29,19 @@ pub enum SmartError {
     Headless,
     #[error("no branch {name}{}", listed(.known))]
     Branch { name: String, known: Vec<String> },
+}
+
+impl SmartError {
+    /// What the server would answer the next time too, in words that name nothing of ours.
+    pub fn refusal(&self) -> Option<String> {
+        match self {
+            Self::Protocol(Error::Said(words)) => Some(words.clone()),
+            Self::Protocol(error @ (Error::Lacks(_) | Error::Sha256)) => Some(error.to_string()),
+            Self::Protocol(error) => Denial::of(error).map(str::to_owned),
+            Self::Headless => Some(self.to_string()),
+            Self::Branch { .. } => None,
+        }
+    }
 }
 
 impl From<io::Error> for SmartError {

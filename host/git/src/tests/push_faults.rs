@@ -8,14 +8,12 @@ use std::{
     time::Duration,
 };
 
-use atoll_send_pack::Error;
-
 use super::{
     pushes::{commit, later, stage, write},
     server::{self, BRIEF, daemon, packet, packets, serve, upload_pack},
     support::{InFull as _, Room},
 };
-use crate::{Author, Kind, PublishError, PushError, Remote, Repository, ServerError, SmartError, StageError, Staging};
+use crate::{Author, Kind, PublishError, PushError, Remote, Repository, ServerError, StageError, Staging};
 
 /// What happens to a push of one small file from `base` to `remote`.
 pub(super) fn outcome(pages: &Repository, base: &Remote, remote: &Remote) -> String {
@@ -31,13 +29,13 @@ pub(super) fn outcome_of(pages: &Repository, base: &Remote, remote: &Remote, con
     write(&mut staging, "b", contents);
     match commit(staging, "ours") {
         Ok(id) => format!("taken: {}", id.is_some()),
-        Err(PublishError::Push(PushError::Server(ServerError {
-            why: SmartError::Protocol(Error::Said(words)),
-            ..
-        }))) => {
-            format!("said: {words}")
+        Err(error) => {
+            let refusal = match &error {
+                PublishError::Push(PushError::Server(ServerError { why, .. })) => why.refusal(),
+                _ => None,
+            };
+            refusal.map_or_else(|| error.in_full(), |words| format!("said: {words}"))
         }
-        Err(error) => error.in_full(),
     }
 }
 

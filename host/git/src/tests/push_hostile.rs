@@ -225,12 +225,12 @@ fn servers_that_do_not_take_it() {
         (
             "cannot report",
             silent(hello("side-band-64k")),
-            "R: the server does not know report-status, which is needed".into(),
+            "said: the server does not know report-status, which is needed".into(),
         ),
         (
             "is of SHA-256",
             silent(hello("report-status object-format=sha256")),
-            "R: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1".into(),
+            "said: it is a SHA-256 repository, which cannot be read here; make it one of SHA-1".into(),
         ),
         ("is no server", silent(b"HTTP/1.1 400 Bad Request\r\n".to_vec()), framing("a packet without a length")),
         (

@@ -27,6 +27,12 @@ fn endless(kind: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n").into_bytes()
 }
 
+/// An answer behind which the connection ends.
+fn closing(bytes: Vec<u8>) -> Vec<u8> {
+    let text = b"HTTP/1.1 200 OK\r\n";
+    [text, &b"Connection: close\r\n"[..], &bytes[text.len()..]].concat()
+}
+
 fn scripted(script: Arc<Mutex<Script>>) -> std::net::SocketAddr {
     let (address, _) = serve(move |stream| {
         let mut stream = BufReader::new(stream);
@@ -55,10 +61,6 @@ fn web_servers_that_do_not_take_it() {
     let scene = Scene::new(&runtime);
     let advertisement = "application/x-git-receive-pack-advertisement";
     let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
-    let closing = |bytes: Vec<u8>| {
-        let text = b"HTTP/1.1 200 OK\r\n";
-        [text, &b"Connection: close\r\n"[..], &bytes[text.len()..]].concat()
-    };
     let greets = || vec![Say(closing(answer(advertisement, &hello)))];
     let takes = |acts: Vec<Act>| (greets(), acts);
     let report = |lines: &[&[u8]]| flushed(packets(&[&[&[1], &flushed(packets(lines))[..]].concat()]));
@@ -98,13 +100,13 @@ fn web_servers_that_do_not_take_it() {
             unknown(&format!("R: no repository answers there: what came is \"text/html\", and not {RESULT}")),
         ),
         (
-            "says no in plain words",
+            "is out of order in plain words",
             takes(vec![Say(
-                b"HTTP/1.1 403 No\r\nContent-Type: text/plain\r\nContent-Length: 8\r\nConnection: close\r\n\r\nno\x1b[2Jno"
+                b"HTTP/1.1 502 No\r\nContent-Type: text/plain\r\nContent-Length: 8\r\nConnection: close\r\n\r\nno\x1b[2Jno"
                     .to_vec(),
             )]),
             false,
-            unknown("R: the server answers 403 Forbidden: \"no\\u{1b}[2Jno\""),
+            unknown("R: the server answers 502 Bad Gateway: \"no\\u{1b}[2Jno\""),
         ),
         (
             "sends the commit elsewhere",
@@ -129,4 +131,51 @@ fn web_servers_that_do_not_take_it() {
     }
     *script.lock().unwrap() = said(&report(TAKEN));
     scene.is_taken("says it took it", &remote(&runtime, address, SHORT), PROMPT);
+}
+
+/// What is answered to a push, when it is asked what is there or when the commit has come, and what is made of it: who is told
+/// that it is refused does not ask again, and who is told that nobody answers does.
+#[test]
+fn answers_that_refuse_and_answers_that_do_not() {
+    let runtime = runtime();
+    let scene = Scene::new(&runtime);
+    let advertisement = "application/x-git-receive-pack-advertisement";
+    let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
+    let script = Arc::<Mutex<Script>>::default();
+    let address = scripted(script.clone());
+    for (status, refuses) in [
+        ("400 Bad Request", true),
+        ("401 Unauthorized", true),
+        ("403 Forbidden", true),
+        ("404 Not Found", true),
+        ("405 Method Not Allowed", true),
+        ("413 Payload Too Large", true),
+        ("407 Proxy Authentication Required", false),
+        ("408 Request Timeout", false),
+        ("421 Misdirected Request", false),
+        ("425 Too Early", false),
+        ("429 Too Many Requests", false),
+        ("500 Internal Server Error", false),
+        ("502 Bad Gateway", false),
+        ("503 Service Unavailable", false),
+    ] {
+        let head =
+            format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n");
+        let no = Say(format!("{head}\r\nno").into_bytes());
+        let words = match status {
+            "401 Unauthorized" => format!("the server answers {status}"),
+            "407 Proxy Authentication Required" => format!("the proxy answers {status}: \"no\""),
+            _ => format!("the server answers {status}: \"no\""),
+        };
+        let greets = Say(closing(answer(advertisement, &hello)));
+        for (acts, late) in [((vec![no.clone()], vec![]), false), ((vec![greets], vec![no]), true)] {
+            *script.lock().unwrap() = acts;
+            let expected = match (refuses, late) {
+                (true, _) => format!("said: {words}"),
+                (false, false) => format!("R: {words}"),
+                (false, true) => unknown(&format!("R: {words}")),
+            };
+            scene.is_not_taken(status, &remote(&runtime, address, SHORT), false, &expected);
+        }
+    }
 }

@@ -26,7 +26,10 @@ use self::{
     upload::{Payload, Upload},
 };
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
-use crate::{disk::lock, smart::AGENT};
+use crate::{
+    disk::lock,
+    smart::{AGENT, Denial},
+};
 
 /// As Git has it.
 const MAX_REDIRECTS: usize = 20;
@@ -151,14 +154,15 @@ impl Exchange<'_> {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
+        let denied = |log: &str| io::Error::other(Denial::new(answers("server", StatusCode::UNAUTHORIZED, ""), log));
         let Some(token) = &self.http.token else {
-            return Err(io::Error::other(if base.origin.target().tls.is_some() {
+            return Err(denied(if base.origin.target().tls.is_some() {
                 "the server asks for credentials: put a token in a file and name it, token = \"FILE\""
             } else {
                 "the server asks for credentials, which plain HTTP does not carry: use https:// or ssh://"
             }));
         };
-        let refused = || io::Error::other(format!("the server refuses the token in {token}"));
+        let refused = || denied(&format!("the server refuses the token in {token}"));
         if scheme.is_some() {
             // It may know another way by now.
             lock(&self.http.learned).scheme = None;
@@ -166,7 +170,7 @@ impl Exchange<'_> {
         }
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let scheme = Scheme::of(asked.filter_map(|value| value.to_str().ok()))
-            .ok_or_else(|| io::Error::other("the server asks for credentials of another kind than Basic and Bearer"))?;
+            .ok_or_else(|| denied("the server asks for credentials of another kind than Basic and Bearer"))?;
         let response = self.send(base, payload, Some(scheme))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(refused());
@@ -203,7 +207,11 @@ impl Exchange<'_> {
         let plain = found.starts_with("text/plain");
         let reason = if plain { self.reason(response.into_body()) } else { String::new() };
         let who = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { "proxy" } else { "server" };
-        Err(io::Error::other(format!("the {who} answers {status}{reason}")))
+        let answer = answers(who, status, &reason);
+        if is_final(status) {
+            return Err(io::Error::other(Denial::new(answer.clone(), answer)));
+        }
+        Err(io::Error::other(answer))
     }
 
     /// The beginning of a page in plain text.
@@ -289,6 +297,22 @@ impl Read for Exchange<'_> {
         self.chunk.copy_to_slice(&mut out[..length]);
         Ok(length)
     }
+}
+
+/// Whether it would be answered the next time too: a server that is out of order, or wants us to wait, is another matter.
+fn is_final(status: StatusCode) -> bool {
+    let passes = [
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::MISDIRECTED_REQUEST,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !passes.contains(&status)
+}
+
+fn answers(who: &str, status: StatusCode, reason: &str) -> String {
+    format!("the {who} answers {status}{reason}")
 }
 
 fn broken(error: hyper::Error) -> io::Error {
