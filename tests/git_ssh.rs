@@ -242,6 +242,45 @@ async fn what_a_connection_rests_on_counts_while_it_is_kept() {
     }
 }
 
+/// Whichever of its keys is pinned, and however few its owner knows of.
+#[tokio::test]
+async fn a_server_with_several_keys_is_known_by_any_that_is_pinned() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let (rsa, ecdsa) = (["-t", "rsa", "-b", "2048"], ["-t", "ecdsa", "-b", "256"]);
+    let folder = keys(&setup, &[("key", ED25519), ("rsa", &rsa), ("ecdsa", &ecdsa), ("other", &rsa)]);
+    let here = folder.display();
+    let lines = format!("{VERSIONS}HostKey {here}/rsa\nHostKey {here}/ecdsa\n");
+    let sshd = Sshd::with(&folder, &["key"], dead(), &lines).await;
+    let remote = sshd.url(repository.path());
+    let pinned = |print: &str| site(&remote, &format!("key = \"ssh/key\"\npin = \"{print}\"\n"));
+    let [first, second, third] = ["host", "ecdsa", "rsa"].map(|name| fingerprint(&folder, name));
+    setup.manifest(&pinned(&third));
+    let host = setup.start().await;
+    shows(&host, "one").await;
+    for (print, page) in [(&second, "two"), (&first, "three"), (&third, "four")] {
+        host.setup().manifest(&pinned(print));
+        host.reload().await.done();
+        repository.commit("main", &[("index.html", page)]);
+        shows(&host, page).await;
+    }
+    sshd.came_in(4);
+    let (other, name) = (fingerprint(&folder, "other"), sshd.name());
+    host.setup().manifest(&pinned(&other));
+    host.reload().await.done();
+    assert_eq!(
+        error(&host).await,
+        format!(
+            "{remote}: none of the host keys of {name} is the one that is pinned, {other}: somebody may be in the middle. They are ssh-ed25519 {first}, ecdsa-sha2-nistp256 {second}, ssh-rsa {third}; if one of them is right, write pin = \"{first}\", or another's"
+        )
+    );
+    sshd.came_in(4);
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "four"));
+}
+
 /// What is said of servers that are not let in on, or do not let in; `R` is the remote.
 #[tokio::test]
 #[expect(clippy::too_many_lines, reason = "one table")]

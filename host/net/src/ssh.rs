@@ -19,18 +19,18 @@ use std::{
 use aws_lc_rs::digest::{self, Digest};
 use bytes::Bytes;
 use russh::{
-    Channel, ChannelMsg, Preferred,
+    AlgorithmKind, Channel, ChannelMsg, Preferred,
     client::{self, AuthResult, Config, Handle, Handler, Msg},
-    keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate},
+    keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::public::KeyData},
 };
 
-use self::key::Made;
 pub use self::{
     agent::AgentError,
     key::{Key, KeyError},
     make::{Kind, MakeError, NewKey},
     trust::Trust,
 };
+use self::{key::Made, trust::Trusted};
 use crate::{DialError, Dialler, Place, Target};
 
 /// A server that says nothing is asked whether it is still there, so often, and given up after three times.
@@ -147,25 +147,41 @@ impl Ssh {
 
     async fn connect(&self, limit: Duration) -> Result<Handle<Checking>, SshError> {
         let Place::Tcp { host, port } = &self.target.place else { return Err(SshError::Command) };
-        let trusted = self.trust.read(&host.to_string(), *port).map_err(SshError::Untrusted)?;
+        let mut trusted = self.trust.read(&host.to_string(), *port).map_err(SshError::Untrusted)?;
+        let mut before = None;
+        // Of a server with several keys it is any that may be pinned, and it shows one a connection.
+        let mut session = loop {
+            match self.meet(&trusted, limit).await? {
+                Ok(session) => break session,
+                Err((error, None)) => {
+                    let no_other = matches!(error, russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. });
+                    return Err(before.filter(|_| no_other).map_or(SshError::Protocol(error), SshError::Untrusted));
+                }
+                Err((_, Some(Refusal { key, words }))) => {
+                    if !trusted.look_for_another(&key) {
+                        return Err(SshError::Untrusted(words));
+                    }
+                    before = Some(words);
+                }
+            }
+        };
+        self.authenticate(&mut session, limit).await?;
+        Ok(session)
+    }
+
+    /// A connection on which the server has proved who it is; or why it came to nothing, and the key that is not right.
+    async fn meet(&self, trusted: &Trusted, limit: Duration) -> Result<Met, SshError> {
         let stream = self.dialler.connect(&self.target, limit).await?;
-        let refusal = Arc::<Mutex<Option<String>>>::default();
+        let refusal = Arc::<Mutex<Option<Refusal>>>::default();
         let preferred = Preferred {
             key: Cow::Owned(trusted.algorithms()),
             host_key_certificates: Cow::Owned(trusted.certificates()),
             ..Preferred::DEFAULT
         };
         let config = Config { preferred, keepalive_interval: Some(self.keep_alive), ..Config::default() };
-        let checking = Checking { trusted, refusal: refusal.clone() };
-        let mut session = match client::connect_stream(Arc::new(config), stream, checking).await {
-            Ok(session) => session,
-            Err(error) => {
-                let refusal = refusal.lock().unwrap_or_else(PoisonError::into_inner).take();
-                return Err(refusal.map_or(SshError::Protocol(error), SshError::Untrusted));
-            }
-        };
-        self.authenticate(&mut session, limit).await?;
-        Ok(session)
+        let checking = Checking { trusted: trusted.clone(), refusal: refusal.clone() };
+        let met = client::connect_stream(Arc::new(config), stream, checking).await;
+        Ok(met.map_err(|error| (error, refusal.lock().unwrap_or_else(PoisonError::into_inner).take())))
     }
 
     async fn authenticate(&self, session: &mut Handle<Checking>, limit: Duration) -> Result<(), SshError> {
@@ -245,10 +261,18 @@ impl Drop for Command {
     }
 }
 
+type Met = Result<Handle<Checking>, (russh::Error, Option<Refusal>)>;
+
+/// A server's key that is not right, and why.
+struct Refusal {
+    key: KeyData,
+    words: String,
+}
+
 /// Looks at the server's key, before anything else is said.
 struct Checking {
-    trusted: trust::Trusted,
-    refusal: Arc<Mutex<Option<String>>>,
+    trusted: Trusted,
+    refusal: Arc<Mutex<Option<Refusal>>>,
 }
 
 impl Handler for Checking {
@@ -259,7 +283,12 @@ impl Handler for Checking {
         match self.trusted.check(shown, now) {
             Ok(()) => Ok(true),
             Err(words) => {
-                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+                let key = match shown {
+                    PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data(),
+                    PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key(),
+                };
+                let refusal = Refusal { key: key.clone(), words };
+                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
                 Ok(false)
             }
         }

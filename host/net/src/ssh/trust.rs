@@ -29,14 +29,18 @@ pub enum Trust {
 }
 
 /// That, for one server.
+#[derive(Clone)]
 pub(super) struct Trusted {
     /// As `known_hosts` names it.
     host: String,
     /// As a certificate does.
     name: String,
     by: By,
+    /// Keys that it showed and that are not the pinned one.
+    others: Vec<KeyData>,
 }
 
+#[derive(Clone)]
 enum By {
     Lines { file: String, lines: Vec<Line> },
     Pin(String),
@@ -44,6 +48,7 @@ enum By {
 }
 
 /// A line that is about this server.
+#[derive(Clone)]
 struct Line {
     number: usize,
     marker: Option<Marker>,
@@ -121,12 +126,13 @@ impl Trust {
                 By::Lines { lines: about(&text, &host), file }
             }
         };
-        Ok(Trusted { host, name, by })
+        Ok(Trusted { host, name, by, others: Vec::new() })
     }
 }
 
 impl Trusted {
-    /// Which keys to ask the server for: those that are known of it first, since it has several. Never RSA with SHA-1.
+    /// Which keys to ask the server for: those that are known of it first, since it has several, and none of a type that it
+    /// has shown one of. Never RSA with SHA-1.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
         let all = [
             Algorithm::Ed25519,
@@ -139,9 +145,21 @@ impl Trusted {
         let known = |algorithm: &Algorithm| {
             self.lines().any(|line| line.marker.is_none() && family(&line.key.algorithm()) == family(algorithm))
         };
-        let (mut first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(known);
+        let shown = |algorithm: &Algorithm| self.others.iter().any(|key| family(&key.algorithm()) == family(algorithm));
+        let (mut first, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().filter(|algorithm| !shown(algorithm)).partition(known);
         first.extend(rest);
         first
+    }
+
+    /// Goes on without the type of a key that is not the pinned one. False where there is none to go on with: a file of
+    /// keys says of which types they are, and these were asked for first.
+    pub(super) fn look_for_another(&mut self, shown: &KeyData) -> bool {
+        let By::Pin(_) = self.by else { return false };
+        let before = self.algorithms().len();
+        self.others.push(shown.clone());
+        // One that shows what it was not asked for would be asked without end.
+        (1..before).contains(&self.algorithms().len())
     }
 
     /// Which certificates to ask for: any, where an authority is known, else none.
@@ -159,12 +177,20 @@ impl Trusted {
         };
         let host = &self.host;
         let print = key.fingerprint(HashAlg::Sha256).to_string();
-        let is = format!("{} {print}", key.algorithm().as_str());
+        let is = named(key);
         let (file, lines) = match &self.by {
             By::Pin(pin) if certificate.is_none() && *pin == print => return Ok(()),
-            By::Pin(pin) => {
+            By::Pin(pin) if self.others.is_empty() => {
                 return Err(format!(
                     "the host key of {host} is not the one that is pinned, {pin}: somebody may be in the middle. It is {is}; if that is right, write pin = \"{print}\""
+                ));
+            }
+            By::Pin(pin) => {
+                let all: Vec<_> = self.others.iter().chain([key]).map(named).collect();
+                return Err(format!(
+                    "none of the host keys of {host} is the one that is pinned, {pin}: somebody may be in the middle. They are {}; if one of them is right, write pin = \"{}\", or another's",
+                    all.join(", "),
+                    self.others[0].fingerprint(HashAlg::Sha256)
                 ));
             }
             By::Nobody => {
@@ -237,6 +263,11 @@ impl Trusted {
         let lines = if let By::Lines { lines, .. } = &self.by { &lines[..] } else { &[] };
         lines.iter()
     }
+}
+
+/// Its type and its fingerprint.
+fn named(key: &KeyData) -> String {
+    format!("{} {}", key.algorithm().as_str(), key.fingerprint(HashAlg::Sha256))
 }
 
 /// Its type and itself, as a line has them.

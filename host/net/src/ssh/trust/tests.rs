@@ -174,3 +174,33 @@ fn a_server_is_asked_for_the_keys_that_are_known() {
     assert!(!algorithms.contains(&"ssh-rsa".to_owned()));
     assert!(trusted.certificates().is_empty());
 }
+
+#[test]
+fn a_pinned_key_is_looked_for_among_all_types_once_each() {
+    let print = |line: &str| key(line).fingerprint(HashAlg::Sha256).to_string();
+    let mut trusted = Trust::Pin(print(OTHER)).read("a.test", 22).unwrap();
+    let names = |trusted: &Trusted| -> Vec<String> { trusted.algorithms().iter().map(ToString::to_string).collect() };
+    let (one, ecdsa) = (key(ONE).key_data().clone(), key(ECDSA).key_data().clone());
+    assert_eq!(names(&trusted).len(), 6);
+    assert!(trusted.look_for_another(&one));
+    assert_eq!(
+        names(&trusted),
+        ["ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"]
+    );
+    assert_eq!(
+        trusted.check(&key(ECDSA).into(), 0).unwrap_err(),
+        format!(
+            "none of the host keys of a.test is the one that is pinned, {}: somebody may be in the middle. They are ssh-ed25519 {}, ecdsa-sha2-nistp256 {}; if one of them is right, write pin = \"{1}\", or another's",
+            print(OTHER),
+            print(ONE),
+            print(ECDSA)
+        )
+    );
+    // What it was not asked for any more.
+    assert!(!trusted.clone().look_for_another(&one));
+    assert!(trusted.look_for_another(&ecdsa));
+    assert_eq!(trusted.check(&key(OTHER).into(), 0), Ok(()));
+    // A file says of which types they are.
+    let mut nobody = Trust::Nobody.read("a.test", 22).unwrap();
+    assert!(!nobody.look_for_another(&one));
+}
