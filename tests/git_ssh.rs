@@ -5,10 +5,11 @@ use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, process::Comma
 
 use crate::{
     git_hooks::{HOOK, SECRET},
-    git_push::{manifest, publishes},
+    git_push::{manifest, order, publishes, said},
     git_servers::{error, lives, repository, shows, site},
     support::{
         client::with_body,
+        git::Repository,
         guests::root,
         host::Setup,
         skip,
@@ -279,6 +280,35 @@ async fn a_server_with_several_keys_is_known_by_any_that_is_pinned() {
     );
     sshd.came_in(4);
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "four"));
+}
+
+/// Stock sshd does not hear which version of the protocol is wanted, and in the oldest one an empty repository says nothing of
+/// its HEAD: who would begin its branch is told so before anything is staged, and begins the one that is named.
+#[tokio::test]
+async fn a_branch_without_a_commit_is_begun_where_it_is_named() {
+    if skip::missing(PROGRAMS) {
+        return;
+    }
+    let setup = Setup::without_manifest();
+    let repository = Repository::bare(setup.path("empty.git"));
+    let orders = setup.repository("orders");
+    order(&orders, "open site\ncommit Ann early");
+    let folder = keys(&setup, &[("key", ED25519), ("host", ED25519)]);
+    let sshd = Sshd::with(&folder, &["key"], dead(), "").await;
+    let remote = sshd.url(repository.path());
+    let lines = format!("key = \"ssh/key\"\npin = \"{}\"\n", sshd.pin());
+    let named = manifest(&remote, &lines);
+    setup.manifest(&named.replacen("branch = \"main\"\n", "", 1));
+    let host = setup.start().await;
+    let words = "the server does not say which branch its HEAD is; name one: branch = \"NAME\"";
+    assert_eq!(said(&host, "open site").await, format!("refused: {words}"));
+    let line = host.logged(&format!("can't be written to: {remote}: ")).await;
+    assert_eq!(line, format!("warning: binding site-pages: can't be written to: {remote}: {words}"));
+    host.setup().manifest(&named);
+    host.reload().await.done();
+    order(&orders, "open site\nwrite index.html first\ncommit Ann begun");
+    shows(&host, "first").await;
+    assert_eq!(repository.git(&["log", "--format=%an %s", "main"]), "Ann begun");
 }
 
 /// What is said of servers that are not let in on, or do not let in; `R` is the remote.

@@ -18,8 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    FetchError, Fetched, Location, Remote, Repository, StageError, Staging,
+    FetchError, Fetched, Location, Remote, Repository, ServerError, StageError, Staging,
     pace::{RETRY, delay, longer},
+    push,
     remote::local::Local,
     watch::{Interest, Point, Watched, Watcher},
 };
@@ -133,10 +134,16 @@ impl Follower {
         let (repository, remote, number, moved) =
             (self.repository.clone(), self.remote.clone(), self.number, self.moved.clone());
         let staging = spawn_blocking(move || {
-            if let Location::Local(path) = &remote.location
-                && matches!(Local::find(path), Ok(Local::Directory(_)))
-            {
-                return Err(OpenError::Directory(path.clone()));
+            match &remote.location {
+                Location::Local(path) if matches!(Local::find(path), Ok(Local::Directory(_))) => {
+                    return Err(OpenError::Directory(path.clone()));
+                }
+                // Which branch is begun is asked before anybody works for it in vain.
+                Location::Server(server) if !there => {
+                    let branch = remote.branch.as_deref();
+                    push::full_name(server, branch).map_err(|why| OpenError::Branch(Arc::new(server.error(why))))?;
+                }
+                _ => {}
             }
             let head = if there { repository.head() } else { None };
             let base = repository.snapshot(head.map(|head| head.id)).map_err(StageError::from)?;
@@ -165,6 +172,9 @@ pub enum OpenError {
     Stage(Arc<StageError>),
     #[error("{0} is a plain directory, which has no commits: nothing can be pushed there")]
     Directory(PathBuf),
+    /// Which branch is to be begun is not known.
+    #[error(transparent)]
+    Branch(Arc<ServerError>),
 }
 
 impl From<StageError> for OpenError {

@@ -220,7 +220,7 @@ fn former_of(blobs: &HashSet<&ObjectId>, tree: &[u8], base: &[u8], former: &mut 
 }
 
 /// A push names its ref; where the binding names none it is the one that HEAD is.
-fn full_name(server: &Server, branch: Option<&str>) -> Result<String, SmartError> {
+pub(crate) fn full_name(server: &Server, branch: Option<&str>) -> Result<String, SmartError> {
     match branch {
         Some(name) if name.starts_with("refs/") => Ok(name.to_owned()),
         Some(name) => Ok(format!("refs/heads/{name}")),

@@ -8,8 +8,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use atoll_git::{
-    FetchError, OpenError, ProtocolError, PublishError as Unpublished, PushError, ServerError, SmartError, StageError,
-    Uploads,
+    FetchError, LocalError, OpenError, ProtocolError, PublishError as Unpublished, PushError, ServerError, SmartError,
+    StageError, Uploads,
 };
 use atoll_runtime::{Author, Branch, Contents, Kind, Publication, PublishError, Published, Staging, TreeError};
 use tokio::{
@@ -170,6 +170,10 @@ fn unopened(binding: &Title, error: &OpenError) -> PublishError {
         OpenError::Stage(error) => unstaged(binding, error),
         OpenError::Directory(_) => directory(),
         // What it is stands in the log already: whoever follows the binding says so.
+        OpenError::Branch(error) => {
+            binding.warn(&format!("can't be written to: {}", chain(error)));
+            refused_or_unreachable(binding, &error.why)
+        }
         OpenError::Fetch(error) => match &**error {
             FetchError::Server(ServerError { why, .. }) => refused_or_unreachable(binding, why),
             _ => unreachable(binding),
@@ -212,7 +216,12 @@ fn unpushed(binding: &Title, error: &PushError) -> PublishError {
         }
         PushError::Local(_) | PushError::Copy(_) => {
             binding.warn(&format!("can't be pushed to: {}", chain(error)));
-            unreachable(binding)
+            match error {
+                PushError::Local(LocalError::Headless(_)) => {
+                    PublishError::Refused("its HEAD is of no branch; name one: branch = \"NAME\"".into())
+                }
+                _ => unreachable(binding),
+            }
         }
     }
 }
