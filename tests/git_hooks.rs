@@ -119,6 +119,47 @@ async fn whoever_does_not_know_the_secret_learns_nothing() {
     assert!(!host.setup().log().contains(SECRET) && !host.setup().access_log().contains(SECRET));
 }
 
+/// Why a forge's hook does nothing is in the log, with the address that it came from: told once, then once a minute.
+#[tokio::test]
+async fn whose_hook_is_refused_is_in_the_log() {
+    let (host, _site, _daemon) = hooked().await;
+    let other = HOOK.replace("site-pages", "orders");
+    let nobodys = HOOK.replace("site-pages", "some%0Ahow-secret");
+    let tell = async |url: &str, name: &'static str, value: &str| {
+        host.client().send(with_body("POST", url, &[(name, value)], "")).await.status.as_u16()
+    };
+    assert_eq!(tell(&nobodys, "authorization", "Bearer guessed").await, 401);
+    let (at, wrong) = (host.setup().path("secret"), "hidden-and-wrong");
+    for _ in 0..3 {
+        assert_eq!(tell(HOOK, "x-gitlab-token", wrong).await, 401);
+    }
+    for _ in 4..20 {
+        assert_eq!(tell(&other, "authorization", &format!("Bearer {wrong}")).await, 401);
+    }
+    assert_eq!(tell(HOOK, "authorization", &format!("Bearer {SECRET}")).await, 429);
+    let lines = [
+        "warning: a hook from 127.0.0.1 is refused: it is of no binding that is here".to_owned(),
+        format!(
+            "warning: binding site-pages: a hook from 127.0.0.1 is refused: what it shows does not go with the secret in {}",
+            at.display()
+        ),
+    ];
+    let barred = host.logged("hooks from 127.0.0.1 are not heard for ").await;
+    assert!(barred.ends_with(" s: too many were refused"), "{barred}");
+    let log = host.setup().log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused")).collect();
+    assert_eq!(told, [&lines[0], &lines[1], &barred]);
+    assert!(!log.contains(wrong) && !log.contains("how-secret"), "{log}");
+    // Nor is heard what shows nothing.
+    let (host, _site, _daemon) = hooked().await;
+    let unsigned = host.client().send(with_body("POST", HOOK, &[], "")).await;
+    assert_eq!(unsigned.status.as_u16(), 401);
+    assert_eq!(
+        host.logged("is refused").await,
+        "warning: binding site-pages: a hook from 127.0.0.1 is refused: it has neither a signature nor a secret"
+    );
+}
+
 /// A hundred hooks while one fetch goes on are one more fetch, whoever counts the server's conversations.
 #[tokio::test]
 async fn a_hundred_hooks_are_a_fetch_or_two() {

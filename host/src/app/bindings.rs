@@ -4,11 +4,12 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use arc_swap::ArcSwapOption;
+use atoll_gateway::Complaints;
 use atoll_git::{
     Event, FetchError, Fetched, Follower, ObjectId, OpenError, Remote, Repository, Staging, Standing, Store, Watcher,
 };
@@ -47,6 +48,8 @@ pub(super) struct Binding {
     follower: Follower,
     /// Whose secret tells of a push; a reload may say another.
     hook: ArcSwapOption<Secret>,
+    /// Of hooks that are refused.
+    refused: Complaints,
     /// Held while something is committed to it: each takes a thread.
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
@@ -114,9 +117,22 @@ impl Binding {
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
         let title = Title::new(said.name.clone(), log.clone());
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
-        let committing = Arc::default();
+        let (refused, committing) = (Complaints::default(), Arc::default());
         let said = said.clone();
-        Ok(Self { said, origin, title, repository, follower, hook, committing, identity, error, heads, passed })
+        Ok(Self {
+            said,
+            origin,
+            title,
+            repository,
+            follower,
+            hook,
+            refused,
+            committing,
+            identity,
+            error,
+            heads,
+            passed,
+        })
     }
 
     pub(super) fn said(&self) -> &manifest::Binding {
@@ -126,6 +142,13 @@ impl Binding {
     /// Where the secret is of who tells of a push.
     pub(super) fn hook(&self) -> Option<Arc<Secret>> {
         self.hook.load_full()
+    }
+
+    /// A hook of it was refused, in these words: for the log, now and then.
+    pub(super) fn refused(&self, words: &str, now: Instant) {
+        if let Some(more) = self.refused.failed(now) {
+            self.title.warn(&format!("{words}{more}"));
+        }
     }
 
     /// From now on it is there.

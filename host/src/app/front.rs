@@ -102,7 +102,7 @@ impl Front {
         tokio::spawn(count_dropped(spool.clone(), log.clone()));
         let capabilities = Capabilities {
             challenges: challenges.clone(),
-            hooks: Arc::new(Pushes::new(host.bindings.clone(), host.components.clone())),
+            hooks: Arc::new(Pushes::new(host.bindings.clone(), host.components.clone(), log.clone())),
             journal: log.clone(),
             sink: spool,
             clock: Arc::new(SystemClock),

@@ -1,12 +1,15 @@
 //! What comes of a hook: whoever knows a binding's secret has it fetched at once, and may wait for the proofs.
 
-use std::{io, pin::Pin, sync::Arc};
+use std::{io, net::IpAddr, pin::Pin, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
-use atoll_gateway::http::{Hook, Hooks, Told};
+use atoll_gateway::{
+    Complaints,
+    http::{Hook, Hooks, Told, Unheard},
+};
 use atoll_git::Fetched;
 use atoll_net::{Secret, drawn};
-use atoll_runtime::Disproof;
+use atoll_runtime::{Disproof, Journal, Level};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -14,7 +17,7 @@ use super::{
     bindings::{Binding, Bindings},
     host::Components,
 };
-use crate::{manifest::Name, text::chain};
+use crate::{journal::Log, manifest::Name, text::chain};
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -45,11 +48,14 @@ pub(super) enum Useless {
 pub(super) struct Pushes {
     bindings: Arc<ArcSwap<Bindings>>,
     components: Arc<ArcSwap<Components>>,
+    log: Arc<Log>,
+    /// Of hooks of no binding, and of addresses that are heard no more.
+    complaints: Arc<[Complaints; 2]>,
 }
 
 impl Pushes {
-    pub(super) fn new(bindings: Arc<ArcSwap<Bindings>>, components: Arc<ArcSwap<Components>>) -> Self {
-        Self { bindings, components }
+    pub(super) fn new(bindings: Arc<ArcSwap<Bindings>>, components: Arc<ArcSwap<Components>>, log: Arc<Log>) -> Self {
+        Self { bindings, components, log, complaints: Arc::default() }
     }
 
     async fn told(self, hook: Hook) -> Told {
@@ -117,6 +123,31 @@ impl Hooks for Pushes {
 
     fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
         Box::pin(self.clone().told(hook))
+    }
+
+    /// What the client calls it is not repeated, nor is what it shows: that may be somebody's secret.
+    fn unheard(&self, binding: &str, client: IpAddr, why: Unheard, now: Instant) {
+        let [nobodys, barred] = &*self.complaints;
+        let (complaints, words) = match (why, self.bindings.load().get(binding)) {
+            (Unheard::Barred(left), _) => {
+                let words =
+                    format!("hooks from {client} are not heard for {} s: too many were refused", left.as_secs());
+                (barred, words)
+            }
+            (_, None) => (nobodys, format!("a hook from {client} is refused: it is of no binding that is here")),
+            (why, Some(binding)) => {
+                let why = match (binding.hook(), why) {
+                    (None, _) => "there is no `hook` in the binding".to_owned(),
+                    (Some(_), Unheard::Unsigned) => "it has neither a signature nor a secret".to_owned(),
+                    (Some(at), _) => format!("what it shows does not go with the secret in {at}"),
+                };
+                return binding.refused(&format!("a hook from {client} is refused: {why}"), now);
+            }
+        };
+        if let Some(more) = complaints.failed(now) {
+            let log: &dyn Journal = &*self.log;
+            log.host(Level::Warning, format!("{words}{more}"));
+        }
     }
 }
 

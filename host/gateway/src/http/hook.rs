@@ -1,7 +1,12 @@
 //! `POST /.well-known/host/hook/BINDING`: somebody tells that a branch moved. Here its body is read, within bounds; whether
 //! they may, and what comes of it, the assembly says. Whoever may not learns nothing of which bindings there are.
 
-use std::{net::IpAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http::{
@@ -57,11 +62,24 @@ pub enum Told {
     Failed(String),
 }
 
+/// Why a hook was not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// It claims no secret at all.
+    Unsigned,
+    /// What it shows is not the binding's, or there is none.
+    Wrong,
+    /// The same once too often: its address is not heard for so long.
+    Barred(Duration),
+}
+
 /// Who is told.
 pub trait Hooks: Send + Sync + 'static {
     /// Whether this is a head of somebody who claims to know a secret.
     fn signed(&self, head: &HeaderMap) -> bool;
     fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>>;
+    /// One of `binding`, as the client calls it, was not heard: for the log.
+    fn unheard(&self, binding: &str, client: IpAddr, why: Unheard, now: Instant);
 }
 
 /// Answers a request for the hook of `binding`.
@@ -78,6 +96,7 @@ pub(super) fn answer(
         return Answering::now(visit.finish(response));
     }
     if !gateway.hooks.signed(request.headers()) {
+        gateway.hooks.unheard(&binding, client, Unheard::Unsigned, gateway.clock.instant());
         return Answering::now(visit.finish(response(Told::Denied)));
     }
     let gateway = gateway.clone();
@@ -102,9 +121,13 @@ pub(super) fn answer(
             Ok(Err(_)) => return visit.finish(plain(StatusCode::BAD_REQUEST)),
             Ok(Ok(body)) => body.to_bytes(),
         };
-        let told = gateway.hooks.tell(Hook { binding, head: parts.headers, body, wait }).await;
+        let told = gateway.hooks.tell(Hook { binding: binding.clone(), head: parts.headers, body, wait }).await;
         if told == Told::Denied {
-            gateway.strangers.wrong(client, gateway.clock.instant());
+            let now = gateway.clock.instant();
+            gateway.hooks.unheard(&binding, client, Unheard::Wrong, now);
+            if let Some(left) = gateway.strangers.wrong(client, now) {
+                gateway.hooks.unheard(&binding, client, Unheard::Barred(left), now);
+            }
         }
         visit.finish(response(told))
     })

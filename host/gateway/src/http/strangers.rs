@@ -33,8 +33,8 @@ impl Strangers {
         WINDOW.checked_sub(now.saturating_duration_since(stranger.since)).filter(|left| !left.is_zero())
     }
 
-    /// It did not know a secret.
-    pub(super) fn wrong(&self, client: IpAddr, now: Instant) {
+    /// It did not know a secret. How long it has to stay away, where it did not have to before.
+    pub(super) fn wrong(&self, client: IpAddr, now: Instant) -> Option<Duration> {
         let client = neighbourhood(client);
         let mut strangers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |stranger: &Stranger| now.saturating_duration_since(stranger.since) >= WINDOW;
@@ -50,6 +50,8 @@ impl Strangers {
             *stranger = Stranger { since: now, tries: 0 };
         }
         stranger.tries += 1;
+        let barred = stranger.tries == TRIES;
+        barred.then(|| WINDOW.saturating_sub(now.saturating_duration_since(stranger.since)))
     }
 }
 
@@ -66,8 +68,14 @@ mod tests {
         let (strangers, begun) = (Strangers::default(), Instant::now());
         let at = |seconds: u64| begun + Duration::from_secs(seconds);
         let left = |address: &str, seconds| strangers.barred(client(address), at(seconds)).map(|left| left.as_secs());
-        for (tries, address) in [(20, "192.0.2.1"), (19, "192.0.2.2"), (19, "2001:db8::1"), (1, "2001:db8::2:0:0:1")] {
-            (0..tries).for_each(|_| strangers.wrong(client(address), at(0)));
+        for (tries, address, barring) in [
+            (20, "192.0.2.1", true),
+            (19, "192.0.2.2", false),
+            (19, "2001:db8::1", false),
+            (1, "2001:db8::2:0:0:1", true),
+        ] {
+            let barred = (0..tries).filter_map(|_| strangers.wrong(client(address), at(0)));
+            assert_eq!(barred.collect::<Vec<_>>(), vec![WINDOW; usize::from(barring)], "{address}");
         }
         for (address, seconds, expected) in [
             ("192.0.2.1", 0, Some(60)),
@@ -82,7 +90,7 @@ mod tests {
             assert_eq!(left(address, seconds), expected, "{address} after {seconds} s");
         }
         // One minute's tries do not count in the next.
-        strangers.wrong(client("192.0.2.2"), at(60));
+        assert_eq!(strangers.wrong(client("192.0.2.2"), at(60)), None);
         assert_eq!(left("192.0.2.2", 60), None);
     }
 
@@ -90,16 +98,16 @@ mod tests {
     fn of_many_the_oldest_is_forgotten() {
         let (strangers, begun) = (Strangers::default(), Instant::now());
         let first = client("192.0.2.1");
-        (0..TRIES).for_each(|_| strangers.wrong(first, begun));
+        (0..TRIES).for_each(|_| _ = strangers.wrong(first, begun));
         let other = |at: usize| IpAddr::from(u32::try_from(at).unwrap().to_be_bytes());
         let later = begun + Duration::from_secs(1);
-        (1..CLIENTS).for_each(|at| strangers.wrong(other(at), later));
+        (1..CLIENTS).for_each(|at| _ = strangers.wrong(other(at), later));
         assert!(strangers.barred(first, later).is_some());
-        (CLIENTS..2 * CLIENTS).for_each(|at| strangers.wrong(other(at), later));
+        (CLIENTS..2 * CLIENTS).for_each(|at| _ = strangers.wrong(other(at), later));
         assert_eq!(strangers.barred(first, later), None);
         assert_eq!(strangers.0.lock().unwrap().len(), CLIENTS);
         // When their minute is over, all go at once.
-        strangers.wrong(first, later + WINDOW);
+        assert_eq!(strangers.wrong(first, later + WINDOW), None);
         assert_eq!(strangers.0.lock().unwrap().len(), 1);
     }
 }

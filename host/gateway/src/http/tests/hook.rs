@@ -5,7 +5,10 @@ use bytes::Bytes;
 use http::Method;
 
 use super::{Setup, client::request, until};
-use crate::{http::Peer, tls::Protocol};
+use crate::{
+    http::{Network, Peer, Unheard},
+    tls::Protocol,
+};
 
 #[tokio::test]
 async fn what_comes_of_a_hook() {
@@ -44,6 +47,16 @@ async fn over_plain_http_there_is_no_hook() {
     let asked = request(Method::POST, "/.well-known/host/hook/known", &[("authorization", "yes")], "");
     let seen = world.client_of(super::plain()).await.see(asked).await;
     assert_eq!(seen.status, 404);
+    // Unless it was ended by somebody who is believed: who is heard no more is whom that one speaks for.
+    for (trusted, status) in [(vec![Network::new("192.0.2.0".parse().unwrap(), 24).unwrap()], 401), (vec![], 404)] {
+        let world = Setup { redirect: false, trusted, ..Setup::default() }.open();
+        let fields = [("authorization", "no"), ("x-forwarded-proto", "https"), ("x-forwarded-for", "198.51.100.7")];
+        let asked = request(Method::POST, "/.well-known/host/hook/known", &fields, "");
+        assert_eq!(world.client_of(super::plain()).await.see(asked).await.status, status);
+        let client = "198.51.100.7".parse().unwrap();
+        let heard = [("known".to_owned(), client, Unheard::Wrong)];
+        assert_eq!(*world.hooks.unheard.lock().unwrap(), heard[..usize::from(status == 401)]);
+    }
 }
 
 /// Who claims to know a secret, and sends next to nothing, has a part of the places; who claims nothing has none.
@@ -53,6 +66,8 @@ async fn strangers_do_not_keep_an_honest_hook_waiting() {
     let path = "/.well-known/host/hook/known";
     let nobody = request(Method::POST, path, &[], "");
     assert_eq!(world.client(Protocol::Http1).await.see(nobody).await.status, 401, "at once");
+    let client = super::secure(Protocol::Http1).address.ip();
+    assert_eq!(*world.hooks.unheard.lock().unwrap(), [("known".to_owned(), client, Unheard::Unsigned)]);
     let mut strangers = Vec::new();
     for _ in 0..64 {
         let mut stranger = world.client(Protocol::Http2).await;
@@ -109,6 +124,15 @@ async fn who_guesses_is_heard_no_more_for_a_while() {
     assert_eq!(seen, [[401; 20].as_slice(), &[429; 3]].concat());
     let barred = guessing.see(tell("known", "yes")).await;
     assert_eq!((barred.status, barred.field("retry-after"), barred.text()), (429, Some("60"), ""));
+    // The log's owner hears of each, and once that it is heard no more.
+    let unheard = std::mem::take(&mut *world.hooks.unheard.lock().unwrap());
+    let client = super::secure(Protocol::Http1).address.ip();
+    let mut expected: Vec<_> =
+        (0..20).map(|at| (if at % 2 == 0 { "known" } else { "unknown" }.to_owned(), client, Unheard::Wrong)).collect();
+    let left = unheard.last().map(|(_, _, why)| *why);
+    assert!(matches!(left, Some(Unheard::Barred(left)) if left.as_secs() >= 50), "{left:?}");
+    expected.push(("unknown".to_owned(), client, left.unwrap()));
+    assert_eq!(unheard, expected);
     let peer = Peer { address: "192.0.2.200:7".parse().unwrap(), ..super::secure(Protocol::Http2) };
     let mut neighbour = world.client_of(peer).await;
     assert_eq!(neighbour.see(tell("known", "yes")).await.status, 202);

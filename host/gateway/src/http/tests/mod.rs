@@ -9,13 +9,13 @@ mod memory;
 mod service;
 
 use std::{
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use atoll_runtime::{Body, BodyError, Decision, Failure, Forwarding, Head, Isolation};
@@ -32,7 +32,7 @@ use client::{Client, Seen, get, request};
 
 use super::{
     Capabilities, Certificate, Component, Format, Gateway, Hook, Hooks, Limits, Live, Network, Peer, Reply, Roster,
-    Sink, SystemClock, Told, Upstream, UrlUpstream,
+    Sink, SystemClock, Told, Unheard, Upstream, UrlUpstream,
 };
 use crate::tls::{Challenges, Protocol};
 
@@ -210,6 +210,7 @@ impl Certificate for Shown {
 struct World {
     gateway: Arc<Gateway>,
     lines: Arc<Lines>,
+    hooks: Arc<Known>,
 }
 
 /// What a gateway is made with, but for what nobody asks about.
@@ -257,11 +258,11 @@ impl Setup {
         let lines = Arc::new(Lines::default());
         let challenges = Arc::new(Challenges::default());
         challenges.publish_http("token", "token.thumbprint").unwrap();
-        let hooks = Arc::new(Known);
+        let hooks = Arc::new(Known::default());
         let (journal, clock) = (Arc::new(Quiet), Arc::new(SystemClock));
-        let capabilities = Capabilities { challenges, hooks, journal, sink: lines.clone(), clock };
+        let capabilities = Capabilities { challenges, hooks: hooks.clone(), journal, sink: lines.clone(), clock };
         let (roster, answers) = self.roster();
-        World { gateway: Gateway::new(capabilities, roster, answers), lines }
+        World { gateway: Gateway::new(capabilities, roster, answers), lines, hooks }
     }
 
     /// One service, and no router.
@@ -370,8 +371,11 @@ fn logged<'a>(line: &'a str, name: &str) -> Option<&'a str> {
     Some(&rest[..end])
 }
 
-/// Takes a hook of `known` for what its `authorization` says.
-struct Known;
+/// Takes a hook of `known` for what its `authorization` says, and remembers whom it was told of that was not heard.
+#[derive(Default)]
+struct Known {
+    unheard: Mutex<Vec<(String, IpAddr, Unheard)>>,
+}
 
 impl Hooks for Known {
     fn signed(&self, head: &http::HeaderMap) -> bool {
@@ -389,5 +393,9 @@ impl Hooks for Known {
             _ => Told::Denied,
         };
         Box::pin(async move { told })
+    }
+
+    fn unheard(&self, binding: &str, client: IpAddr, why: Unheard, _: Instant) {
+        self.unheard.lock().unwrap().push((binding.to_owned(), client, why));
     }
 }
