@@ -6,6 +6,7 @@ use rustix::process::Signal;
 
 use crate::support::{
     broken::nested_types,
+    git::Repository,
     guests::{HELLO, component, fixture},
     host::Setup,
     tables,
@@ -239,6 +240,43 @@ async fn check_tells_what_could_not_be_fetched() {
     setup.manifest(&format!("[git.b]\nremote = \"there.git\"\n{hello}"));
     let outcome = setup.command(&["check", "--bind", "b=folder#main"]).await;
     assert!(outcome.stderr.contains("folder is a plain folder, and has no branch main"), "{}", outcome.stderr);
+}
+
+/// What a component is to write to, and never could.
+#[tokio::test]
+async fn check_tells_what_could_not_be_pushed_to() {
+    let setup = Setup::new("");
+    setup.repository("there").commit("main", &[("index.html", "x")]);
+    std::fs::create_dir(setup.path("folder")).unwrap();
+    let work = Repository::with_work_tree(setup.path("work"));
+    work.commit("main", &[("index.html", "x")]);
+    work.git(&["branch", "other"]);
+    let detached = Repository::with_work_tree(setup.path("detached"));
+    let id = detached.commit("main", &[("index.html", "x")]);
+    detached.git(&["update-ref", "--no-deref", "HEAD", &id]);
+    let hello = tables::guest("hello", "hello", "");
+    let out = "refusing to update checked out branch: refs/heads/main: push to a bare repository, or to another branch";
+    for (lines, expected) in [
+        (
+            "remote = \"folder\"\n",
+            Some("folder is a plain directory, which has no commits: nothing can be pushed there"),
+        ),
+        ("remote = \"work\"\n", Some(out)),
+        ("remote = \"work\"\nbranch = \"main\"\n", Some(out)),
+        ("remote = \"detached\"\n", Some("detached: its HEAD is of no branch; name one: branch = \"NAME\"")),
+        ("remote = \"work\"\nbranch = \"other\"\n", None),
+        ("remote = \"there.git\"\n", None),
+    ] {
+        let at = 2 + lines.lines().count();
+        for (mode, expected) in [("write", expected), ("read", None)] {
+            setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"{mode}\" }}\n"));
+            let outcome = setup.command(&["check"]).await;
+            let line = |why| format!("host.toml:{at}: [component.hello]: can't push to `b`: {why}\n");
+            assert_eq!(setup.shown(&outcome.stderr), expected.map(line).unwrap_or_default(), "{lines}{mode}");
+            let strict = setup.command(&["check", "--strict"]).await;
+            assert_eq!(strict.code == Some(0), expected.is_none(), "{lines}{mode}");
+        }
+    }
 }
 
 /// A file that others can read.

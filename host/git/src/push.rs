@@ -66,6 +66,18 @@ pub enum PushError {
     Copy(#[from] IntakeError),
 }
 
+impl From<ReceiveError> for PushError {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Moved => Self::Moved,
+            ReceiveError::Refused(words) => Self::Refused(words),
+            ReceiveError::Local(error) => error.into(),
+            ReceiveError::Intake(error) => error.into(),
+            ReceiveError::Write(error) => IntakeError::from(error).into(),
+        }
+    }
+}
+
 /// What is pushed: a commit, its new trees, and the blobs that the base has not.
 pub(crate) struct Cargo<'a> {
     pub(crate) commit: (ObjectId, &'a [u8]),
@@ -110,13 +122,7 @@ pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<
                 let (id, _) = cargo.commit;
                 let filled =
                     repository.receive(branch, (old, id), cargo.count(), cargo.record, |intake| cargo.fill(intake));
-                let unsynced = filled.map_err(|error| match error {
-                    ReceiveError::Moved => PushError::Moved,
-                    ReceiveError::Refused(words) => PushError::Refused(words),
-                    ReceiveError::Local(error) => error.into(),
-                    ReceiveError::Intake(error) => error.into(),
-                    ReceiveError::Write(error) => IntakeError::from(error).into(),
-                })?;
+                let unsynced = filled?;
                 let warning = unsynced
                     .map(|error| format!("{id} is published and may not survive a power cut at its origin: {error}"));
                 Ok(Pushed { as_it_is: true, warning, advice: repository.untidy(), rest: None })

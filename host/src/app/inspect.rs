@@ -13,7 +13,7 @@ use super::{
 use crate::{
     cli::{CaseOutcome, Inspection},
     journal::Log,
-    manifest::Manifest,
+    manifest::{Manifest, Mode},
     problem::Problem,
     text::chain,
 };
@@ -77,9 +77,20 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
         let reasons = remotes::look(said).into_iter();
         reasons.map(|why| said.place.problem(format!("[git.{}]: can't be fetched: {}", said.name, chain(why.as_ref()))))
     });
-    let warnings =
-        decided.map(Problem::new).into_iter().chain(certificates).chain(regretted).chain(unfetched).collect();
+    let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(regretted).chain(unfetched);
+    let warnings = warnings.chain(unpushed(manifest)).collect();
     Ok(Checked { problems, warnings })
+}
+
+/// Of what may be written: where no push could succeed.
+fn unpushed(manifest: &Manifest) -> impl Iterator<Item = Problem> {
+    let grants = manifest.components.values().flat_map(|said| said.git.values().map(move |grant| (said, grant)));
+    let writing = grants.filter(|(_, grant)| grant.mode == Mode::Write);
+    writing.filter_map(|(said, grant)| {
+        let why = remotes::look_at_pushing(manifest.bindings.get(&grant.from)?)?;
+        let words = format!("[component.{}]: can't push to `{}`: {}", said.name, grant.from, chain(&why));
+        Some(said.place.problem(words))
+    })
 }
 
 /// Runs each case and reports it.

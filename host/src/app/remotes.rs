@@ -1,7 +1,7 @@
 //! Where a binding's branch comes from: the manifest's words, turned into a way to a repository. Nothing is opened yet.
 
 use anyhow::Context as _;
-use atoll_git::{Daemon, Http, Location, Patience, Remote, Ssh};
+use atoll_git::{Daemon, Http, LocalError, Location, Patience, PushError, Remote, Ssh};
 use atoll_net::{
     Client, Egress, HTTP, Host, Origin, Protocol, Proxies, SystemRoots, Tls,
     ssh::{Key, Trust},
@@ -24,6 +24,18 @@ pub(super) fn proxied(remote: &manifest::Remote) -> anyhow::Result<()> {
     let tls = Tls::system(&SystemRoots::default(), HTTP);
     proxies().route(&Origin::new(&origin.to_string().parse()?, Protocol::Http1, &tls, Egress::Any)?)?;
     Ok(())
+}
+
+/// Why nothing could ever be pushed to it, though it can be fetched, as far as that shows before anybody does.
+pub(super) fn look_at_pushing(said: &Binding) -> Option<PushError> {
+    let manifest::Remote::Local(path) = &said.remote else { return None };
+    let branch = said.branch.clone();
+    let remote = Remote { location: Location::Local(path.clone()), branch, depth: said.depth };
+    let error = if said.ours { None } else { remote.look_at_pushing().err() }?;
+    // Of others the fetch tells.
+    let lasts =
+        matches!(error, PushError::Directory(_) | PushError::Refused(_) | PushError::Local(LocalError::Headless(_)));
+    lasts.then_some(error)
 }
 
 /// Why nothing could be fetched of it, as far as that shows before anybody is asked.

@@ -8,7 +8,7 @@ pub(crate) mod receive;
 use std::path::PathBuf;
 
 use self::local::{Local, LocalError};
-use crate::{Depth, Server};
+use crate::{Depth, PushError, Server};
 
 /// A branch somewhere else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,16 @@ impl Remote {
             (Local::Repository(repository), branch) => repository.tip(branch.as_deref()).map(drop),
             (Local::Directory(_), None) => Ok(()),
             (Local::Directory(path), Some(name)) => Err(LocalError::Folder { path, name: name.clone() }),
+        }
+    }
+
+    /// What keeps every push from it, as far as that shows without one: of a remote on this machine that can be fetched from.
+    /// Blocks.
+    pub fn look_at_pushing(&self) -> Result<(), PushError> {
+        let Location::Local(path) = &self.location else { return Ok(()) };
+        match Local::find(path)? {
+            Local::Repository(repository) => Ok(repository.receivable(self.branch.as_deref()).map(drop)?),
+            Local::Directory(path) => Err(PushError::Directory(path)),
         }
     }
 

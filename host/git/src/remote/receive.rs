@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use gix::ObjectId;
+use gix::{ObjectId, refs::FullName};
 
 use super::local::{LocalError, LocalRepository};
 use crate::{
@@ -51,17 +51,7 @@ impl LocalRepository {
         record: &Path,
         fill: impl FnOnce(&mut Intake<'_>) -> Result<(), IntakeError>,
     ) -> Result<Option<io::Error>, ReceiveError> {
-        let (name, at) = self.resolve(branch)?;
-        if !name.as_bstr().starts_with(b"refs/") {
-            // A detached HEAD, which is what a work tree shows.
-            return Err(LocalError::Headless(self.path().to_owned()).into());
-        }
-        if self.checked_out()?.iter().any(|out| name.as_bstr() == out.as_str()) {
-            return Err(ReceiveError::Refused(format!(
-                "refusing to update checked out branch: {}: push to a bare repository, or to another branch",
-                name.as_bstr()
-            )));
-        }
+        let (name, at) = self.receivable(branch)?;
         if at != old {
             // Before anything is written there.
             return Err(ReceiveError::Moved);
@@ -82,6 +72,22 @@ impl LocalRepository {
             return Err(ReceiveError::Moved);
         }
         Ok(lock.commit(&path)?)
+    }
+
+    /// The ref that a push of `branch` moves, where one may, and what it stands at.
+    pub(crate) fn receivable(&self, branch: Option<&str>) -> Result<(FullName, Option<ObjectId>), ReceiveError> {
+        let (name, at) = self.resolve(branch)?;
+        if !name.as_bstr().starts_with(b"refs/") {
+            // A detached HEAD, which is what a work tree shows.
+            return Err(LocalError::Headless(self.path().to_owned()).into());
+        }
+        if self.checked_out()?.iter().any(|out| name.as_bstr() == out.as_str()) {
+            return Err(ReceiveError::Refused(format!(
+                "refusing to update checked out branch: {}: push to a bare repository, or to another branch",
+                name.as_bstr()
+            )));
+        }
+        Ok((name, at))
     }
 }
 
