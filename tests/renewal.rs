@@ -22,6 +22,12 @@ async fn an_expired_certificate_is_told_by_check_and_reload() {
     let outcome = host.reload().await;
     assert_eq!(host.setup().shown(&outcome.stderr), expected);
     outcome.done();
+    // As of other secrets, it is told where others can read its key.
+    let key = host.setup().path("a.key");
+    std::fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let outcome = host.setup().command(&["check"]).await;
+    let open = "host.toml:3: `key`: a.key can be read by others (mode 0644); run chmod 600 a.key\n";
+    assert_eq!(host.setup().shown(&outcome.stderr), format!("{open}{expected}"));
 }
 
 /// A renewal that went wrong turns nobody away who was served before.

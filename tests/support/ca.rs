@@ -1,6 +1,6 @@
 //! A certificate authority of the tests' own, for upstreams and for `[[certificate]]` pairs.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -65,7 +65,9 @@ impl Pair {
     /// As `NAME.pem` and `NAME.key`.
     pub(crate) fn write(&self, folder: &Path, name: &str) {
         fs::write(folder.join(format!("{name}.pem")), &self.chain).expect("the folder is the test's");
-        fs::write(folder.join(format!("{name}.key")), &self.key).expect("the folder is the test's");
+        let key = folder.join(format!("{name}.key"));
+        fs::write(&key, &self.key).expect("the folder is the test's");
+        fs::set_permissions(key, fs::Permissions::from_mode(0o600)).expect("it was written");
     }
 }
 

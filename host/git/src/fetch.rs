@@ -122,7 +122,7 @@ impl Repository {
         fetching.follower = follower;
         fetching.from = remote.identity();
         let fetched = match &remote.location {
-            Location::Local(path) => match Local::find(path)? {
+            Location::Local(path) => match Local::settled(path, !fetching.directory.is_empty(), now)? {
                 Local::Repository(repository) => self.0.fetch_local(&mut fetching, &repository, remote),
                 Local::Directory(path) => match &remote.branch {
                     Some(name) => Err(LocalError::Folder { path, name: name.clone() }.into()),
@@ -253,14 +253,7 @@ impl Shared {
         let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
         let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
-        let mut taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
-        if head.is_none()
-            && taken.is_empty()
-            && let Some(rest) = directory::is_new_for(path, now)
-        {
-            std::thread::sleep(rest);
-            taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
-        }
+        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
         if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }

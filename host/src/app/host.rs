@@ -306,10 +306,14 @@ impl Host {
         let digest = code.digest();
         // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
         let (now, then) = (code.surface().role, running.role);
-        let kind = |role: Option<Role>| role.map(|role| std::mem::discriminant(&role));
-        if kind(now) != kind(then) {
-            let role = |role: Option<Role>| role.map_or("for nothing that is known", Role::with_article);
-            let words = format!("it is {}, and {name} is {}: `host reload` takes its file", role(now), role(then));
+        let words = match (now, then) {
+            (Some(now), Some(then)) if std::mem::discriminant(&now) != std::mem::discriminant(&then) => {
+                Some(format!("it is {}, and {name} is {}", now.with_article(), then.with_article()))
+            }
+            (Some(_), None) => Some(format!("nobody knows what {name} is for: put its file right, and `host reload`")),
+            _ => None,
+        };
+        if let Some(words) = words {
             self.refuse(running, words.clone());
             anyhow::bail!(words);
         }

@@ -78,6 +78,12 @@ pub(super) fn warnings(source: &Source, manifest: &Manifest, files: &BTreeMap<Na
             warnings.push(binding.place.problem(format!("binding `{name}` is granted to no component")));
         }
     }
+    let away = manifest.listen.https.iter().find(|address| !address.at.ip().is_loopback());
+    if let Some(address) = away.filter(|_| manifest.certificates.is_empty()) {
+        let words =
+            format!("{} has no certificate to show: add a [[certificate]], or every client is refused", address.at);
+        warnings.push(manifest.listen.place.problem(words));
+    }
     warnings
 }
 
@@ -97,8 +103,8 @@ fn check_grants(source: &Source, component: &Component, places: &BTreeMap<Name, 
 
 fn pair(mut table: Table<'_>) -> Option<Pair> {
     let place = table.place();
-    let mut file = |key| table.required(key, "a PEM file").and_then(|entry| entry.file());
-    let (chain, key) = (file("chain"), file("key"));
+    let chain = table.required("chain", "a PEM file").and_then(|entry| entry.file());
+    let key = table.required("key", "a PEM file").and_then(|entry| entry.private_file());
     table.finish();
     Some(Pair { chain: chain?, key: key?, place })
 }

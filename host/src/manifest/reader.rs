@@ -123,9 +123,7 @@ impl<'a> Table<'a> {
     pub(super) fn secret(&mut self, key: &'static str) -> Option<Secret> {
         let entry = self.entry(key)?;
         let secret = entry.secret(&entry.text(|text| Ok(text.to_owned()))?)?;
-        if let Ok(Some(open)) = secret.open_to_others() {
-            entry.source.warn(&entry.value.span(), format!("{}: {open}", quoted(entry.key)));
-        }
+        entry.tell_open(&secret);
         Some(secret)
     }
 
@@ -255,6 +253,20 @@ impl<'a> Entry<'a> {
 
     pub(super) fn file(&self) -> Option<PathBuf> {
         self.file_at(&self.text(|text| Ok(text.to_owned()))?)
+    }
+
+    /// The same of one with a secret in it.
+    pub(super) fn private_file(&self) -> Option<PathBuf> {
+        let path = self.file()?;
+        self.tell_open(&Secret::File(path.clone()));
+        Some(path)
+    }
+
+    /// Says it where others can read a secret.
+    fn tell_open(&self, secret: &Secret) {
+        if let Ok(Some(open)) = secret.open_to_others() {
+            self.source.warn(&self.value.span(), format!("{}: {open}", quoted(self.key)));
+        }
     }
 
     fn file_at(&self, text: &str) -> Option<PathBuf> {

@@ -54,12 +54,18 @@ pub enum DirectoryError {
     Intake(#[from] IntakeError),
 }
 
-/// An empty directory that changed so short a while ago is not believed to be one.
+/// A directory that is met for the first time, and changed so short a while ago, is not taken for one yet.
 const NEW: Duration = Duration::from_secs(1);
 
 /// Files as they were when they were taken in last, so that only what changed is read.
 #[derive(Default)]
 pub(crate) struct Seen(HashMap<Vec<u8>, (Stamp, ObjectId)>);
+
+impl Seen {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Stamp {
@@ -78,10 +84,6 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.tree == ObjectId::empty_tree(gix::hash::Kind::Sha1)
-    }
-
     /// The committer date in seconds since the Unix epoch: when it was modified last, where that is after `previous` and
     /// not in the future; else `now`, since a file was taken away or came with an older date.
     pub(crate) fn committed(&self, previous: u64, now: SystemTime) -> u64 {
@@ -130,7 +132,7 @@ pub(crate) fn take(
     Ok(Taken { tree, newest, notices })
 }
 
-/// How long what is to be in an empty directory may not have come yet: a repository that is being cloned is one first.
+/// How long what is to be in a directory may not have come yet: a repository that is being made is one first.
 pub(crate) fn is_new_for(root: &Path, now: SystemTime) -> Option<Duration> {
     let modified = std::fs::metadata(root).and_then(|metadata| metadata.modified()).ok()?;
     NEW.checked_sub(now.duration_since(modified).ok()?)

@@ -4,6 +4,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use gix::{
@@ -13,6 +14,7 @@ use gix::{
     refs::{FullName, Target, file},
 };
 
+use super::directory::is_new_for;
 use crate::{
     objects::{Objects, too_many},
     refs,
@@ -115,11 +117,25 @@ impl Local {
                 return match parts.iter().filter(|part| path.join(part).exists()).count() {
                     3 => LocalRepository::open(path, path.to_owned()).map(Self::Repository),
                     2 => Err(LocalError::Broken { path: path.to_owned(), what: missing(path, &parts) }),
+                    _ if is_begun(path) => Err(LocalError::Unfinished { path: path.to_owned(), cloned: true }),
                     _ => Ok(Self::Directory(path.to_owned())),
                 };
             }
         };
         LocalRepository::open(path, git_dir).map(Self::Repository)
+    }
+
+    /// The same once a directory that is not `known` to be one has stood for a moment: what is to become a repository of it is
+    /// not files to be served. Blocks for as long.
+    pub(crate) fn settled(path: &Path, known: bool, now: SystemTime) -> Result<Self, LocalError> {
+        let found = Self::find(path)?;
+        match is_new_for(path, now) {
+            Some(rest) if !known && matches!(found, Self::Directory(_)) => {
+                std::thread::sleep(rest);
+                Self::find(path)
+            }
+            _ => Ok(found),
+        }
     }
 
     /// What to watch to learn that `branch` moved.
@@ -137,6 +153,22 @@ impl Local {
             }
         }
     }
+}
+
+/// Whether a directory is about to be a repository: Git begins with what is in its template, and what is copied comes in any
+/// order.
+fn is_begun(path: &Path) -> bool {
+    const PARTS: [&str; 8] = [
+        "HEAD",
+        "description",
+        "hooks/pre-commit.sample",
+        "info/exclude",
+        "objects/info",
+        "objects/pack",
+        "packed-refs",
+        "refs/heads",
+    ];
+    PARTS.iter().filter(|part| path.join(part).exists()).count() > 1
 }
 
 impl LocalRepository {

@@ -129,6 +129,33 @@ fn what_is_about_to_have_a_commit_is_not_said_to_have_none() {
     }
 }
 
+/// Its insides are no files to be served, in whatever order they come; nor are those of a repository that takes another's place.
+#[test]
+fn what_becomes_a_repository_is_no_folder() {
+    for made in [
+        "mkdir copy; cp -r one/info one/description copy",
+        "mkdir copy; cp -r one/packed-refs one/info copy",
+        "mkdir -p copy/objects; cp -r one/objects/pack one/objects/info copy/objects; touch copy/index.html",
+        "mkdir copy; cp -r one/HEAD one/info copy",
+    ] {
+        let room = Room::new();
+        room.remote("one", &[("a", "1")]);
+        room.script("git -C one pack-refs --all; git -C one repack -qad; mkdir -p one/info; touch one/info/exclude one/description");
+        room.script(made);
+        let (pages, copy) = (room.pages(), Remote::local(room.path.join("copy")));
+        let error = fetch(&pages, &copy).unwrap_err().to_string();
+        assert!(error.ends_with("what is being cloned or copied there is waited for"), "{made}: {error}");
+        room.script("rm -r copy; cp -r one copy");
+        moved(&pages, &copy);
+        // A moment later there is another one.
+        let copy_again = "rm -r copy; mkdir copy; (sleep 0.3; cp -r one/. copy) >/dev/null 2>&1 &";
+        room.script(copy_again);
+        let again = pages.fetch(&copy, std::time::SystemTime::now());
+        assert!(matches!(again, Ok(Fetched::Unchanged)), "{again:?}");
+        assert_eq!(files(&pages), [("a".to_owned(), "1".to_owned())]);
+    }
+}
+
 /// Who follows no more has no say.
 #[test]
 fn a_former_follower_says_nothing() {

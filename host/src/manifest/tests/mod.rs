@@ -261,6 +261,19 @@ fn what_is_left_out_is_said() {
             "host.toml:1: binding `pages` is granted to no component",
         ]
     );
+    let warnings = |listen: &str| {
+        let manifest = format!(
+            "{listen}\n[git.pages]\nremote = 'public'\n[component.site]\npath = 'site.wasm'\ngit = {{ pages = 'read' }}\n"
+        );
+        let loaded = fixture.load(&manifest, Options::default()).unwrap();
+        loaded.warnings.iter().map(|warning| fixture.shown(warning)).collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(warnings("[listen]\nhttps = '127.0.0.1:8443'"), none);
+    assert_eq!(
+        warnings("[listen]\nhttps = ['127.0.0.1:8443', '0.0.0.0:443']"),
+        ["host.toml:1: 0.0.0.0:443 has no certificate to show: add a [[certificate]], or every client is refused"]
+    );
     let problems = fixture.load("", options).unwrap_err();
     assert_eq!(
         fixture.shown(&problems),
