@@ -148,7 +148,7 @@ fn a_new_directory_is_not_believed_to_be_empty() {
     room.script("mkdir site");
     let fetched = std::thread::scope(|scope| {
         let fetched = scope.spawn(|| pages.fetch(&site, SystemTime::now()));
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(std::time::Duration::from_millis(50));
         fs::write(room.path.join("site/a"), "one").unwrap();
         fetched.join().unwrap()
     });

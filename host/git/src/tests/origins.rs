@@ -150,8 +150,16 @@ fn what_becomes_a_repository_is_no_folder() {
         // A moment later there is another one.
         let copy_again = "rm -r copy; mkdir copy; (sleep 0.3; cp -r one/. copy) >/dev/null 2>&1 &";
         room.script(copy_again);
-        let again = pages.fetch(&copy, std::time::SystemTime::now());
-        assert!(matches!(again, Ok(Fetched::Unchanged)), "{again:?}");
+        while match pages.fetch(&copy, std::time::SystemTime::now()) {
+            Ok(fetched) => {
+                assert_eq!(fetched, Fetched::Unchanged, "{made}");
+                false
+            }
+            // It is not whole yet.
+            Err(_) => true,
+        } {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
         assert_eq!(files(&pages), [("a".to_owned(), "1".to_owned())]);
     }
 }
