@@ -13,12 +13,6 @@ use crate::support::{
 
 const OTHER: &str = "Hello from b component\n";
 
-fn place(setup: &Setup, file: &std::path::Path) {
-    let fresh = setup.path("app.wasm.new");
-    fs::copy(file, &fresh).unwrap();
-    fs::rename(fresh, setup.path("app.wasm")).unwrap();
-}
-
 async fn shows(host: &Host, name: &str, expected: (u16, &str)) {
     assert_eq!(host.client().get(&format!("https://{name}/")).await.brief(), expected, "{name}");
 }
@@ -30,22 +24,22 @@ async fn a_file_for_something_else_is_another_component() {
     let setup = Setup::new(&[app, &tables::guest("hello", "hello", ""), &tables::router()].concat());
     let routes = setup.repository("routes");
     routes.commit("main", &[("_.toml", "upstream = \"hello\"\n"), ("app.test.toml", "upstream = \"app\"\n")]);
-    place(&setup, &changed("hello", "Hello from a", "Hello from b"));
+    setup.place("app.wasm", &changed("hello", "Hello from a", "Hello from b"));
     let mut host = setup.start().await;
     shows(&host, "app.test", (200, OTHER)).await;
     // A second router, which a start refuses as ever; and what was refused is not what was proved.
     let mut setup = host.terminate().await;
-    place(&setup, &fixture("router_one"));
+    setup.place("app.wasm", &fixture("router_one"));
     let said = setup.refuses().await.failed();
     let words =
         "[component.router]: is a second router, beside `app`: a host has one; give the other to a host of its own\n";
     assert!(said.contains(words), "{said}");
-    place(&setup, &changed("hello", "Hello from a", "Hello from b"));
+    setup.place("app.wasm", &changed("hello", "Hello from a", "Hello from b"));
     host = setup.start().await;
     shows(&host, "app.test", (200, OTHER)).await;
     // An agent serves nobody, and what it was before neither.
     setup = host.terminate().await;
-    place(&setup, &fixture("agent_tick"));
+    setup.place("app.wasm", &fixture("agent_tick"));
     host = setup.start().await;
     assert_eq!(host.component("app").await["role"], "agent");
     let wrong =
@@ -53,7 +47,7 @@ async fn a_file_for_something_else_is_another_component() {
     assert_eq!(host.component("router").await["error"], wrong);
     shows(&host, "localhost", (200, HELLO)).await;
     setup = host.terminate().await;
-    place(&setup, &changed("hello", "Hello from a", "Hello from b"));
+    setup.place("app.wasm", &changed("hello", "Hello from a", "Hello from b"));
     host = setup.start().await;
     assert_eq!(host.component("app").await["role"], "service");
     shows(&host, "app.test", (200, OTHER)).await;
@@ -68,16 +62,16 @@ async fn a_router_that_was_none_decides_again() {
     let setup = Setup::new(&[app, &two].concat());
     let routes = setup.repository("routes");
     routes.commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
-    place(&setup, &component("router"));
+    setup.place("app.wasm", &component("router"));
     let host = setup.start().await;
     shows(&host, "localhost", (200, HELLO)).await;
-    place(host.setup(), &fixture("hello"));
+    host.setup().place("app.wasm", &fixture("hello"));
     let outcome = host.reload().await;
     assert!(outcome.stderr.contains("there are several services and no router"), "{}", outcome.stderr);
     outcome.done();
     shows(&host, "localhost", (404, "404 Not Found\n")).await;
     let setup = host.terminate().await;
-    place(&setup, &component("router"));
+    setup.place("app.wasm", &component("router"));
     let host = setup.start().await;
     shows(&host, "localhost", (200, HELLO)).await;
 }
@@ -90,9 +84,9 @@ async fn what_was_a_service_decides_nothing() {
     let setup = Setup::new(&[app, &tables::guest("hello", "hello", "")].concat());
     let routes = setup.repository("routes");
     routes.commit("main", &[("_.toml", "upstrem = 1\n")]);
-    place(&setup, &fixture("hello"));
+    setup.place("app.wasm", &fixture("hello"));
     let setup = setup.start().await.terminate().await;
-    place(&setup, &component("router"));
+    setup.place("app.wasm", &component("router"));
     let host = setup.start().await;
     shows(&host, "localhost", (503, "503 Service Unavailable\n")).await;
     routes.commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
@@ -109,7 +103,7 @@ async fn a_router_that_is_lost_decides_nothing() {
             .concat(),
     );
     setup.repository("routes").commit("main", &[("localhost.toml", "refuse = 403\n")]);
-    place(&setup, &component("router"));
+    setup.place("app.wasm", &component("router"));
     let host = setup.start().await;
     shows(&host, "localhost", (403, "403 Forbidden\n")).await;
     let setup = host.terminate().await;
@@ -119,7 +113,7 @@ async fn a_router_that_is_lost_decides_nothing() {
     let host = setup.start().await;
     assert_eq!(host.component("router").await["role"], "router");
     shows(&host, "localhost", (503, "503 Service Unavailable\n")).await;
-    place(host.setup(), &component("router"));
+    host.setup().place("app.wasm", &component("router"));
     host.swap("router", &component("router")).await.done();
     shows(&host, "localhost", (403, "403 Forbidden\n")).await;
 }
@@ -129,9 +123,9 @@ async fn a_router_that_is_lost_decides_nothing() {
 async fn a_reload_proves_what_a_start_could_not() {
     let app = "[component.app]\npath = \"app.wasm\"\n";
     let setup = Setup::new(app);
-    place(&setup, &fixture("hello"));
+    setup.place("app.wasm", &fixture("hello"));
     let setup = setup.start().await.terminate().await;
-    place(&setup, &fixture("invalid"));
+    setup.place("app.wasm", &fixture("invalid"));
     let host = setup.start().await;
     shows(&host, "localhost", (200, HELLO)).await;
     for manifest in [app.to_owned(), format!("{app}env = {{ A = \"b\" }}\n")] {
@@ -141,7 +135,7 @@ async fn a_reload_proves_what_a_start_could_not() {
         assert_eq!(said, words);
         shows(&host, "localhost", (200, HELLO)).await;
     }
-    place(host.setup(), &changed("hello", "Hello from a", "Hello from b"));
+    host.setup().place("app.wasm", &changed("hello", "Hello from a", "Hello from b"));
     host.reload().await.done();
     shows(&host, "localhost", (200, OTHER)).await;
     assert!(host.component("app").await["error"].is_null());
@@ -205,13 +199,13 @@ async fn a_watched_file_that_is_put_back_is_the_end_of_it() {
     let setup = Setup::new(table).argument("--watch");
     let pages = setup.repository("pages");
     pages.commit("main", &[("index.html", "one"), ("_redirects", "/a /b 999\n")]);
-    place(&setup, &fixture("mischief"));
+    setup.place("app.wasm", &fixture("mischief"));
     let host = setup.start().await;
     let digest = host.component("app").await["digest"].clone();
-    place(host.setup(), &component("site"));
+    host.setup().place("app.wasm", &component("site"));
     host.logged("_redirects:1: ").await;
     assert_eq!(host.component("app").await["swapped"], true);
-    place(host.setup(), &fixture("mischief"));
+    host.setup().place("app.wasm", &fixture("mischief"));
     until(BUILT, "no word of it", async || host.component("app").await["error"].is_null().then_some(())).await;
     assert_eq!(host.component("app").await["swapped"], false);
     let good = pages.commit("main", &[("index.html", "two")]);
@@ -223,11 +217,11 @@ async fn a_watched_file_that_is_put_back_is_the_end_of_it() {
 #[tokio::test]
 async fn a_file_that_changes_during_a_start_is_watched() {
     let setup = Setup::new("[component.app]\npath = \"app.wasm\"\n").argument("--watch");
-    place(&setup, &fixture("hello"));
+    setup.place("app.wasm", &fixture("hello"));
     let mut child = setup.spawn();
     until(BUILT, "it compiles", async || setup.state().join("compiled").is_dir().then_some(())).await;
     let other = changed("hello", "Hello from a", "Hello from b");
-    place(&setup, &other);
+    setup.place("app.wasm", &other);
     let digest = format!("{:x}", Sha256::digest(fs::read(other).unwrap()));
     let serves = format!("app: serves component {}\n", &digest[..12]);
     until(BUILT, "the other serves", async || setup.log().contains(&serves).then_some(())).await;

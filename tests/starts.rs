@@ -201,6 +201,14 @@ async fn a_router_decides_nothing_before_its_routes_are_known() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "all"));
 }
 
+/// What is known of the routes is known over a kill, when they are nowhere to be had.
+async fn goes_on_without_its_routes(host: Host) {
+    let setup = host.kill().await;
+    fs::remove_dir_all(setup.path("routes.git")).unwrap();
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+}
+
 /// That there are none is known once it is said, whatever was tried before; and it stays known.
 #[tokio::test]
 async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
@@ -212,10 +220,7 @@ async fn routes_that_are_said_to_be_none_are_known_after_a_reload() {
     host.setup().manifest(&manifest);
     host.reload().await.done();
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
-    let setup = host.kill().await;
-    fs::remove_dir_all(setup.path("routes.git")).unwrap();
-    let host = setup.start().await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    goes_on_without_its_routes(host).await;
 }
 
 /// So it does where it is heard while the router waits for it.
@@ -234,10 +239,7 @@ async fn routes_that_are_none_are_known_when_their_repository_is_made() {
         until(SOON, "the answer", answer).await;
     };
     hello(&host).await;
-    let setup = host.kill().await;
-    fs::remove_dir_all(setup.path("routes.git")).unwrap();
-    let host = setup.start().await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    goes_on_without_its_routes(host).await;
 }
 
 /// Routes that are known to be none: every name goes to the one service there is.
@@ -248,10 +250,7 @@ async fn a_branch_that_is_known_to_be_empty_is_known() {
     let host = setup.start().await;
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
     // By what was said before, too.
-    let setup = host.kill().await;
-    fs::remove_dir_all(setup.path("routes.git")).unwrap();
-    let host = setup.start().await;
-    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    goes_on_without_its_routes(host).await;
 }
 
 /// A head that is lost is no news where what was proved by it is there.

@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -20,7 +20,7 @@ use crate::support::{
     client::{BOTH, Client, Connection, Protocol, ask, with_body},
     guests::{HELLO, changed, component, fixture},
     host::{Host, Setup},
-    load::load,
+    load::{Clients, load},
     skip::missing,
     tables,
     wait::{BUILT, SOON, until, within},
@@ -50,25 +50,9 @@ async fn swap_to_and_fro(host: &Host) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_request_fails_under_load() {
     let host = app().await;
-    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut workers = Vec::new();
-    for worker in 0..16 {
-        let (client, stop, answered) = (host.client(), Arc::clone(&stop), Arc::clone(&answered));
-        workers.push(tokio::spawn(async move {
-            let mut connection = client.connect("localhost", BOTH[worker % 2]).await;
-            while !stop.load(Ordering::Relaxed) {
-                let reply = connection.send(ask("GET", "https://localhost/")).await;
-                assert_eq!(reply.brief(), (200, "mischief\n"));
-                answered.fetch_add(1, Ordering::Relaxed);
-            }
-        }));
-    }
+    let load = Clients::ask(&host, 16, "mischief\n");
     swap_to_and_fro(&host).await;
-    stop.store(true, Ordering::Relaxed);
-    for worker in workers {
-        within(SOON, "the load's end", worker).await.expect("no request failed");
-    }
-    assert!(answered.load(Ordering::Relaxed) > 1000, "that was no load");
+    assert!(load.stop().await > 1000, "that was no load");
     assert!(!host.setup().access_log().contains("\"status\":5"), "a failure that no client saw");
 }
 
@@ -299,7 +283,7 @@ async fn a_swap_lasts_until_the_host_stops() {
 #[tokio::test]
 async fn a_watched_file_is_swapped_when_it_changes() {
     let setup = Setup::new("[component.app]\npath = \"app.wasm\"\n").argument("--watch");
-    place(&setup, &fixture("hello"));
+    setup.place("app.wasm", &fixture("hello"));
     let host = setup.start().await;
     let answers = async |body: &str| {
         let client: Client = host.client();
@@ -308,16 +292,16 @@ async fn a_watched_file_is_swapped_when_it_changes() {
     };
     answers(HELLO).await;
     let other = changed("hello", "Hello from a", "Hello from b");
-    place(host.setup(), &other);
+    host.setup().place("app.wasm", &other);
     answers("Hello from b component\n").await;
     host.setup().write("app.wasm", "no longer a component");
     host.logged("is not a WebAssembly component").await;
     assert_eq!(host.setup().log().matches("is not a WebAssembly component").count(), 1);
     answers("Hello from b component\n").await;
     assert!(host.component("app").await["error"].is_string());
-    place(host.setup(), &other);
+    host.setup().place("app.wasm", &other);
     until(SOON, "no word of it", async || host.component("app").await["error"].is_null().then_some(())).await;
-    place(host.setup(), &fixture("hello"));
+    host.setup().place("app.wasm", &fixture("hello"));
     answers(HELLO).await;
 }
 
@@ -328,9 +312,9 @@ async fn a_watched_file_is_swapped_for_all_that_are_of_it() {
     let routes = [("one.test.toml", "upstream = \"one\"\n"), ("two.test.toml", "upstream = \"two\"\n")];
     let setup = Setup::new(&[table("one"), table("two"), tables::router()].concat()).argument("--watch");
     setup.repository("routes").commit("main", &routes);
-    place(&setup, &fixture("hello"));
+    setup.place("app.wasm", &fixture("hello"));
     let host = setup.start().await;
-    place(host.setup(), &changed("hello", "Hello from a", "Hello from b"));
+    host.setup().place("app.wasm", &changed("hello", "Hello from a", "Hello from b"));
     for name in ["one", "two"] {
         until(BUILT, name, async || {
             let reply = host.client().get(&format!("https://{name}.test/")).await;
@@ -374,10 +358,4 @@ async fn an_older_generation_ends_after_its_drain() {
     assert_eq!(host.component("app").await["draining"], 1);
     assert!(within(SOON, "its end", body.collect()).await.is_err());
     until(SOON, "nothing that drains", async || (host.component("app").await["draining"] == 0).then_some(())).await;
-}
-
-fn place(setup: &Setup, file: &Path) {
-    let fresh = setup.path("app.wasm.new");
-    fs::copy(file, &fresh).unwrap();
-    fs::rename(fresh, setup.path("app.wasm")).unwrap();
 }

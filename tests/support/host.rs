@@ -114,6 +114,13 @@ impl Setup {
         path
     }
 
+    /// Puts a copy of `file` in the place of what is at `name`, at once.
+    pub(crate) fn place(&self, name: &str, file: &Path) {
+        let fresh = self.path(&format!("{name}.new"));
+        fs::copy(file, &fresh).expect("it is there");
+        fs::rename(fresh, self.path(name)).expect("the folder is the test's");
+    }
+
     /// Hands a socket over to each host that is started.
     pub(crate) fn handing_over(mut self, socket: std::net::TcpListener) -> Self {
         self.socket = Some(socket);

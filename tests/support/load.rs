@@ -1,13 +1,57 @@
-//! Load by h2load, which counts what failed with an eye of its own.
+//! Load: by clients of ours, which fail at the first wrong answer, and by h2load, which counts what failed with an eye of its
+//! own.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
-use tokio::process::Command;
+use tokio::{process::Command, task::JoinHandle};
 
 use super::{
-    client::Protocol,
-    wait::{BUILT, within},
+    client::{BOTH, Protocol, ask},
+    host::Host,
+    wait::{BUILT, SOON, within},
 };
+
+/// Clients that ask for the first page all the time, each over a connection of its own.
+pub(crate) struct Clients {
+    stop: Arc<AtomicBool>,
+    workers: Vec<JoinHandle<usize>>,
+}
+
+impl Clients {
+    /// Half of them over either protocol. Each answer is to be 200, with this `body`.
+    pub(crate) fn ask(host: &Host, count: usize, body: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let work = |at: usize| {
+            let (client, stop) = (host.client(), stop.clone());
+            tokio::spawn(async move {
+                let mut connection = client.connect("localhost", BOTH[at % 2]).await;
+                let mut asked = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    assert_eq!(connection.send(ask("GET", "https://localhost/")).await.brief(), (200, body));
+                    asked += 1;
+                }
+                asked
+            })
+        };
+        Self { workers: (0..count).map(work).collect(), stop }
+    }
+
+    /// Ends them: no request failed of so many.
+    pub(crate) async fn stop(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut asked = 0;
+        for worker in self.workers {
+            asked += within(SOON, "the load's end", worker).await.expect("no request failed");
+        }
+        asked
+    }
+}
 
 /// What h2load says of a run, its line of requests and its line of statuses.
 #[derive(Debug)]

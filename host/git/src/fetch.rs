@@ -71,7 +71,7 @@ impl FetchError {
         matches!(self, Self::Refused { .. } | Self::Copy { source: IntakeError::Source(_), .. })
     }
 
-    /// The remote answers, and does not have this branch: who writes may begin it, though not where something is being cloned.
+    /// The remote answers, and does not have this branch: who writes may begin it, but not where something is being cloned.
     pub fn is_no_branch(&self) -> bool {
         matches!(
             self,

@@ -9,7 +9,7 @@ use atoll_runtime::Role;
 use super::{
     bindings::Bindings,
     host::{Codes, Components, Elsewhere},
-    running::Running,
+    running::{self, Running},
 };
 use crate::{
     manifest::{Component, Grant, Manifest, Mode, Name},
@@ -50,10 +50,12 @@ pub(super) fn refused(
                 Refusal::Moves if anew.is_some() => {
                     format!("[git.{of}]: has another remote now: reload with that alone, before {by} is to read it")
                 }
-                Refusal::Moves => format!("[git.{of}]: what is here came from another remote, and {by} is to read it: {}", waits()),
-                Refusal::Empty => {
-                    format!("[git.{of}]: has no commit yet, and {by} is to read it in place of one that has: push to it first")
+                Refusal::Moves => {
+                    format!("[git.{of}]: what is here came from another remote, and {by} is to read it: {}", waits())
                 }
+                Refusal::Empty => format!(
+                    "[git.{of}]: has no commit yet, and {by} is to read it in place of one that has: push to it first"
+                ),
                 Refusal::Unknown => format!("[git.{of}]: can't be fetched, and {by} is to read it: {}", waits()),
             }));
         }
@@ -63,12 +65,7 @@ pub(super) fn refused(
 
 /// Whose place it takes: of a router, that of whoever decides now.
 fn before<'a>(running: &'a Components, said: &Component, router: bool) -> Option<&'a Arc<Running>> {
-    let is_router = |running: &&Arc<Running>| running.role == Some(Role::Router);
-    if router {
-        running.values().find(is_router)
-    } else {
-        running.get(&said.name).filter(|running| !is_router(running))
-    }
+    if router { running::router(running) } else { running.get(&said.name).filter(|running| !running.is_router()) }
 }
 
 /// Who would read a branch by some name.

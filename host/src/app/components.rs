@@ -164,9 +164,9 @@ pub(super) fn nobody_decides<'a>(roles: impl Iterator<Item = (&'a str, Option<Ro
     for (name, role) in roles {
         match role {
             Some(Role::Router) => return None,
-            Some(Role::Agent) => {}
-            Some(Role::Service { .. }) | None if name == "site" => return None,
-            Some(Role::Service { .. }) | None => services += 1,
+            Some(Role::Service { .. }) if name == "site" => return None,
+            Some(Role::Service { .. }) => services += 1,
+            Some(Role::Agent) | None => {}
         }
     }
     (services > 1).then_some(

@@ -7,11 +7,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use atoll_gateway::tls::Admits;
-use atoll_runtime::{Decision, Head, Role};
+use atoll_runtime::{Decision, Head};
 use futures_util::future::BoxFuture;
 use http::{HeaderMap, Method};
 
-use super::{host::Components, knowing::Knowing};
+use super::{host::Components, knowing::Knowing, running};
 
 /// A name gets a certificate of the local CA if `GET https://NAME/` would be anything but refused.
 pub(super) struct Decides {
@@ -28,7 +28,7 @@ impl Admits for Decides {
     fn admits<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Option<bool>> {
         Box::pin(async move {
             let components = self.components.load_full();
-            let Some(router) = components.values().find(|running| running.role == Some(Role::Router)) else {
+            let Some(router) = running::router(&components) else {
                 return Some(true);
             };
             let router = Knowing(router.slot.clone()).generation()?;

@@ -13,7 +13,7 @@ use atoll_gateway::{
     tls::{self, Acceptor, Admits as _, Challenges, LocalCa, Resolver, Tickets},
 };
 use atoll_net::{Accepted, Client, Inherited, Listener, Permits, SystemRoots, Tls};
-use atoll_runtime::{Journal, Level, Role};
+use atoll_runtime::{Journal, Level};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use super::{
     hooks::Pushes,
     host::{Components, Host},
     knowing::{Former, Knowing},
-    upstreams,
+    running, upstreams,
 };
 use crate::{
     control::messages::CertificateStatus,
@@ -206,8 +206,8 @@ impl Front {
             self.say(Level::Warning, words);
         }
         let fresh = sockets.iter().find(|(_, secure, _)| *secure).map(|(.., listener)| listener.address().port());
-        let router = components.values().find(|running| running.role == Some(Role::Router));
-        let router = router.map(|running| Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
+        let router = running::router(components)
+            .map(|running| Arc::new(Knowing(running.slot.clone())) as Arc<dyn http::Component>);
         let upstreams = upstreams.into_iter().chain(upstreams::services(components)).collect();
         self.install(router, upstreams, manifest, self.https_port().or(fresh));
         // After what is served is known: connections may be waiting already on a socket that was handed over.
@@ -221,7 +221,7 @@ impl Front {
     /// Until all have switched from `before` to `after`: who decides goes on to, and beside what is forwarded to now there is
     /// what was prepared, since routers may name what stands in either.
     pub(super) fn widen(&self, prepared: &Prepared, before: &Components, after: &Components, current: &Manifest) {
-        let router = before.values().find(|running| running.role == Some(Role::Router)).map(|running| {
+        let router = running::router(before).map(|running| {
             let same = after.values().any(|other| other.is(running) && other.role == running.role);
             let router: Arc<dyn http::Component> = Arc::new(Knowing(running.slot.clone()));
             if same { router } else { Former::of(&*router) }

@@ -97,9 +97,9 @@ async fn switch(
     if !problems.is_empty() {
         return Err(anyhow::Error::new(Problems(problems)));
     }
-    let roles =
-        manifest.components.values().map(|said| (said, codes.get(&said.name).and_then(|code| code.surface().role)));
-    if let Some(problem) = components::second_router(roles) {
+    let role = |said: &manifest::Component| codes.get(&said.name).and_then(|code| code.surface().role);
+    let roles: Vec<_> = manifest.components.values().map(|said| (said, role(said))).collect();
+    if let Some(problem) = components::second_router(roles.iter().copied()) {
         return Err(anyhow::Error::new(Problems(vec![problem])));
     }
     let problems = begins::refused(&host.components.load(), manifest, &codes, &bindings, &elsewhere);
@@ -109,10 +109,7 @@ async fn switch(
     let upstreams = host.upstreams(manifest, &codes);
     let fronted = block_in_place(|| front.prepare(manifest))?;
     let (mut warnings, certificates) = (fronted.warnings.clone(), fronted.renewed.clone());
-    let roles = manifest
-        .components
-        .values()
-        .map(|said| (&*said.name, codes.get(&said.name).and_then(|code| code.surface().role)));
+    let roles = roles.into_iter().map(|(said, role)| (&*said.name, role));
     warnings.extend(components::nobody_decides(roles).map(Problem::new));
 
     // Proofs keep revisions in the repositories of the bindings that are new, too.

@@ -8,7 +8,7 @@ use std::{
 use atoll_runtime::{Digest, Role, Slot};
 use tokio::task::AbortHandle;
 
-use super::agents;
+use super::{agents, host::Components};
 use crate::manifest;
 
 /// Where bytes that are swapped in come from.
@@ -41,11 +41,20 @@ impl Drop for Waking {
     }
 }
 
+/// The one that decides, if there is one.
+pub(super) fn router(components: &Components) -> Option<&Arc<Running>> {
+    components.values().find(|running| running.is_router())
+}
+
 impl Running {
     pub(super) fn new(said: manifest::Component, slot: Arc<Slot>, file: Option<Digest>, role: Option<Role>) -> Self {
         let waking = tokio::spawn(agents::wake(slot.clone(), SystemTime::now)).abort_handle();
         let (file, waking) = (Mutex::new(file), Arc::new(Waking(waking)));
         Self { said, slot, file, swapped_in: Mutex::default(), role, waking }
+    }
+
+    pub(super) fn is_router(&self) -> bool {
+        self.role == Some(Role::Router)
     }
 
     /// Whether both have the same slot.

@@ -125,8 +125,8 @@ impl Local {
         LocalRepository::open(path, git_dir).map(Self::Repository)
     }
 
-    /// The same once a directory that is not `known` to be one has stood for a moment: what is to become a repository of it is
-    /// not files to be served. Blocks for as long.
+    /// The same once a directory that is not `known` to be one has stood for a moment: what becomes a repository is no files
+    /// to be served. Blocks for as long.
     pub(crate) fn settled(path: &Path, known: bool, now: SystemTime) -> Result<Self, LocalError> {
         let found = Self::find(path)?;
         match is_new_for(path, now) {

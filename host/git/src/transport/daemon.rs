@@ -18,7 +18,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// `path` as the server's Git takes it: absolute, or in somebody's home (`~me/x.git`). Whoever wrote the address down is trusted with it: any address is dialled.
+    /// `path` as the server's Git takes it: absolute, or in somebody's home (`~me/x.git`). Whoever wrote the address down is
+    /// trusted with it: any address is dialled.
     pub fn server(dialler: &Dialler, host: Host, port: u16, path: &str, patience: Patience) -> Server {
         let shown = if port == PORT { host.to_string() } else { format!("{host}:{port}") };
         let slash = if path.starts_with('/') { "" } else { "/" };

@@ -24,8 +24,8 @@ pub struct Ssh {
 }
 
 impl Ssh {
-    /// `path` as the server's Git takes it: absolute, or below the account's home or another's (`~me/x.git`). Whoever wrote the address down is trusted
-    /// with it: any address is dialled.
+    /// `path` as the server's Git takes it: absolute, or below the account's home or another's (`~me/x.git`). Whoever wrote
+    /// the address down is trusted with it: any address is dialled.
     pub fn server(
         dialler: &Dialler,
         (user, host, port): (&str, Host, u16),
