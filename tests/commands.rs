@@ -36,6 +36,33 @@ async fn ps_shows_what_runs() {
     }
 }
 
+/// What a component would not serve by, though a host would start: it traps, or knows a branch by another name.
+#[tokio::test]
+async fn check_tells_what_would_not_serve() {
+    let site = tables::site("site");
+    for (table, words) in [
+        (
+            site.replace("{ pages = {", "{ page = {"),
+            "host.toml:4: [component.site]: asked for pages, which is not granted; add to [component.site]: git = { pages = \
+             \"read\" }",
+        ),
+        (
+            tables::guest("site", "trap_at_start", ""),
+            "host.toml:1: [component.site]: trapped at its start: error while executing at wasm backtrace:",
+        ),
+    ] {
+        let setup = Setup::new(&table);
+        setup.repository("site").commit("main", &[("index.html", "home")]);
+        let outcome = setup.command(&["check"]).await;
+        assert_eq!(setup.shown(&outcome.stderr).lines().next(), Some(words), "{}", outcome.stderr);
+        assert_eq!(outcome.done(), "1 component: nothing is wrong, but for the warning\n");
+        assert_eq!(setup.command(&["check", "--strict"]).await.code, Some(1));
+    }
+    let setup = Setup::new(&site);
+    setup.repository("site").commit("main", &[("index.html", "home")]);
+    assert_eq!(setup.command(&["check", "--strict"]).await.done(), "1 component: nothing is wrong\n");
+}
+
 /// The README's router, as its author built it, decides for every name.
 #[tokio::test]
 async fn a_strangers_router_runs_in_the_host() {

@@ -46,6 +46,9 @@ async fn each_listener_gives_the_same_answer() {
     let host = setup.start().await;
     let secure = listening(&host, "https");
     assert_eq!(secure.len(), 5, "{secure:?}");
+    let log = host.setup().log();
+    let all: Vec<&str> = log.lines().filter_map(|line| line.strip_prefix("listening on ")).collect();
+    assert_eq!((all.len(), &host.ps().await["listening"]), (7, &all.into()));
     for protocol in BOTH {
         for (method, path, fields, status) in [
             ("GET", "/", &[][..], 200),

@@ -48,6 +48,7 @@ mod tls;
 mod tls_audit;
 mod trailers;
 mod tunnels;
+mod turns;
 mod upgrade;
 mod uploads;
 mod upstream_faults;

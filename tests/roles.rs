@@ -191,6 +191,26 @@ async fn a_reload_tells_what_is_not_proved() {
     assert!(!outcome.stderr.contains("goes on"), "{}", outcome.stderr);
 }
 
+/// An agent whose file is broken is one yet: nobody is forwarded to it.
+#[tokio::test]
+async fn a_broken_agent_is_no_upstream() {
+    let agent = "[component.agent]\npath = \"agent.wasm\"\n";
+    let setup = Setup::new(&[agent, &tables::guest("hello", "hello", ""), &tables::router()].concat());
+    let routes = setup.repository("routes");
+    let good = routes.commit("main", &[("_.toml", "upstream = \"hello\"\n")]);
+    setup.place("agent.wasm", &fixture("agent_tick"));
+    let setup = setup.start().await.terminate().await;
+    setup.write("agent.wasm", "no component");
+    let host = setup.start().await;
+    let router = host.component("router").await;
+    assert_eq!((&router["revisions"]["routes"], &router["error"]), (&good.into(), &serde_json::Value::Null));
+    assert!(host.setup().log().contains("router: serves routes "), "{}", host.setup().log());
+    routes.commit("main", &[("_.toml", "upstream = \"agent\"\n")]);
+    let words = "_.toml:1: no upstream `agent` in the manifest: neither a service component nor an `[upstream.NAME]`";
+    until(SOON, "the push is refused", async || (host.component("router").await["error"] == words).then_some(())).await;
+    shows(&host, "localhost", (200, HELLO)).await;
+}
+
 /// A file that is put back is what serves, and what was in its place does not wait.
 #[tokio::test]
 async fn a_watched_file_that_is_put_back_is_the_end_of_it() {

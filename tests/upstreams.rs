@@ -220,13 +220,26 @@ async fn one_that_refused_is_left_alone_for_a_while() {
     let first = dead();
     let host = before(&format!("url = [\"http://{first}\", \"http://{}\"]", second.address())).await;
     let ask = async || host.client().get("https://a.test/").await.text().to_owned();
+    // As `ps` shows it: the URL, and how often it could not be reached.
+    let shown = async || {
+        let upstreams = host.ps().await["upstreams"].as_array().unwrap().clone();
+        upstreams
+            .into_iter()
+            .map(|one| (one["url"].as_str().unwrap().to_owned(), one["refusals"].clone()))
+            .collect::<Vec<_>>()
+    };
+    let urls = [first, second.address()].map(|address| format!("http://{address}"));
+    let states = |refusals: u64| vec![(urls[0].clone(), refusals.into()), (urls[1].clone(), 0.into())];
+    assert_eq!(shown().await, states(0));
     assert_eq!(ask().await, "second");
     let begun = Instant::now();
+    assert_eq!(shown().await, states(1));
     says_at(first, b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nfirst").await;
     let soon = ask().await;
     assert!(soon == "second" || begun.elapsed() > Duration::from_millis(900), "{soon}");
     let again = until(SOON, "the first one asked again", async || (ask().await == "first").then_some(()));
     again.await;
+    assert_eq!(shown().await, states(0));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 

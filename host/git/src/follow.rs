@@ -10,6 +10,7 @@ use std::{
 };
 
 use atoll_net::with_causes;
+use gix::ObjectId;
 use notify::ErrorKind;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
@@ -40,6 +41,9 @@ const UNTIDY: Duration = Duration::from_mins(1);
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
 
+/// What is found damaged is fetched again at once, and then not for so long: it may be the disk.
+const MENDING: Duration = Duration::from_secs(10);
+
 /// So often is looked at once for what is to be watched, while it changes; and then a while later.
 const UNSETTLED: usize = 4;
 
@@ -56,6 +60,8 @@ pub enum Event {
     Failed(Arc<FetchError>),
     /// It can be fetched again after a failure, and stands where it stood.
     Recovered,
+    /// This object was read, and is missing or damaged in our copy: it is fetched again.
+    Damaged(ObjectId),
     /// Its files are watched.
     Watching,
     /// They cannot be, for this reason: changes are seen when the poll's turn comes.
@@ -211,8 +217,8 @@ struct Round {
 
 impl Following {
     async fn run(mut self, mut round: Round, mut asked: mpsc::Receiver<Asking>) {
-        let wake = round.wake.clone();
-        let mut asking = Vec::new();
+        let (wake, repository) = (round.wake.clone(), round.repository.clone());
+        let (mut asking, mut mended) = (Vec::new(), Instant::now());
         loop {
             let again = round.again();
             let (returned, outcome, watch) = match spawn_blocking(move || round.run()).await {
@@ -237,6 +243,11 @@ impl Following {
                     Some(first) => asking.push(first),
                     None => return,
                 },
+                id = async { sleep_until(mended).await; repository.0.suspect().await } => {
+                    mended = Instant::now() + MENDING;
+                    self.told = id.to_string();
+                    (self.report)(Event::Damaged(id));
+                }
                 () = sleep_until(next) => {}
             }
             while let Ok(one) = asked.try_recv() {

@@ -14,7 +14,7 @@ use gix::{
     objs::{self, CommitRefIter},
     refs::FullName,
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     Snapshot,
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) followers: AtomicU64,
     /// Objects that were damaged when they were read. The next fetch brings them again.
     pub(crate) suspects: Mutex<HashSet<ObjectId>>,
+    /// Told of each that is found.
+    pub(crate) suspected: Notify,
     /// Revisions of which a snapshot is open, and of how many.
     pub(crate) open: Mutex<HashMap<ObjectId, usize>>,
     /// The state directory, which is no site.
@@ -116,6 +118,7 @@ impl Repository {
             unsettled,
             followers: AtomicU64::new(0),
             suspects: Mutex::default(),
+            suspected: Notify::new(),
             state,
             open: Mutex::default(),
             damage,
@@ -207,11 +210,21 @@ impl Shared {
     pub(crate) fn failed(&self, error: ObjectError) -> ReadError {
         if matches!(error.fault, Fault::Missing | Fault::Damaged(_)) {
             let mut suspects = lock(&self.suspects);
-            if suspects.len() < MAX_SUSPECTS {
-                suspects.insert(error.id);
+            if suspects.len() < MAX_SUSPECTS && suspects.insert(error.id) {
+                self.suspected.notify_one();
             }
         }
         WalkError::from(error).into()
+    }
+
+    /// Waits until something was found damaged that no fetch has brought again, and names it.
+    pub(crate) async fn suspect(&self) -> ObjectId {
+        loop {
+            self.suspected.notified().await;
+            if let Some(id) = lock(&self.suspects).iter().next() {
+                return *id;
+            }
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use tokio::{
 
 use crate::{
     Change, Disproof, Draft, Generation, Inputs, Ledger, Level, Prepared, Runtime, Start,
-    slot::{Draining, Message, Reply, Shared},
+    queue::Queue,
+    slot::{Draining, Message, Shared},
 };
 
 /// Older generations that may still be at work beside the one that serves.
@@ -42,9 +43,7 @@ pub(crate) struct Keeper {
     messages: mpsc::Receiver<Message>,
     /// What candidates are built on: what serves or, where nothing does yet, what stands on disk.
     base: Draft,
-    waiting: Vec<Waiting>,
-    next_number: u64,
-    replies: Vec<(Vec<u64>, Reply)>,
+    waiting: Queue,
     prepares: Vec<(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>)>,
     retry: Option<Instant>,
     failures: usize,
@@ -56,14 +55,6 @@ pub(crate) struct Keeper {
     proved: Option<Inputs>,
     /// Until a first generation was prepared.
     held: bool,
-}
-
-/// A change that does not serve yet.
-struct Waiting {
-    change: Change,
-    number: u64,
-    /// Given up where it does not pass.
-    once: bool,
 }
 
 impl Keeper {
@@ -80,9 +71,7 @@ impl Keeper {
             shared,
             messages,
             base: start.current.clone(),
-            waiting: Vec::new(),
-            next_number: 0,
-            replies: Vec::new(),
+            waiting: Queue::default(),
             prepares: Vec::new(),
             retry: None,
             failures: 0,
@@ -154,7 +143,7 @@ impl Keeper {
                 }
                 self.shared.switch(Arc::new(generation));
                 for change in self.base.changes_to(current) {
-                    self.wait(change, false);
+                    self.waiting.push(change, false);
                 }
             }
             Err(disproof) => {
@@ -166,33 +155,17 @@ impl Keeper {
     fn receive(&mut self, message: Message) {
         match message {
             Message::Changed(changes, reply) => {
-                let numbers = changes.into_iter().map(|change| self.wait(change, false)).collect();
-                self.replies.extend(reply.map(|reply| (numbers, reply)));
+                let numbers = changes.into_iter().map(|change| self.waiting.push(change, false)).collect();
+                if let Some(reply) = reply {
+                    self.waiting.answer_when(numbers, reply);
+                }
             }
             Message::Attempt(change, reply) => {
-                let number = self.wait(change, true);
-                self.replies.push((vec![number], reply));
+                let number = self.waiting.push(change, true);
+                self.waiting.answer_when(vec![number], reply);
             }
             Message::Prepare(changes, reply) => self.prepares.push((changes, reply)),
         }
-    }
-
-    fn wait(&mut self, change: Change, once: bool) -> u64 {
-        let number = self.next_number;
-        self.next_number += 1;
-        let replaced: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(|waiting| change.replaces(&waiting.change) && (waiting.once || !once))
-            .map(|waiting| waiting.number)
-            .collect();
-        self.waiting.retain(|waiting| !replaced.contains(&waiting.number));
-        self.answer(|numbers| {
-            let overtaken = numbers.iter().any(|number| replaced.contains(number));
-            overtaken.then(|| Err(Disproof::of("overtaken by a newer change", true)))
-        });
-        self.waiting.push(Waiting { change, number, once });
-        number
     }
 
     /// Proves what waits until nothing is left that passes.
@@ -202,18 +175,18 @@ impl Keeper {
         }
         self.retry = None;
         'candidates: loop {
-            self.forget_other_bindings();
-            let everything = self.waiting.iter().map(|waiting| waiting.number).collect::<Vec<_>>();
+            self.waiting.forget_other_bindings(&self.base.table);
+            let everything = self.waiting.numbers();
             let Some(candidate) = self.candidate(&everything) else {
                 return self.nothing_passes(None, &Disproof::of("there is no component file yet", false));
             };
             let tried = candidate.clone();
             if self.serves_already(&candidate) {
-                self.waiting.clear();
+                self.waiting.remove(&everything);
                 self.failures = 0;
                 self.told = None;
                 self.shared.clear();
-                self.answer(|_| Some(Ok(())));
+                self.waiting.tell_served();
                 return;
             }
             let mut disproof = match self.attempt(candidate).await {
@@ -228,12 +201,14 @@ impl Keeper {
                 for (at, number) in everything.iter().rev().enumerate() {
                     let Some(candidate) = self.candidate(&[*number]) else { continue };
                     if self.serves_already(&candidate) {
+                        self.waiting.remove(&self.waiting.up_to(*number));
+                        self.waiting.tell_served();
                         continue;
                     }
                     match self.attempt(candidate).await {
                         None => continue 'candidates,
                         Some(Ok(generation)) => {
-                            self.switch(generation, &[*number]).await;
+                            self.switch(generation, &self.waiting.up_to(*number)).await;
                             continue 'candidates;
                         }
                         // What the newest change is told is what is wrong with itself.
@@ -257,9 +232,7 @@ impl Keeper {
                 }
             }
             self.nothing_passes(Some(tried), &disproof);
-            let before = self.waiting.len();
-            self.waiting.retain(|waiting| !waiting.once);
-            if self.waiting.len() == before {
+            if !self.waiting.give_up() {
                 return;
             }
             self.retry = None;
@@ -273,7 +246,7 @@ impl Keeper {
             self.failures += usize::from(news);
             self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
         }
-        self.answer(|_| Some(Err(disproof.clone())));
+        self.waiting.tell_failed(disproof);
     }
 
     fn serves_already(&self, candidate: &Inputs) -> bool {
@@ -281,22 +254,10 @@ impl Keeper {
         proved && self.base.complete().is_some_and(|base| base.same(candidate))
     }
 
-    /// A head that moved is nothing to a component that reads that branch no more, and does not wait to read it.
-    fn forget_other_bindings(&mut self) {
-        let tables: Vec<_> = self.waiting.iter().filter_map(|waiting| waiting.change.table().cloned()).collect();
-        let base = &self.base.table;
-        self.waiting.retain(|waiting| {
-            waiting.change.concerns(base) || tables.iter().any(|table| waiting.change.concerns(table))
-        });
-    }
-
     /// The base with these of the waiting changes.
     fn candidate(&self, numbers: &[u64]) -> Option<Inputs> {
         let mut draft = self.base.clone();
-        self.waiting
-            .iter()
-            .filter(|waiting| numbers.contains(&waiting.number))
-            .for_each(|waiting| waiting.change.apply(&mut draft));
+        self.waiting.apply(numbers, &mut draft);
         draft.complete()
     }
 
@@ -337,7 +298,7 @@ impl Keeper {
             self.runtime.journal().about(&self.shared.name, Level::Warning, words);
         }
         self.base = Draft::of(generation.inputs());
-        self.waiting.retain(|waiting| !included.contains(&waiting.number));
+        self.waiting.remove(included);
         if self.waiting.is_empty() {
             // Before anybody is told that it serves.
             self.shared.clear();
@@ -350,8 +311,7 @@ impl Keeper {
         if let Some(old) = old {
             self.drain(&old);
         }
-        let waiting: Vec<u64> = self.waiting.iter().map(|waiting| waiting.number).collect();
-        self.answer(|numbers| (!numbers.iter().any(|number| waiting.contains(number))).then_some(Ok(())));
+        self.waiting.tell_served();
     }
 
     /// What is in flight on `old` may end there, within the bounds.
@@ -377,9 +337,8 @@ impl Keeper {
             changes.iter().for_each(|change| change.apply(&mut draft));
             draft.complete().ok_or_else(|| Disproof::of("there is no component file", false))
         };
-        let mut all = self.base.clone();
-        self.waiting.iter().for_each(|waiting| waiting.change.apply(&mut all));
-        let mut included: Vec<u64> = self.waiting.iter().map(|waiting| waiting.number).collect();
+        let (mut all, mut included) = (self.base.clone(), self.waiting.numbers());
+        self.waiting.apply(&included, &mut all);
         let mut proved = self.prove(on_top(&all)).await;
         if proved.is_err() && !included.is_empty() {
             included.clear();
@@ -398,13 +357,7 @@ impl Keeper {
         }
         // Dropped without a word: another slot's proof failed.
         let Ok(done) = gone.await else { return };
-        let replaced: Vec<u64> = self
-            .waiting
-            .iter()
-            .filter(|waiting| changes.iter().any(|change| change.replaces(&waiting.change)))
-            .map(|waiting| waiting.number)
-            .collect();
-        included.extend(replaced);
+        included.extend(self.waiting.replaced_by(changes));
         self.switch(generation, &included).await;
         let _ = done.send(());
         self.settle().await;
@@ -412,17 +365,6 @@ impl Keeper {
 
     async fn prove(&self, candidate: Result<Inputs, Disproof>) -> Result<Generation, Disproof> {
         self.runtime.prove(&self.shared.name, candidate?).await
-    }
-
-    /// Answers those who wait, where `answer` has one for the changes that they wait for.
-    fn answer(&mut self, mut answer: impl FnMut(&[u64]) -> Option<Result<(), Disproof>>) {
-        let replies = std::mem::take(&mut self.replies);
-        for (numbers, reply) in replies {
-            match answer(&numbers) {
-                Some(result) => drop(reply.send(result)),
-                None => self.replies.push((numbers, reply)),
-            }
-        }
     }
 
     /// Told once a try, and once more where something else was tried: not because somebody asked how it stands. Whether it

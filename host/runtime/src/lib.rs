@@ -26,6 +26,7 @@ mod outbound;
 mod pool;
 mod proof;
 mod publication;
+mod queue;
 mod role;
 mod router;
 mod service;
@@ -55,6 +56,6 @@ pub use publication::{
 };
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;
-pub use slot::{Change, Draft, Ledger, Prepared, Slot, Start};
+pub use slot::{Change, Draft, Ledger, Offered, Prepared, Slot, Start};
 pub use table::{GrantedBranch, Mode, Table};
 pub use tree::{Answer as TreeAnswer, Blob, Branch, Entry, Kind, TreeError};

@@ -13,7 +13,10 @@ use std::{
 
 use http_body_util::{BodyExt as _, Empty};
 use tokio_util::sync::CancellationToken;
-use wasmtime::component::{InstancePre, Linker};
+use wasmtime::{
+    Store,
+    component::{Instance, InstancePre, Linker},
+};
 use wasmtime_wasi_http::handler::ProxyPre;
 
 use crate::{
@@ -28,6 +31,7 @@ use crate::{
         stdio::{Allowance, Rate, printable},
     },
     ctx::{Ctx, Given, WallClock},
+    engine::Running,
     failure::trap,
     generation::Kind,
     grant::check_grants,
@@ -149,24 +153,28 @@ impl Runtime {
     pub async fn prove(&self, component: &Arc<str>, inputs: Inputs) -> Result<Generation, Disproof> {
         let pre = self.link(component, &inputs)?;
         let generation = self.assemble(component, inputs)?;
-        let timeout = generation.inputs().table.limits.timeout;
-        let started = tokio::time::timeout(timeout, self.start(component, pre, generation.inputs()));
-        started
-            .await
-            .unwrap_or_else(|_| Err(Disproof::of(format!("did not start and validate within {timeout:?}"), true)))?;
+        let inputs = generation.inputs();
+        in_time(inputs, async {
+            let started = self.start(component, pre, inputs).await?;
+            validate(started, inputs).await
+        })
+        .await?;
         if let Some(path) = &generation.inputs().table.probe {
             probe(&generation, path).await?;
         }
         Ok(generation)
     }
 
-    /// Starts an instance of its own for the proof, and asks it where it can be asked.
-    async fn start(&self, component: &Arc<str>, pre: InstancePre<Ctx>, inputs: &Inputs) -> Result<(), Disproof> {
-        let trapped = |what: &str, failure: Failure| match failure {
-            Failure::Trapped(words) => Disproof::of(format!("{what}: {words}"), true),
-            failure => Disproof::of(format!("{what}: {failure}"), true),
-        };
-        let _running = self.engine.running();
+    /// Whether it starts; and then what it finds wrong, with inputs that need not be those that it would have.
+    pub async fn rehearse(&self, component: &Arc<str>, inputs: &Inputs) -> Result<Result<(), Disproof>, Disproof> {
+        let pre = self.link(component, inputs)?;
+        let started = in_time(inputs, self.start(component, pre, inputs)).await?;
+        Ok(in_time(inputs, validate(started, inputs)).await)
+    }
+
+    /// Starts an instance of its own for the proof.
+    async fn start(&self, component: &Arc<str>, pre: InstancePre<Ctx>, inputs: &Inputs) -> Result<Started, Disproof> {
+        let running = self.engine.running();
         // What goes out or writes is refused while it looks at its inputs.
         let mut given = self.given(component, inputs);
         given.outbound = Arc::new(Nowhere);
@@ -177,31 +185,8 @@ impl Runtime {
             let instance = pre.instantiate_async(&mut store).await?;
             Ok((store, instance))
         });
-        let (mut store, instance) = started.await.map_err(|failure| trapped("trapped at its start", failure))?;
-        if !inputs.code.surface().validates {
-            return Ok(());
-        }
-        let validated =
-            Validated::new(&mut store, &instance).map_err(|error| Disproof::of(format!("{error:#}"), false))?;
-        let problems = validated.atoll_host_validation().call_validate(&mut store).await;
-        let problems = problems.map_err(|error| trapped("trapped while it validated", trap(&error)))?;
-        if problems.is_empty() {
-            return Ok(());
-        }
-        let more = problems.len().saturating_sub(PROBLEMS);
-        let mut kept: Vec<Problem> = problems
-            .into_iter()
-            .take(PROBLEMS)
-            .map(|problem| Problem {
-                file: problem.file.map(|file| cut(&file)),
-                line: problem.line,
-                message: cut(&problem.message),
-            })
-            .collect();
-        if more > 0 {
-            kept.push(Problem { file: None, line: None, message: format!("and {more} more") });
-        }
-        Err(Disproof { problems: kept, passing: false })
+        let (store, instance) = started.await.map_err(|failure| trapped("trapped at its start", failure))?;
+        Ok(Started { store, instance, _running: running })
     }
 
     /// Whether it has a role, and all that it imports is granted, and here.
@@ -244,6 +229,55 @@ impl Runtime {
             failures: Allowance::new(Rate::FAILURES, Instant::now()),
         }
     }
+}
+
+/// An instance that a candidate is proved with.
+struct Started {
+    store: Store<Ctx>,
+    instance: Instance,
+    _running: Running,
+}
+
+/// Asks it what it finds wrong, where it can be asked.
+async fn validate(started: Started, inputs: &Inputs) -> Result<(), Disproof> {
+    if !inputs.code.surface().validates {
+        return Ok(());
+    }
+    let Started { mut store, instance, _running } = started;
+    let validated = Validated::new(&mut store, &instance).map_err(|error| Disproof::of(format!("{error:#}"), false))?;
+    let problems = validated.atoll_host_validation().call_validate(&mut store).await;
+    let problems = problems.map_err(|error| trapped("trapped while it validated", trap(&error)))?;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    let more = problems.len().saturating_sub(PROBLEMS);
+    let mut kept: Vec<Problem> = problems
+        .into_iter()
+        .take(PROBLEMS)
+        .map(|problem| Problem {
+            file: problem.file.map(|file| cut(&file)),
+            line: problem.line,
+            message: cut(&problem.message),
+        })
+        .collect();
+    if more > 0 {
+        kept.push(Problem { file: None, line: None, message: format!("and {more} more") });
+    }
+    Err(Disproof { problems: kept, passing: false })
+}
+
+fn trapped(what: &str, failure: Failure) -> Disproof {
+    match failure {
+        Failure::Trapped(words) => Disproof::of(format!("{what}: {words}"), true),
+        failure => Disproof::of(format!("{what}: {failure}"), true),
+    }
+}
+
+/// As long as it may take to answer a request.
+async fn in_time<T>(inputs: &Inputs, proving: impl Future<Output = Result<T, Disproof>>) -> Result<T, Disproof> {
+    let timeout = inputs.table.limits.timeout;
+    let proved = tokio::time::timeout(timeout, proving).await;
+    proved.unwrap_or_else(|_| Err(Disproof::of(format!("did not start and validate within {timeout:?}"), true)))
 }
 
 fn clock(inputs: &Inputs) -> fn(&Given, &crate::ctx::Answering) -> Clock {

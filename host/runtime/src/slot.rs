@@ -192,6 +192,16 @@ pub(crate) enum Message {
     Prepare(Vec<Change>, oneshot::Sender<Result<Prepared, Disproof>>),
 }
 
+/// Changes that have their turn.
+pub struct Offered(oneshot::Receiver<Result<(), Disproof>>);
+
+impl Offered {
+    /// Returns when they serve, or with what was found wrong.
+    pub async fn outcome(self) -> Result<(), Disproof> {
+        self.0.await.unwrap_or_else(|_| Err(gone()))
+    }
+}
+
 /// A candidate that was proved and waits to be switched to together with others. Dropped, it is given up.
 pub struct Prepared(pub(crate) oneshot::Sender<oneshot::Sender<()>>);
 
@@ -281,19 +291,24 @@ impl Slot {
 
     /// Makes a candidate of these changes; returns when they serve, or with what was found wrong.
     pub async fn change(&self, changes: Vec<Change>) -> Result<(), Disproof> {
+        self.offer(changes).await.outcome().await
+    }
+
+    /// The same: returns when they have their place before what is offered later.
+    pub async fn offer(&self, changes: Vec<Change>) -> Offered {
         let (reply, answer) = oneshot::channel();
         let _ = self.inbox.send(Message::Changed(changes, Some(reply))).await;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        Offered(answer)
     }
 
     /// The same of a change that does not wait for later ones where it does not pass.
-    pub async fn attempt(&self, change: Change) -> Result<(), Disproof> {
+    pub async fn attempt(&self, change: Change) -> Offered {
         let (reply, answer) = oneshot::channel();
         let _ = self.inbox.send(Message::Attempt(change, reply)).await;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        Offered(answer)
     }
 
-    /// The same, without waiting.
+    /// The same, where nobody wants to know.
     pub async fn notify(&self, changes: Vec<Change>) {
         let _ = self.inbox.send(Message::Changed(changes, None)).await;
     }
@@ -307,7 +322,7 @@ impl Slot {
 }
 
 fn gone() -> Disproof {
-    Disproof::of("the host is stopping", true)
+    Disproof::of("it is no part of the manifest any more, or the host is stopping", true)
 }
 
 impl Shared {

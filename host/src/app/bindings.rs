@@ -286,7 +286,16 @@ fn reporter(name: Name, log: Arc<Log>, error: Arc<Mutex<Option<Trouble>>>) -> im
                     log.host(Level::Warning, format!("binding {name}: {line}"));
                 }
             }
-            Event::Recovered | Event::Unborn => failing(None),
+            Event::Unborn => failing(None),
+            Event::Recovered => {
+                log.host(Level::Info, format!("binding {name}: can be fetched again"));
+                failing(None);
+            }
+            Event::Damaged(id) => {
+                let words = format!("the object {id} is missing or damaged in our copy, and is fetched again");
+                log.host(Level::Warning, format!("binding {name}: {words}"));
+                failing(Some(Trouble { words, no_branch: false }));
+            }
             Event::Gone(why) => {
                 let words = format!("{why}; the last head is served");
                 log.host(Level::Warning, format!("binding {name}: {words}"));

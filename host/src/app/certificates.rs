@@ -46,6 +46,17 @@ impl Said {
         };
         Some(self.pair.place.problem(format!("{} {words}", self.pair.chain.display())))
     }
+
+    /// That one of its names has a good certificate `before` it, which is the one that is served.
+    fn unused(&self, before: &[Self], now: SystemTime) -> Option<Problem> {
+        let mut good = before.iter().filter(|before| before.certificate.is_valid_at(now));
+        let (name, first) = good.find_map(|first| {
+            let name = self.certificate.names().find(|name| first.certificate.names().any(|other| other == *name))?;
+            Some((name, first))
+        })?;
+        let (own, first) = (self.pair.chain.display(), first.pair.chain.display());
+        Some(self.pair.place.problem(format!("{own} is not served for {name}: {first} stands before it, and is good")))
+    }
 }
 
 /// All of them.
@@ -76,7 +87,8 @@ fn read_all(manifest: &Manifest) -> (Vec<Said>, Vec<Problem>) {
 
 /// What should be said about them at that time.
 pub(super) fn warnings(said: &[Said], now: SystemTime) -> Vec<Problem> {
-    said.iter().filter_map(|said| said.warning(now)).collect()
+    let itself = said.iter().filter_map(|said| said.warning(now));
+    itself.chain(said.iter().enumerate().filter_map(|(at, one)| one.unused(&said[..at], now))).collect()
 }
 
 /// Has a resolver serve them, as they are at that time.
@@ -157,6 +169,36 @@ fn date(time: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_for_one_name_the_second_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = |day: u8| SystemTime::from(rcgen::date_time_ymd(2026, 11, day));
+        let said = |file: &str, names: &[&str], until: u8| {
+            let (chain, key) = (folder.path().join(file), folder.path().join(format!("{file}.key")));
+            let key_pair = rcgen::KeyPair::generate().unwrap();
+            let mut params = rcgen::CertificateParams::new(names.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let params = params.as_mut().unwrap();
+            (params.not_before, params.not_after) =
+                (rcgen::date_time_ymd(2026, 11, 1), rcgen::date_time_ymd(2026, 11, until));
+            fs::write(&chain, params.clone().self_signed(&key_pair).unwrap().pem()).unwrap();
+            fs::write(&key, key_pair.serialize_pem()).unwrap();
+            Said::read(&Pair { chain, key, place: crate::problem::Place::default() }).unwrap()
+        };
+        let all = [
+            said("old.pem", &["a.test"], 5),
+            said("a.pem", &["a.test"], 30),
+            said("b.pem", &["b.test", "*.a.test"], 30),
+            said("both.pem", &["c.test", "a.test"], 30),
+        ];
+        let told = |now| warnings(&all, day(now)).into_iter().map(|problem| problem.message).collect::<Vec<_>>();
+        let at = |file: &str| folder.path().join(file).display().to_string();
+        let stands = |own: &str, first: &str| {
+            format!("{} is not served for a.test: {} stands before it, and is good", at(own), at(first))
+        };
+        assert_eq!(told(10)[1..], [stands("both.pem", "a.pem")]);
+        assert_eq!(told(2), [stands("a.pem", "old.pem"), stands("both.pem", "old.pem")]);
+    }
 
     #[test]
     fn a_certificate_is_spoken_of_when_its_end_is_near() {

@@ -171,16 +171,8 @@ impl Front {
             if self.listening().iter().any(|listening| listening.asked == address.at && listening.secure == secure) {
                 continue;
             }
-            match atoll_net::bind(&[address.at], inherited) {
-                Ok(bound) => sockets.extend(bound.into_iter().map(|listener| (address.at, secure, listener))),
-                Err(error) if address.optional => drop(error),
-                Err(error) => {
-                    let place = &manifest.listen.place;
-                    let advice = advice(&error.source, secure, place.file.is_some());
-                    let problem = place.problem(chain(&error) + advice);
-                    return Err(Problems(vec![problem]).into());
-                }
-            }
+            let bound = socket(manifest, address, secure, inherited)?;
+            sockets.extend(bound.into_iter().map(|listener| (address.at, secure, listener)));
         }
         Ok(Prepared { sockets, certificates, upstreams, renewed, warnings })
     }
@@ -280,11 +272,16 @@ impl Front {
         self.gateway.install(roster, manifest.answers);
     }
 
+    /// Where it listens.
+    pub(super) fn urls(&self) -> Vec<String> {
+        self.listening().iter().map(Listening::url).collect()
+    }
+
     fn https_port(&self) -> Option<u16> {
         self.listening().iter().find(|listening| listening.secure).map(|listening| listening.bound.port())
     }
 
-    fn installed(&self) -> MutexGuard<'_, Vec<(Arc<str>, Upstream)>> {
+    pub(super) fn installed(&self) -> MutexGuard<'_, Vec<(Arc<str>, Upstream)>> {
         self.installed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -410,6 +407,32 @@ fn nothing() -> Roster {
 fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
     let plain = manifest.listen.http.iter().map(|address| (*address, false));
     plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
+}
+
+/// That each address can be had, for a start that would fail by it after all its work; none is kept.
+pub(super) fn try_addresses(manifest: &Manifest, inherited: &Inherited) -> anyhow::Result<()> {
+    let ours = |address: &Address| address.at.port() != 0 && !inherited.left().any(|left| left == address.at);
+    for (address, secure) in wanted(manifest).filter(|(address, _)| ours(address)) {
+        socket(manifest, address, secure, &mut Inherited::default())?;
+    }
+    Ok(())
+}
+
+fn socket(
+    manifest: &Manifest,
+    address: Address,
+    secure: bool,
+    inherited: &mut Inherited,
+) -> anyhow::Result<Vec<Listener>> {
+    match atoll_net::bind(&[address.at], inherited) {
+        Ok(bound) => Ok(bound),
+        Err(_) if address.optional => Ok(Vec::new()),
+        Err(error) => {
+            let place = &manifest.listen.place;
+            let advice = advice(&error.source, secure, place.file.is_some());
+            Err(Problems(vec![place.problem(chain(&error) + advice)]).into())
+        }
+    }
 }
 
 /// What to do about an address that can't be had, where a line of the manifest does not show it.

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use atoll_git::{Remote, Store, Watcher};
 use atoll_net::Proxies;
-use atoll_runtime::{Branch, Change, Code, Digest, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
+use atoll_runtime::{Branch, Change, Code, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
 use tokio::task::block_in_place;
 
@@ -16,7 +16,7 @@ use super::{
     components::{self, Loader, problem},
     ledger::Proved,
     remotes,
-    running::{Running, Source},
+    running::Running,
     state::State,
 };
 use crate::{
@@ -281,63 +281,14 @@ impl Host {
         components::upstreams(manifest, |name| {
             let role = match codes.get(name) {
                 Some(code) => code.surface().role,
-                None => running.get(name).and_then(|running| running.role),
+                None => match running.get(name) {
+                    Some(running) => running.role,
+                    None => self.ledger.entry(name).and_then(|entry| entry.role()),
+                },
             };
             // One whose file can't be read may be a service yet.
             role.is_none_or(|role| matches!(role, Role::Service { .. }))
         })
-    }
-
-    /// Replaces one component by other bytes, until the host stops. What fails its proof waits for a later change where it is
-    /// the component's file, and is given up where it is anything else.
-    pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>, of: Source) -> anyhow::Result<Digest> {
-        let running = || {
-            let components = self.components.load();
-            let running = components.iter().find(|(running, _)| ***running == *name);
-            running.map(|(_, running)| running.clone()).with_context(|| format!("there is no component {name:?}"))
-        };
-        running()?;
-        let loader = self.loader.clone();
-        let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
-        // Reloads and swaps one after the other: each goes by what the others left.
-        let _turn = self.manifest.lock().await;
-        let running = &*running()?;
-        let code = loaded.inspect_err(|error| self.refuse(running, chain(error.as_ref())))?;
-        let digest = code.digest();
-        // What it is for is the manifest's to say, by its file: requests are sent to it, or asked of it, by that.
-        let (now, then) = (code.surface().role, running.role);
-        let words = match (now, then) {
-            (Some(now), Some(then)) if std::mem::discriminant(&now) != std::mem::discriminant(&then) => {
-                Some(format!("it is {}, and {name} is {}", now.with_article(), then.with_article()))
-            }
-            (Some(_), None) => Some(format!("nobody knows what {name} is for: put its file right, and `host reload`")),
-            _ => None,
-        };
-        if let Some(words) = words {
-            self.refuse(running, words.clone());
-            anyhow::bail!(words);
-        }
-        match of {
-            Source::File => {
-                running.now_of(digest);
-                running.slot.change(vec![Change::Code(code)]).await?;
-            }
-            Source::Hand => {
-                let tried = running.slot.attempt(Change::Code(code)).await;
-                tried.inspect_err(|disproof| running.slot.refuse(format!("not swapped: {disproof}")))?;
-                running.swapped_in(digest);
-            }
-        }
-        running.slot.pardon();
-        self.about(&running.said.name, Level::Info, format!("swapped: {digest} serves"));
-        Ok(digest)
-    }
-
-    /// What was given is no candidate at all.
-    fn refuse(&self, running: &Running, words: String) {
-        let words = format!("not swapped: {words}");
-        self.about(&running.said.name, Level::Error, words.clone());
-        running.slot.refuse(words);
     }
 
     pub(super) fn about(&self, component: &Name, level: Level, text: String) {

@@ -4,15 +4,16 @@
 use std::{io, path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use atoll_runtime::{Draft, Role, Runtime, Surface, needed_grants};
+use atoll_runtime::{Draft, Role, Surface, needed_grants};
 
 use super::{
     components::{self, Loader, nobody_decides, second_router},
-    files, remotes,
+    files,
+    rehearsal::Rehearsal,
+    remotes,
 };
 use crate::{
     cli::{CaseOutcome, Inspection},
-    journal::Log,
     manifest::{Manifest, Mode},
     problem::Problem,
     text::chain,
@@ -41,9 +42,9 @@ pub struct Checked {
 /// What is wrong that only the components' own bytes, the certificates and other files show.
 pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
     let loader = Loader::new(None)?;
-    let log = Arc::new(Log::new(Box::new(jiff::Timestamp::now)));
-    let runtime = Runtime::new(loader.engine.clone(), log)?;
-    let mut problems = Vec::new();
+    let rehearsal = Rehearsal::new(loader.engine.clone())?;
+    let threads = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (mut problems, mut useless) = (Vec::new(), Vec::new());
     // Of many tables of one file it is compiled once.
     let (mut roles, mut codes) = (Vec::new(), Vec::new());
     for said in manifest.components.values() {
@@ -56,12 +57,13 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
                 branches: std::collections::BTreeMap::new(),
                 upstreams: Arc::default(),
             };
-            let inputs = draft.complete().context("it has no code")?;
-            runtime.check(&Arc::from(&*said.name), &inputs)?;
-            Ok(())
+            Ok(threads.block_on(rehearsal.of(&said.name, draft))?)
         });
-        if let Err(error) = checked {
-            problems.push(components::problem(said, &error));
+        match checked {
+            Ok(words) => {
+                useless.extend(words.into_iter().map(|words| components::problem(said, &anyhow::Error::msg(words))))
+            }
+            Err(error) => problems.push(components::problem(said, &error)),
         }
     }
     problems.extend(second_router(roles.iter().copied()));
@@ -77,7 +79,8 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
         let reasons = remotes::look(said).into_iter();
         reasons.map(|why| said.place.problem(format!("[git.{}]: can't be fetched: {}", said.name, chain(why.as_ref()))))
     });
-    let warnings = decided.map(Problem::new).into_iter().chain(certificates).chain(regretted).chain(unfetched);
+    let warnings = decided.map(Problem::new).into_iter().chain(useless).chain(certificates).chain(regretted);
+    let warnings = warnings.chain(unfetched);
     let warnings = warnings.chain(unpushed(manifest)).collect();
     Ok(Checked { problems, warnings })
 }

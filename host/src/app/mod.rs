@@ -18,11 +18,13 @@ mod knowing;
 mod ledger;
 mod outbound;
 mod publishing;
+mod rehearsal;
 mod reload;
 mod remotes;
 mod running;
 mod state;
 mod status;
+mod swapping;
 mod upstreams;
 mod watch;
 
@@ -40,7 +42,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use self::inspect::{check, compile, inspect, test};
-use self::{front::Front, host::Host, running::Source, state::State};
+use self::{front::Front, host::Host, state::State};
 use crate::{
     allocator, cli,
     control::{
@@ -91,6 +93,7 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     for warning in warnings.into_iter().chain(of_files) {
         (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
     }
+    front::try_addresses(&manifest, &inherited)?;
     seed(&manifest)?;
     let control = server::listen(state.directory())?;
 
@@ -211,7 +214,7 @@ impl Control for App {
     }
 
     async fn swap(&self, name: &str, component: Vec<u8>) -> Result<String, Refusal> {
-        match self.host.swap(name, component, Source::Hand).await {
+        match self.host.swap(name, component).await {
             Ok(digest) => Ok(digest.to_string()),
             Err(error) => Err(refusal(name, error)),
         }

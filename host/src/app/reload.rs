@@ -131,12 +131,14 @@ async fn switch(
     future::join_all(routers.into_iter().map(|(_, prepared)| prepared.switch())).await;
     changed.sort();
     // What was refused before is over: all that the manifest names was read and proved.
+    let former = host.components.load_full();
     for (name, running) in &components {
         running.slot.pardon();
-        // Nor does another file wait where this one serves.
+        // Nor does the file of before wait where this one serves.
+        let other = |code: &&Arc<Code>| former.get(name).is_some_and(|old| old.file() != Some(code.digest()));
         let serves =
             |code: &&Arc<Code>| running.slot.serving().is_some_and(|serving| serving.digest() == code.digest());
-        if let Some(code) = codes.get(name).filter(serves) {
+        if let Some(code) = codes.get(name).filter(other).filter(serves) {
             running.slot.notify(vec![Change::Code(code.clone())]).await;
         }
     }

@@ -11,22 +11,14 @@ use tokio::task::AbortHandle;
 use super::{agents, host::Components};
 use crate::manifest;
 
-/// Where bytes that are swapped in come from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
-    /// The component's own file, which is another one now.
-    File,
-    Hand,
-}
-
 /// A component of the manifest, and what is known of it.
 pub(super) struct Running {
     pub said: manifest::Component,
     pub slot: Arc<Slot>,
     /// Of the manifest's file when it was last read; none where it is no component.
     file: Mutex<Option<Digest>>,
-    /// Of what was swapped in last, in place of its file.
-    swapped_in: Mutex<Option<Digest>>,
+    /// Of what was swapped into the slot last, in place of its file.
+    swapped_in: Arc<Mutex<Option<Digest>>>,
     /// None where its file is no component, and nothing of it was proved.
     pub role: Option<Role>,
     waking: Arc<Waking>,
@@ -50,7 +42,7 @@ impl Running {
     pub(super) fn new(said: manifest::Component, slot: Arc<Slot>, file: Option<Digest>, role: Option<Role>) -> Self {
         let waking = tokio::spawn(agents::wake(slot.clone(), SystemTime::now)).abort_handle();
         let (file, waking) = (Mutex::new(file), Arc::new(Waking(waking)));
-        Self { said, slot, file, swapped_in: Mutex::default(), role, waking }
+        Self { said, slot, file, swapped_in: Arc::default(), role, waking }
     }
 
     pub(super) fn is_router(&self) -> bool {
@@ -64,8 +56,8 @@ impl Running {
 
     /// Another file for the same slot.
     pub(super) fn again(&self, said: manifest::Component, file: Option<Digest>, role: Option<Role>) -> Self {
-        let swapped_in = Mutex::new(*self.by_hand());
-        Self { said, slot: self.slot.clone(), file: Mutex::new(file), swapped_in, role, waking: self.waking.clone() }
+        let (slot, swapped_in, waking) = (self.slot.clone(), self.swapped_in.clone(), self.waking.clone());
+        Self { said, slot, file: Mutex::new(file), swapped_in, role, waking }
     }
 
     pub(super) fn file(&self) -> Option<Digest> {

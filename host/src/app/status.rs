@@ -1,7 +1,11 @@
 //! What `host ps` shows.
 
+use std::time::Instant;
+
+use atoll_gateway::http::Upstream;
+
 use super::{front::Front, host::Host};
-use crate::control::messages::{BindingStatus, ComponentStatus, Status};
+use crate::control::messages::{BindingStatus, ComponentStatus, Status, UpstreamStatus};
 
 /// A problem a line.
 fn lines(error: &atoll_runtime::Disproof) -> String {
@@ -38,7 +42,27 @@ pub(super) fn status(host: &Host, front: &Front) -> Status {
         revision: binding.revision(),
         error: binding.error(),
     });
+    let (listening, upstreams) = (front.urls(), upstreams(front, Instant::now()));
     let error = host.not_reloaded.load().as_deref().cloned();
     let certificates = front.certificates();
-    Status { components: components.collect(), bindings: bindings.collect(), certificates, error }
+    let (components, bindings) = (components.collect(), bindings.collect());
+    Status { listening, components, bindings, upstreams, certificates, error }
+}
+
+fn upstreams(front: &Front, now: Instant) -> Vec<UpstreamStatus> {
+    let mut upstreams = Vec::new();
+    for (name, upstream) in &*front.installed() {
+        let Upstream::Url(upstream) = upstream else { continue };
+        for place in &*upstream.places {
+            let (refusals, until) = place.trouble().unwrap_or((0, now));
+            let rests = until.saturating_duration_since(now).as_secs_f64().ceil() as u64;
+            upstreams.push(UpstreamStatus {
+                name: name.to_string(),
+                url: place.url(),
+                refusals: refusals.into(),
+                rests,
+            });
+        }
+    }
+    upstreams
 }

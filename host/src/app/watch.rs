@@ -7,11 +7,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use atoll_runtime::{Change, Digest, Level};
+use atoll_runtime::Digest;
 use tokio::task::spawn_blocking;
 use tokio_util::sync::CancellationToken;
 
-use super::{components::read, host::Host, running::Source};
+use super::{components::read, host::Host};
 use crate::manifest::Name;
 
 /// A few files are looked at this often; a compiler takes longer.
@@ -42,21 +42,10 @@ pub(super) async fn components(host: Arc<Host>, stop: CancellationToken) {
                 continue;
             }
             changing.remove(&file);
-            seen.insert(file, stamp);
-            let path = path.clone();
-            let Ok(Ok(bytes)) = spawn_blocking(move || read(&path)).await else { continue };
-            let serving = running.slot.serving().filter(|serving| serving.digest() == Digest::of(&bytes));
-            if let Some(serving) = serving {
-                running.now_of(serving.digest());
-                // In place of another that waits, if one does.
-                running.slot.notify(vec![Change::Code(serving.inputs().code.clone())]).await;
-                if running.slot.pardon() {
-                    host.say(Level::Info, format!("{name}: its file is what serves again"));
-                }
-                continue;
-            }
-            // Why it fails, if it does, is in the log and in `ps` then.
-            let _ = host.swap(name, bytes, Source::File).await;
+            seen.insert(file.clone(), stamp);
+            let (host, (name, path)) = (host.clone(), file);
+            // Beside the others: a proof may be slow.
+            tokio::spawn(async move { host.swap_file(&name, &path).await });
         }
         tokio::select! {
             () = stop.cancelled() => return,

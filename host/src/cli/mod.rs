@@ -188,6 +188,9 @@ mod tests {
         assert_eq!(ask(&["logs", "x"]), failed("host: no component `x`\n"));
         let (code, json) = ask(&["ps", "--json"]);
         assert_eq!(code, ExitCode::SUCCESS);
-        assert!(json.starts_with(r#"{"components":[{"name":"site","role":null,"digest":null,"#), "{json}");
+        assert!(
+            json.starts_with(r#"{"listening":[],"components":[{"name":"site","role":null,"digest":null,"#),
+            "{json}"
+        );
     }
 }

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     control::{
         client::Client,
-        messages::{BindingStatus, CertificateStatus, ComponentStatus, Status},
+        messages::{BindingStatus, CertificateStatus, ComponentStatus, Status, UpstreamStatus},
     },
     text::printable,
 };
@@ -70,6 +70,16 @@ fn render(status: &Status, zone: &TimeZone) -> String {
     let rows = std::iter::once(heads.map(str::to_owned)).chain(status.components.iter().map(component));
     let errors = status.components.iter().map(|component| (&component.name, &component.error));
     let mut text = table(&rows.collect::<Vec<_>>()) + &explained(errors);
+    if !status.listening.is_empty() {
+        let rows = std::iter::once("LISTENING").chain(status.listening.iter().map(String::as_str));
+        let rows: Vec<[String; 1]> = rows.map(|row| [printable(row).into_owned()]).collect();
+        text = text + "\n" + &table(&rows);
+    }
+    if !status.upstreams.is_empty() {
+        let heads = ["UPSTREAM", "URL", ""].map(str::to_owned);
+        let rows = std::iter::once(heads).chain(status.upstreams.iter().map(upstream));
+        text = text + "\n" + &table(&rows.collect::<Vec<_>>());
+    }
     if !status.bindings.is_empty() {
         let heads = ["BINDING", "REVISION", "ORIGIN"].map(str::to_owned);
         let rows = std::iter::once(heads).chain(status.bindings.iter().map(binding));
@@ -120,6 +130,15 @@ fn binding(binding: &BindingStatus) -> [String; 3] {
     [printable(&binding.name).into_owned(), revision, printable(&binding.origin).into_owned()]
 }
 
+fn upstream(upstream: &UpstreamStatus) -> [String; 3] {
+    let note = match (upstream.refusals, upstream.rests) {
+        (0, _) => String::new(),
+        (count, 0) => format!("can't be reached ({count} in a row)"),
+        (count, rests) => format!("can't be reached ({count} in a row), left alone for {}", duration(rests)),
+    };
+    [printable(&upstream.name).into_owned(), printable(&upstream.url).into_owned(), note]
+}
+
 fn certificate(certificate: &CertificateStatus, zone: &TimeZone) -> [String; 3] {
     const SHOWN: usize = 3;
     let shown = certificate.names.iter().take(SHOWN).map(|name| printable(name)).collect::<Vec<_>>().join(" ");
@@ -153,7 +172,15 @@ mod tests {
 
     #[test]
     fn a_status_is_aligned_and_explained() {
+        let upstream =
+            |url: &str, refusals, rests| UpstreamStatus { name: "api".into(), url: url.into(), refusals, rests };
         let status = Status {
+            listening: vec!["http://127.0.0.1:80".into(), "https://[::1]:443".into()],
+            upstreams: vec![
+                upstream("http://a.test", 0, 0),
+                upstream("http://b.test", 1, 0),
+                upstream("https://c.test:8443", 7, 64),
+            ],
             components: vec![
                 ComponentStatus {
                     name: "router".into(),
@@ -194,6 +221,15 @@ router  router  0123456789ab  routes@-   0          0B      12        0     0   
 site    -       -             -          0          0B      0         0     0       0      -
 site: _headers:3: bad\\u{1b}
 site: _headers:9: worse
+
+LISTENING
+http://127.0.0.1:80
+https://[::1]:443
+
+UPSTREAM  URL
+api       http://a.test
+api       http://b.test        can't be reached (1 in a row)
+api       https://c.test:8443  can't be reached (7 in a row), left alone for 1m4s
 
 BINDING  REVISION      ORIGIN
 pages    fedcba987654  pages.git, branch main

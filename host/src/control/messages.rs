@@ -60,8 +60,14 @@ pub struct Reloaded {
 /// What `host ps --json` prints.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
+    /// Where clients come in: URLs of addresses, with the port that port 0 became.
+    #[serde(default)]
+    pub listening: Vec<String>,
     pub components: Vec<ComponentStatus>,
     pub bindings: Vec<BindingStatus>,
+    /// A URL each.
+    #[serde(default)]
+    pub upstreams: Vec<UpstreamStatus>,
     /// The manifest's.
     pub certificates: Vec<CertificateStatus>,
     /// Why the manifest as it stands now was not taken, where the last reload changed nothing.
@@ -110,6 +116,17 @@ pub struct BindingStatus {
     /// Why it cannot be fetched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpstreamStatus {
+    /// Of its table, `[upstream.NAME]`.
+    pub name: String,
+    pub url: String,
+    /// How often in a row it could not be reached, until now.
+    pub refusals: u64,
+    /// Seconds for which it is left alone yet, where others of its table answer.
+    pub rests: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -168,13 +185,21 @@ mod tests {
             ..ComponentStatus::default()
         };
         let binding = BindingStatus { name: "pages".into(), error: Some("gone".into()), ..BindingStatus::default() };
-        let status = Status { components: vec![component], bindings: vec![binding], ..Status::default() };
+        let upstream = UpstreamStatus { name: "api".into(), url: "http://a.test".into(), refusals: 2, rests: 1 };
+        let status = Status {
+            listening: vec!["https://[::1]:443".into()],
+            components: vec![component],
+            bindings: vec![binding],
+            upstreams: vec![upstream],
+            ..Status::default()
+        };
         assert_eq!(
             serde_json::to_string(&status).unwrap(),
             concat!(
-                r#"{"components":[{"name":"site","role":"service","digest":"ab","revisions":{"pages":"cd"},"instances":0,"#,
+                r#"{"listening":["https://[::1]:443"],"components":[{"name":"site","role":"service","digest":"ab","revisions":{"pages":"cd"},"instances":0,"#,
                 r#""memory":0,"requests":7,"hits":0,"misses":0,"traps":0,"uptime":0,"draining":0,"swapped":false}],"#,
-                r#""bindings":[{"name":"pages","origin":"","revision":null,"error":"gone"}],"certificates":[]}"#
+                r#""bindings":[{"name":"pages","origin":"","revision":null,"error":"gone"}],"#,
+                r#""upstreams":[{"name":"api","url":"http://a.test","refusals":2,"rests":1}],"certificates":[]}"#
             )
         );
     }

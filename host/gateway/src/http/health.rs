@@ -51,6 +51,12 @@ impl Health {
         self.poor.store(true, Ordering::Relaxed);
     }
 
+    /// How often it could not be reached, one after the other; and until when it is left alone.
+    pub(super) fn trouble(&self) -> Option<(u32, Instant)> {
+        let refusals = self.refusals();
+        refusals.until.filter(|_| refusals.count > 0).map(|until| (refusals.count, until))
+    }
+
     /// Whether it is to be left alone. Who hears first that it is not, is to try it.
     fn rests(&self, now: Instant) -> bool {
         if !self.poor.load(Ordering::Relaxed) {

@@ -1,7 +1,7 @@
 //! What a load of the manifest gives the gateway: the router, the upstreams by name, and how to listen. Installed whole;
 //! a request sees one roster from its head to its end.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use atoll_net::{Client, Origin};
 use atoll_runtime::{Decision, Forwarding};
@@ -69,6 +69,17 @@ impl Place {
     /// `tunnel` is the same place for what becomes a tunnel: spoken to by HTTP/1.1 alone.
     pub fn new(origin: Origin, tunnel: Origin) -> Self {
         Self { origin, tunnel, health: Health::default() }
+    }
+
+    /// Scheme, host and port, as an address bar has them.
+    pub fn url(&self) -> String {
+        self.origin.to_string()
+    }
+
+    /// How often it could not be reached, one after the other, and until when it is left alone where there are others; none
+    /// once it answers.
+    pub fn trouble(&self) -> Option<(u32, Instant)> {
+        self.health.trouble()
     }
 }
 

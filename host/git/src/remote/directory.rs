@@ -135,7 +135,8 @@ pub(crate) fn take(
 /// How long what is to be in a directory may not have come yet: a repository that is being made is one first.
 pub(crate) fn is_new_for(root: &Path, now: SystemTime) -> Option<Duration> {
     let modified = std::fs::metadata(root).and_then(|metadata| metadata.modified()).ok()?;
-    NEW.checked_sub(now.duration_since(modified).ok()?)
+    // What is of tomorrow is as new as can be.
+    NEW.checked_sub(now.duration_since(modified).unwrap_or_default())
 }
 
 struct Taking<'a, 'b> {

@@ -155,8 +155,8 @@ impl Local {
     }
 }
 
-/// Whether a directory is about to be a repository: Git begins with what is in its template, and what is copied comes in any
-/// order.
+/// Whether a directory is about to be a repository: two parts of one are here, be it what is in Git's template, with which a
+/// new one begins; or nothing is here yet that is none, as what is copied comes in any order.
 fn is_begun(path: &Path) -> bool {
     const PARTS: [&str; 8] = [
         "HEAD",
@@ -168,7 +168,25 @@ fn is_begun(path: &Path) -> bool {
         "packed-refs",
         "refs/heads",
     ];
-    PARTS.iter().filter(|part| path.join(part).exists()).count() > 1
+    const NAMES: [&str; 11] = [
+        "HEAD",
+        "ORIG_HEAD",
+        "FETCH_HEAD",
+        "branches",
+        "config",
+        "description",
+        "hooks",
+        "info",
+        "objects",
+        "packed-refs",
+        "refs",
+    ];
+    if PARTS.iter().filter(|part| path.join(part).exists()).count() > 1 {
+        return true;
+    }
+    let Ok(mut entries) = fs::read_dir(path).map(Iterator::peekable) else { return false };
+    entries.peek().is_some()
+        && entries.all(|entry| entry.is_ok_and(|entry| NAMES.iter().any(|name| entry.file_name() == *name)))
 }
 
 impl LocalRepository {

@@ -382,3 +382,26 @@ fn fetches_from_many_threads_never_put_an_older_head_over_a_newer_one() {
     assert_eq!(sorted.len(), places.len(), "each head was moved to once");
     assert_eq!(room.fsck(), "");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_found_damaged_is_fetched_again_at_once() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("index.html", "0"), ("dir/a", "x")]);
+    let pages = room.pages();
+    let log = Log::default();
+    let follower = log.follow(&pages, &remote, &Watcher::default(), NEVER);
+    follower.fetch().await.unwrap();
+    let snapshot = pages.snapshot(pages.head().map(|head| head.id)).unwrap();
+    let lost = id(&room.script("git -C origin rev-parse main:dir/a"));
+    room.script(&format!("rm -f state/git/pages.git/objects/$(echo {lost} | sed 's,..,&/,')"));
+    assert!(snapshot.contents("dir/a", 10).is_err());
+    let read = async {
+        while snapshot.contents("dir/a", 10).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), read).await.expect("mended within ten seconds");
+    follower.fetch().await.unwrap();
+    let said = ["Watching".into(), "Moved([])".into(), format!("Damaged(Sha1({lost}))"), "Recovered".into()];
+    assert_eq!(log.said(), said);
+}

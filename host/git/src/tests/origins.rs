@@ -137,6 +137,9 @@ fn what_becomes_a_repository_is_no_folder() {
         "mkdir copy; cp -r one/packed-refs one/info copy",
         "mkdir -p copy/objects; cp -r one/objects/pack one/objects/info copy/objects; touch copy/index.html",
         "mkdir copy; cp -r one/HEAD one/info copy",
+        "mkdir -p copy/objects/pack; cp one/objects/pack/*.pack copy/objects/pack",
+        "mkdir copy; cp one/config copy",
+        "mkdir copy; cp -r one/config one/hooks one/info copy",
     ] {
         let room = Room::new();
         room.remote("one", &[("a", "1")]);

@@ -155,6 +155,7 @@ fn answers_that_refuse_and_answers_that_do_not() {
         ("421 Misdirected Request", false),
         ("425 Too Early", false),
         ("429 Too Many Requests", false),
+        ("403 Forbidden\r\nRetry-After: 60", false),
         ("500 Internal Server Error", false),
         ("502 Bad Gateway", false),
         ("503 Service Unavailable", false),
@@ -162,6 +163,7 @@ fn answers_that_refuse_and_answers_that_do_not() {
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n");
         let no = Say(format!("{head}\r\nno").into_bytes());
+        let status = status.split('\r').next().unwrap();
         let words = match status {
             "401 Unauthorized" => format!("the server answers {status}"),
             "407 Proxy Authentication Required" => format!("the proxy answers {status}: \"no\""),

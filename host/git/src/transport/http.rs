@@ -17,7 +17,7 @@ use atoll_send_pack::{Connection, Pack, shown};
 use bytes::{Buf as _, Bytes};
 use http::{
     HeaderValue, Method, Request, Response, StatusCode,
-    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, USER_AGENT, WWW_AUTHENTICATE},
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, LOCATION, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE},
 };
 use http_body_util::BodyExt as _;
 
@@ -204,11 +204,11 @@ impl Exchange<'_> {
                 "no repository answers there: what came is \"{found}\", and not {expected}"
             )));
         }
-        let plain = found.starts_with("text/plain");
+        let (plain, later) = (found.starts_with("text/plain"), response.headers().contains_key(RETRY_AFTER));
         let reason = if plain { self.reason(response.into_body()) } else { String::new() };
         let who = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { "proxy" } else { "server" };
         let answer = answers(who, status, &reason);
-        if is_final(status) {
+        if is_final(status) && !later {
             return Err(io::Error::other(Denial::new(answer.clone(), answer)));
         }
         Err(io::Error::other(answer))
@@ -299,7 +299,8 @@ impl Read for Exchange<'_> {
     }
 }
 
-/// Whether it would be answered the next time too: a server that is out of order, or wants us to wait, is another matter.
+/// Whether it would be answered the next time too: a server that is out of order, or wants us to wait, is another matter. One
+/// that says until when (RFC 9110, section 10.2.3) does too, by whatever status.
 fn is_final(status: StatusCode) -> bool {
     let passes = [
         StatusCode::PROXY_AUTHENTICATION_REQUIRED,

@@ -174,14 +174,39 @@ async fn an_attempt_leaves_nothing_behind() {
     let before = place.slot.serving().unwrap().digest();
     let waits = place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
     for _ in 0..2 {
-        let told = place.slot.attempt(invalid.clone()).await.unwrap_err().to_string();
+        let told = place.slot.attempt(invalid.clone()).await.outcome().await.unwrap_err().to_string();
         assert_eq!(told, "index.html:3: the first problem; the second problem");
         until("what is said is of what waits", || place.error().as_ref() == Some(&waits)).await;
         assert_eq!(place.slot.serving().unwrap().digest(), before);
     }
     // What serves, once more, is the end of all.
-    place.slot.attempt(Change::Code(Bed::code(ROUTER))).await.unwrap();
+    place.slot.attempt(Change::Code(Bed::code(ROUTER))).await.outcome().await.unwrap();
     assert_eq!(place.error(), None);
+}
+
+/// What is swapped in by hand stays: neither bytes that serve already wait beside a bad head to come back, nor those that
+/// failed before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_before_a_swap_does_not_undo_it() {
+    let (bad, one) = (routes("sight"), Change::Code(Bed::code("examples/router_one.wasm")));
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
+    assert!(place.change(vec![branch("routes", &bad)]).await.unwrap_err().starts_with(BROKEN));
+    // It serves, whatever waits beside it.
+    assert_eq!(place.change(vec![Change::Code(Bed::code(ROUTER))]).await, Ok(()));
+    assert_eq!(place.slot.attempt(Change::Code(Bed::code(ROUTER))).await.outcome().await, Ok(()));
+    assert!(place.error().unwrap().starts_with(BROKEN));
+    let swapped = Bed::code("examples/router_one.wasm").digest();
+    assert_eq!(place.slot.attempt(one.clone()).await.outcome().await, Ok(()));
+    assert_eq!(place.change(vec![branch("pages", &pages("2"))]).await, Ok(()));
+    assert_eq!((place.slot.serving().unwrap().digest(), place.error()), (swapped, None));
+
+    // Another that nothing is wrong with, but for a router that can't be without one.
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
+    assert!(place.change(vec![branch("routes", &bad)]).await.unwrap_err().starts_with(BROKEN));
+    place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
+    assert_eq!(place.slot.attempt(one).await.outcome().await, Ok(()));
+    assert_eq!(place.change(vec![branch("pages", &pages("3"))]).await, Ok(()));
+    assert_eq!((place.slot.serving().unwrap().digest(), place.error()), (swapped, None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

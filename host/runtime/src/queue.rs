@@ -1,0 +1,115 @@
+//! Changes that wait to be proved, and who waits for them.
+
+use crate::{Change, Disproof, Draft, Table, slot::Reply};
+
+#[derive(Default)]
+pub(crate) struct Queue {
+    /// The newest last.
+    waiting: Vec<Waiting>,
+    next_number: u64,
+    /// By the numbers of the changes that they wait for.
+    replies: Vec<(Vec<u64>, Reply)>,
+}
+
+struct Waiting {
+    change: Change,
+    number: u64,
+    /// Given up where it does not pass.
+    once: bool,
+}
+
+impl Queue {
+    /// It waits from now on, in place of an earlier one of the same thing; but what is to be tried `once` leaves one that
+    /// waits for better days.
+    pub(crate) fn push(&mut self, change: Change, once: bool) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        let replaced = self.numbers_of(|waiting| change.replaces(&waiting.change) && (waiting.once || !once));
+        self.remove(&replaced);
+        self.answer(|numbers| {
+            let overtaken = numbers.iter().any(|number| replaced.contains(number));
+            overtaken.then(|| Err(Disproof::of("overtaken by a newer change", true)))
+        });
+        self.waiting.push(Waiting { change, number, once });
+        number
+    }
+
+    pub(crate) fn answer_when(&mut self, numbers: Vec<u64>, reply: Reply) {
+        self.replies.push((numbers, reply));
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Of all that waits, the newest last.
+    pub(crate) fn numbers(&self) -> Vec<u64> {
+        self.numbers_of(|_| true)
+    }
+
+    /// Of those that any of `changes` would take the place of.
+    pub(crate) fn replaced_by(&self, changes: &[Change]) -> Vec<u64> {
+        self.numbers_of(|waiting| changes.iter().any(|change| change.replaces(&waiting.change)))
+    }
+
+    /// It, and the earlier ones of the same thing: where it serves, they have been overtaken.
+    pub(crate) fn up_to(&self, number: u64) -> Vec<u64> {
+        let change = self.waiting.iter().find(|waiting| waiting.number == number).map(|waiting| &waiting.change);
+        self.numbers_of(|waiting| {
+            let overtaken = change.is_some_and(|change| change.replaces(&waiting.change));
+            waiting.number == number || overtaken && waiting.number < number
+        })
+    }
+
+    /// Makes these of the waiting changes to `draft`.
+    pub(crate) fn apply(&self, numbers: &[u64], draft: &mut Draft) {
+        let waiting = self.waiting.iter().filter(|waiting| numbers.contains(&waiting.number));
+        waiting.for_each(|waiting| waiting.change.apply(draft));
+    }
+
+    /// These wait no more.
+    pub(crate) fn remove(&mut self, numbers: &[u64]) {
+        self.waiting.retain(|waiting| !numbers.contains(&waiting.number));
+    }
+
+    /// A head that moved is nothing to a component that reads that branch no more, and does not wait to read it.
+    pub(crate) fn forget_other_bindings(&mut self, base: &Table) {
+        let tables: Vec<_> = self.waiting.iter().filter_map(|waiting| waiting.change.table().cloned()).collect();
+        self.waiting.retain(|waiting| {
+            waiting.change.concerns(base) || tables.iter().any(|table| waiting.change.concerns(table))
+        });
+    }
+
+    /// What was to be tried once has been. Whether there was any.
+    pub(crate) fn give_up(&mut self) -> bool {
+        let before = self.waiting.len();
+        self.waiting.retain(|waiting| !waiting.once);
+        self.waiting.len() < before
+    }
+
+    /// Tells those for whom nothing waits any more that it serves.
+    pub(crate) fn tell_served(&mut self) {
+        let waiting = self.numbers();
+        self.answer(|numbers| (!numbers.iter().any(|number| waiting.contains(number))).then_some(Ok(())));
+    }
+
+    /// Tells all who wait.
+    pub(crate) fn tell_failed(&mut self, disproof: &Disproof) {
+        self.answer(|_| Some(Err(disproof.clone())));
+    }
+
+    fn numbers_of(&self, which: impl Fn(&Waiting) -> bool) -> Vec<u64> {
+        self.waiting.iter().filter(|waiting| which(waiting)).map(|waiting| waiting.number).collect()
+    }
+
+    /// Answers those who wait, where `answer` has one for the changes that they wait for.
+    fn answer(&mut self, mut answer: impl FnMut(&[u64]) -> Option<Result<(), Disproof>>) {
+        let replies = std::mem::take(&mut self.replies);
+        for (numbers, reply) in replies {
+            match answer(&numbers) {
+                Some(result) => drop(reply.send(result)),
+                None => self.replies.push((numbers, reply)),
+            }
+        }
+    }
+}
