@@ -69,6 +69,27 @@ async fn a_push_is_live() {
     }
 }
 
+/// What was pushed is served yet where the repository that it was pushed to is gone, and no first page is in its place.
+#[tokio::test]
+async fn a_lost_repository_is_told_and_brings_no_demonstration_back() {
+    let host = first_run().await;
+    let remote = host.setup().state().join("remotes/pages.git");
+    let author = Repository::with_work_tree(host.setup().path("author"));
+    author.fetch(&remote, "main");
+    author.commit("main", &[("index.html", "mine")]);
+    author.push(&remote, "main").unwrap();
+    shows(&host.client(), "mine").await;
+    let setup = host.terminate().await;
+    fs::remove_dir_all(&remote).unwrap();
+    let host = setup.start().await;
+    let words = "remotes/pages.git was gone, and was made anew without a commit: push to it again";
+    assert!(host.logged(words).await.starts_with("warning: "), "{}", host.setup().log());
+    shows(&host.client(), "mine").await;
+    author.commit("main", &[("index.html", "again")]);
+    author.push(&remote, "main").unwrap();
+    shows(&host.client(), "again").await;
+}
+
 #[tokio::test]
 async fn a_folder_takes_the_place_of_the_demonstration() {
     let setup = Setup::without_manifest();

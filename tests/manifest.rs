@@ -73,7 +73,7 @@ async fn run_check_and_reload_say_the_same_of_a_component() {
         running.setup().manifest(&format!("{bad}{hello}"));
         let line = format!("host.toml:1: [component.bad]: {words}\nhost: ");
         let (run, check, reload) = (setup.refuses().await, setup.command(&["check"]).await, running.reload().await);
-        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a host would not start\n"));
+        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a fresh host would not start\n"));
         assert_eq!(setup.shown(&run.failed()), format!("{line}nothing was started\n"));
         assert_eq!(running.setup().shown(&reload.failed()), format!("{line}nothing was changed\n"));
     }
@@ -352,7 +352,7 @@ async fn files_that_are_of_no_use_are_told_by_check_start_and_reload() {
         }
         let line = format!("host.toml:1: {words}\nhost: ");
         let (run, check, reload) = (setup.refuses().await, setup.command(&["check"]).await, running.reload().await);
-        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a host would not start\n"));
+        assert_eq!(setup.shown(&check.failed()), format!("{line}1 mistake; a fresh host would not start\n"));
         assert_eq!(setup.shown(&run.failed()), format!("{line}nothing was started\n"));
         assert_eq!(running.setup().shown(&reload.failed()), format!("{line}nothing was changed\n"));
     }

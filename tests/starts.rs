@@ -5,7 +5,7 @@ use std::fs;
 
 use crate::support::{
     git::Repository,
-    guests::{HELLO, changed},
+    guests::{HELLO, changed, component, fixture},
     host::{Host, Setup},
     tables,
     upstream::{dead, whole},
@@ -272,4 +272,28 @@ async fn what_was_proved_serves_where_its_head_is_lost() {
         assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
         setup = host.kill().await;
     }
+}
+
+/// A grant that is taken away while the host is down is a mistake of the manifest, whatever was proved before; a new file that
+/// lacks one waits, and what was proved serves.
+#[tokio::test]
+async fn a_start_without_a_grant() {
+    let site = tables::site("site");
+    let setup = Setup::new(&site);
+    setup.repository("site").commit("main", &[("index.html", "home")]);
+    let mut setup = setup.start().await.terminate().await;
+    let (without, _) = site.split_once("git = { pages").unwrap();
+    setup.manifest(without);
+    let said = setup.refuses().await.failed();
+    let words = "host.toml:4: [component.site]: imports atoll:host/repository@0.1.0, which is not granted; add to \
+                 [component.site]: git = { NAME = \"read\" }, NAME being a [git.NAME] of the manifest\n";
+    assert!(setup.shown(&said).contains(words), "{said}");
+    setup = Setup::new("[component.app]\npath = \"app.wasm\"\n");
+    setup.place("app.wasm", &fixture("hello"));
+    setup = setup.start().await.terminate().await;
+    setup.place("app.wasm", &component("site"));
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+    let error = host.component("app").await["error"].clone();
+    assert!(error.as_str().is_some_and(|error| error.contains("which is not granted")), "{error}");
 }

@@ -5,7 +5,7 @@ use rustls::ProtocolVersion;
 use crate::support::{
     ca::Ca,
     client::{BOTH, Client, Protocol, ask, with_fields},
-    guests::HELLO,
+    guests::{HELLO, fixture},
     host::{Host, Setup},
     raw,
     skip::missing,
@@ -278,4 +278,47 @@ async fn the_access_log_has_a_line_a_request() {
         "{line}"
     );
     assert!(line["duration"].is_number() && line["error"].is_null(), "{line}");
+}
+
+/// For an error the reason, in one line: of what a component did, of what cut it off, and of what was no request.
+#[tokio::test]
+async fn the_access_log_has_the_reason_of_an_error() {
+    let table = tables::mischief("app", "drain = \"100ms\"\n");
+    let host = Setup::new(&table).start().await;
+    let mut seen = 0;
+    let mut reason = async |host: &Host| {
+        seen += 1;
+        let line = host.accessed(seen).await.remove(seen - 1);
+        (line["target"].clone(), line["status"].clone(), line["error"].clone())
+    };
+    let client = host.client();
+    let of = |target: &str, status: u16, error: &str| (target.into(), status.into(), error.into());
+    for (path, error) in [
+        ("/trap", "trapped: wasm trap: wasm `unreachable` instruction executed"),
+        ("/exit", "trapped: Exited with i32 exit status 1"),
+    ] {
+        assert_eq!(client.get(&format!("https://localhost{path}")).await.status, 502);
+        assert_eq!(reason(&host).await, of(path, 502, error));
+    }
+    for (request, status, error) in [
+        ("GET /?x=< HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 400, "invalid URI"),
+        ("not HTTP\r\n\r\n".to_owned(), 400, "invalid HTTP version parsed"),
+        (
+            format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(70_000)),
+            431,
+            "message head is too large",
+        ),
+    ] {
+        let answer = raw::tls(&client, "localhost", request.as_bytes()).await;
+        assert_eq!(raw::status(&answer), status);
+        assert_eq!(reason(&host).await, of("*", status, error));
+    }
+    let mut connection = client.connect("localhost", Protocol::Http1).await;
+    let (cut, ()) = tokio::join!(connection.try_send(ask("GET", "https://localhost/slow-body?ms=200&n=100")), async {
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        host.swap("app", &fixture("hello")).await.done();
+    });
+    assert!(cut.is_err());
+    let words = "cut off: it was of an older generation, whose time was over";
+    assert_eq!(reason(&host).await, of("/slow-body?ms=200&n=100", 200, words));
 }

@@ -84,7 +84,7 @@ impl Crowd {
         answering.begin();
         let effects = answering.effects();
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let crowd = Self { jobs, places: Arc::default(), left, fate: Fate::default(), effects };
+        let crowd = Self { jobs, places: Arc::default(), left, fate: Fate::new(reset.clone()), effects };
         let (fate, places) = (crowd.fate.clone(), crowd.places.clone());
         tokio::spawn(async move {
             let (ping, pings) = mpsc::channel(1);

@@ -132,7 +132,7 @@ impl Service {
             Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
-                let fate = fate.insert(Fate::default()).clone();
+                let fate = fate.insert(Fate::new(self.reset.clone())).clone();
                 Streamed::from_guest(frames, body, fate, progress, timeout)
             }
         };
@@ -141,7 +141,7 @@ impl Service {
             None if idle => {}
             Some(fate) => drop(tokio::spawn(self.clone().carry(instance, fate, alone, in_flight))),
             None => {
-                let fate = Fate::default();
+                let fate = Fate::new(self.reset.clone());
                 fate.end();
                 tokio::spawn(self.clone().carry(instance, fate, alone, in_flight));
             }
@@ -242,7 +242,7 @@ impl Service {
         let out = http.new_response_outparam(tell).map_err(|error| trap(&error))?;
 
         let timeout = self.given.limits.timeout;
-        let fate = Fate::default();
+        let fate = Fate::new(self.reset.clone());
         // Whoever waited may be gone before there is an answer.
         let unanswered = fate.guard();
         let (failed, mut failure) = oneshot::channel();

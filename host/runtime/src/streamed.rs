@@ -23,9 +23,11 @@ use crate::{BodyError, upload::Progress};
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BrokenOff {
-    /// It trapped, was reset, or returned without finishing it: the log says which.
+    /// It trapped, or returned without finishing it: the log says which.
     #[error("the component ended in the middle of the body")]
     Ended,
+    #[error("cut off: it was of an older generation, whose time was over")]
+    Reset,
     #[error("the body is not as long as its content-length says")]
     WrongLength,
     #[error("the component gave no more of the body in time")]
@@ -41,9 +43,16 @@ pub(crate) struct Fate {
     ended: CancellationToken,
     /// The guest was too slow: nobody waits for its instance any more.
     abandoned: CancellationToken,
+    /// The generation's.
+    reset: CancellationToken,
 }
 
 impl Fate {
+    /// Of an instance of a generation that ends with `reset`.
+    pub(crate) fn new(reset: CancellationToken) -> Self {
+        Self { reset, ..Self::default() }
+    }
+
     /// For one of several bodies that an instance writes: they break off together, and end apart.
     pub(crate) fn of_another_body(&self) -> Self {
         Self { ended: CancellationToken::new(), ..self.clone() }
@@ -244,7 +253,10 @@ impl GuestRest {
         match frame {
             Some(Ok(frame)) => Poll::Ready(Some(Ok(frame))),
             Some(Err(error)) => Poll::Ready(Some(Err(broken(error)))),
-            None if self.fate.broken.load(Ordering::Acquire) => Poll::Ready(Some(Err(BrokenOff::Ended.into()))),
+            None if self.fate.broken.load(Ordering::Acquire) => {
+                let why = if self.fate.reset.is_cancelled() { BrokenOff::Reset } else { BrokenOff::Ended };
+                Poll::Ready(Some(Err(why.into())))
+            }
             None => {
                 self.fate.end();
                 Poll::Ready(None)

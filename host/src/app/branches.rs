@@ -4,6 +4,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::SystemTime,
 };
 
 use atoll_git::{BlobReader, ReadError, Snapshot};
@@ -24,11 +25,15 @@ pub(super) struct GitBranch {
     snapshot: Snapshot,
     /// What tells the remote that it came from; empty where nobody knows.
     origin: String,
+    committed: u64,
 }
 
 impl GitBranch {
     pub(super) fn new(snapshot: Snapshot, origin: String) -> Self {
-        Self { snapshot, origin }
+        // A clock that goes ahead makes nothing that was modified tomorrow (RFC 9110, section 8.8.2.1).
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        let committed = snapshot.committed().min(now);
+        Self { snapshot, origin, committed }
     }
 
     async fn off<T: Send + 'static>(
@@ -56,7 +61,7 @@ impl Branch for GitBranch {
     }
 
     fn committed(&self) -> u64 {
-        self.snapshot.committed()
+        self.committed
     }
 
     fn entry<'a>(&'a self, path: &'a str) -> TreeAnswer<'a, Entry> {

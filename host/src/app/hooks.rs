@@ -5,7 +5,7 @@ use std::{io, net::IpAddr, pin::Pin, sync::Arc, time::Instant};
 use arc_swap::ArcSwap;
 use atoll_gateway::{
     Complaints,
-    http::{Hook, Hooks, Told, Unheard},
+    http::{Heard, Hook, Hooks, Told, Unheard},
 };
 use atoll_git::Fetched;
 use atoll_net::{Secret, drawn};
@@ -58,22 +58,24 @@ impl Pushes {
         Self { bindings, components, log, complaints: Arc::default() }
     }
 
-    async fn told(self, hook: Hook) -> Told {
+    async fn heard(self, hook: Hook) -> Heard {
         let binding = self.bindings.load().get(hook.binding.as_str()).cloned();
         // Read and compared whether there is such a binding or not, with a secret or without: it takes about as long.
         let at = binding.as_ref().and_then(|binding| binding.hook());
         let at = at.map_or_else(|| Secret::File("/dev/null".into()), |at| (*at).clone());
         let secret = tokio::task::spawn_blocking(move || secret(&at).ok()).await.ok().flatten();
         let known = atoll_git::knows(secret.as_deref().unwrap_or("nobody's").as_bytes(), &hook.head, &hook.body);
-        let (Some(binding), true, true) = (binding, secret.is_some(), known) else { return Told::Denied };
+        let (Some(binding), true, true) = (binding, secret.is_some(), known) else {
+            return Heard::Now(Told::Denied);
+        };
         if hook.wait {
-            return self.proved(&binding).await;
+            return Heard::Later(Box::pin(async move { self.proved(&binding).await }));
         }
         tokio::spawn(async move {
             // How it went is in the log and on the binding.
             let _ = binding.fetch().await;
         });
-        Told::Accepted
+        Heard::Now(Told::Accepted)
     }
 
     async fn proved(&self, binding: &Arc<Binding>) -> Told {
@@ -121,8 +123,8 @@ impl Hooks for Pushes {
         atoll_git::claims(head)
     }
 
-    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
-        Box::pin(self.clone().told(hook))
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Heard> + Send>> {
+        Box::pin(self.clone().heard(hook))
     }
 
     /// What the client calls it is not repeated, nor is what it shows: that may be somebody's secret.

@@ -36,13 +36,13 @@ use std::{
 
 use anyhow::Context as _;
 use atoll_net::{Client, Dialler, HTTP, Inherited, SystemRoots, Tls};
-use atoll_runtime::{Journal, Level};
+use atoll_runtime::{Journal, Level, Role};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use self::inspect::{check, compile, inspect, test};
-use self::{front::Front, host::Host, state::State};
+use self::{components::nobody_decides, front::Front, host::Host, state::State};
 use crate::{
     allocator, cli,
     control::{
@@ -94,7 +94,7 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
         (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
     }
     front::try_addresses(&manifest, &inherited)?;
-    seed(&manifest)?;
+    seed(&manifest, &state, &log)?;
     let control = server::listen(state.directory())?;
 
     let progress = Progress::show("compiling and proving components");
@@ -175,14 +175,20 @@ async fn until_stopped(signals: &mut Signals, app: &Arc<App>) {
 }
 
 /// Makes the repositories of ours that people push to, where they are missing.
-fn seed(manifest: &Manifest) -> anyhow::Result<()> {
+fn seed(manifest: &Manifest, state: &State, log: &Log) -> anyhow::Result<()> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     for binding in manifest.bindings.values().filter(|binding| binding.ours) {
         let Some(path) = binding.local() else { continue };
-        let files: &[(&str, &[u8])] = if *binding.name == *"pages" { &DEMO } else { &[] };
+        // One that people pushed to is gone: what they pushed is ours yet, and the first page is not theirs.
+        let lost = !path.exists() && state.git().join(format!("{}.git", binding.name)).exists();
+        let files: &[(&str, &[u8])] = if *binding.name == *"pages" && !lost { &DEMO } else { &[] };
         let branch = binding.branch.as_deref().unwrap_or("main");
         atoll_git::seed(path, branch, files, now.cast_signed())
             .with_context(|| format!("the repository {} can't be made", path.display()))?;
+        if lost {
+            let words = format!("{} was gone, and was made anew without a commit: push to it again", path.display());
+            (log as &dyn Journal).host(Level::Warning, words);
+        }
     }
     Ok(())
 }
@@ -198,7 +204,10 @@ async fn announce(host: &Host, front: &Front) {
     let idle = components.iter().filter(|(_, running)| running.slot.serving().is_none());
     let idle: Vec<&str> = idle.map(|(name, _)| &**name).collect();
     let without = if idle.is_empty() { String::new() } else { format!(", without {}", idle.join(", ")) };
-    let open = front.to_open().await.map(|url| format!(": open {url}")).unwrap_or_default();
+    let roles = || components.iter().map(|(name, running)| (&**name, running.role));
+    let answers = roles().any(|(_, role)| !matches!(role, Some(Role::Agent))) && nobody_decides(roles()).is_none();
+    let open = if answers { front.to_open().await } else { None };
+    let open = open.map(|url| format!(": open {url}")).unwrap_or_default();
     host.say(Level::Info, format!("ready{without}{open}"));
 }
 

@@ -58,5 +58,5 @@ impl Check {
 }
 
 fn wrong(problems: Problems) -> anyhow::Error {
-    mistakes(problems, "a host would not start")
+    mistakes(problems, "a fresh host would not start")
 }

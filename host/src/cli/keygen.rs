@@ -80,6 +80,10 @@ impl Keygen {
             Some(file) => NewKey::from_seed(kind, &seed(file)?, &self.comment)?,
             None => NewKey::random(kind, &self.comment)?,
         };
+        if self.output.as_deref() == Some(Path::new("-")) {
+            let message = "--output is a file: a private key is never printed";
+            return Err(usage("keygen", ErrorKind::ValueValidation, message));
+        }
         let file = self.output.unwrap_or_else(|| match self.kind {
             Type::Ed25519 => "deploy.ed25519".into(),
             Type::Rsa => "deploy.rsa".into(),

@@ -56,6 +56,9 @@ impl Default for Bounds {
     }
 }
 
+/// Of a socket: unix(7).
+const LONGEST_PATH: usize = 107;
+
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     #[error("{} is not a directory", .0.display())]
@@ -66,6 +69,8 @@ pub enum ListenError {
     Open(PathBuf),
     #[error("{} is in the way: it is not a socket", .0.display())]
     InTheWay(PathBuf),
+    #[error("{} is longer than the path of a socket may be (107 bytes): give the state a shorter one with --state", .0.display())]
+    TooLong(PathBuf),
     #[error("cannot listen at {}", .0.display())]
     Io(PathBuf, #[source] io::Error),
 }
@@ -90,6 +95,9 @@ pub fn listen(state: &Path) -> Result<UnixListener, ListenError> {
         return Err(ListenError::Open(state.to_owned()));
     }
     let path = super::socket(state);
+    if path.as_os_str().len() > LONGEST_PATH {
+        return Err(ListenError::TooLong(path));
+    }
     match std::fs::symlink_metadata(&path) {
         Ok(found) if found.file_type().is_socket() => std::fs::remove_file(&path).map_err(failed(&path))?,
         Ok(_) => return Err(ListenError::InTheWay(path)),

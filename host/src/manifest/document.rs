@@ -66,7 +66,8 @@ pub(super) fn warnings(source: &Source, manifest: &Manifest, files: &BTreeMap<Na
     for (name, path) in files.iter().filter(|(name, _)| !manifest.components.contains_key(*name)) {
         let place = Place { file: Some(source.name().clone()), line: None };
         warnings.push(place.problem(format!(
-            "component `{name}` has no table and is left out; to run it add\n{}",
+            "component `{name}` has no table and is left out; to run it add this, and the grants that `host inspect {}` shows\n{}",
+            path.display(),
             table_of(name, path)
         )));
     }

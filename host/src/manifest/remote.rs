@@ -64,10 +64,10 @@ impl Remote {
             return Err("is empty: name a repository or a directory".into());
         }
         if text.starts_with('-') {
-            return Err(format!("{} begins with a dash: for a path write \"./{text}\"", quoted(text)));
+            return Err(format!("{} begins with a dash: for a path write `./` before it", secretless(text)));
         }
         if text.contains(char::is_control) {
-            return Err(format!("{} has a control character", quoted(text)));
+            return Err(format!("{} has a control character", secretless(text)));
         }
         if text.contains("://") {
             return Self::parse_url(text);
@@ -89,6 +89,9 @@ impl Remote {
             Some((user, host)) => (Some(user), host),
             None => (None, before),
         };
+        // Brackets are for an address of IPv6, and for a port.
+        let within = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let host = within.filter(|host| host.matches(':').count() < 2).unwrap_or(host);
         let as_url = format!("ssh://{host}/");
         let url = Url::parse(&as_url).map_err(|message| format!("{message}; for a path write \"./{text}\""))?;
         // Git drops whatever stands before a tilde.
@@ -99,7 +102,7 @@ impl Remote {
                 quoted(&format!("{before}:{}", &path[1..]))
             ));
         }
-        Self::ssh(user, url.host, None, of_home(path))
+        Self::ssh(user, url.host, url.port, of_home(path))
     }
 
     fn parse_url(text: &str) -> Result<Self, String> {
@@ -108,17 +111,24 @@ impl Remote {
             return file(text, after).map(Self::Local);
         }
         let text = &named_authority(text)?;
-        let url = Url::parse(text)?;
+        // A password may have a `/` in it, and what stands before that is a part of it.
+        let url = Url::parse(text).map_err(|message| {
+            if text.contains('@') { "credentials do not belong in a URL".into() } else { message }
+        })?;
         let path = url.rest;
         if path.len() < 2 || path.contains(['?', '#']) {
             return Err(format!("{} needs the path of a repository and nothing behind it", quoted(&shown(&url))));
         }
         match &*url.scheme {
-            "ssh" if url.password => {
+            "ssh" | "git+ssh" | "ssh+git" if url.password => {
                 Err("credentials do not belong in a URL: put the key in a file and name it, key = \"FILE\"".into())
             }
-            "ssh" => Self::ssh(url.user, url.host, url.port, of_home(&named(text, path)?)),
-            "http" | "https" if url.user.is_some() => {
+            "ssh" | "git+ssh" | "ssh+git" => Self::ssh(url.user, url.host, url.port, of_home(&named(text, path)?)),
+            "http" if url.user.is_some() => {
+                Err("credentials do not belong in a URL, and http:// carries none: use https:// with token = \"FILE\""
+                    .into())
+            }
+            "https" if url.user.is_some() => {
                 Err("credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"".into())
             }
             "git" if url.user.is_some() => {
@@ -217,9 +227,11 @@ fn scp(text: &str) -> Option<(&str, &str)> {
 fn named_authority(text: &str) -> Result<Cow<'_, str>, String> {
     let Some((scheme, after)) = text.split_once("://") else { return Ok(text.into()) };
     let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
-    let its_own = scheme.eq_ignore_ascii_case("ssh") || scheme.eq_ignore_ascii_case("git");
+    let its_own = ["ssh", "git", "git+ssh", "ssh+git"].iter().any(|own| scheme.eq_ignore_ascii_case(own));
+    // A port that is not said is the usual one (RFC 3986, section 3.2.3).
+    let authority = authority.strip_suffix(':').filter(|host| !host.is_empty()).unwrap_or(authority);
     if !its_own || !authority.contains('%') {
-        return Ok(text.into());
+        return Ok(format!("{scheme}://{authority}{rest}").into());
     }
     let wrong = || format!("{} has a `%` before its path that stands for no letter of a name", secretless(text));
     let authority = decoded(text, authority).ok().and_then(|authority| String::from_utf8(authority).ok());
@@ -312,7 +324,9 @@ fn kind_of(text: &str) -> Result<Kind, String> {
 
 /// Without what may be a secret.
 fn shown(url: &Url<'_>) -> String {
-    format!("{}://{}{}", url.scheme, url.host, url.rest)
+    let end = url.rest.find(['?', '#']).unwrap_or(url.rest.len());
+    let cut = if end < url.rest.len() { "…" } else { "" };
+    format!("{}://{}{}{cut}", url.scheme, url.host, &url.rest[..end])
 }
 
 fn suited(key: &str) -> &'static str {

@@ -213,6 +213,9 @@ fn parse_destination(to: &str, status: u16, pattern: &Pattern) -> Result<Templat
         let path = to.split(['?', '#']).next().unwrap_or(to);
         let decoded = uri::decode(path).ok_or("`%` needs two hexadecimal digits behind it")?;
         let path = core::str::from_utf8(&decoded).map_err(|_| "not UTF-8 when it is decoded")?;
+        if path.contains("//") || !target::is_public(&path[1..]) {
+            return Err("with 200, a path that is served: without `//`, and nothing in it begins with a dot");
+        }
         return Ok(Template::new(path, pattern));
     }
     let mut encoded = String::new();
@@ -368,6 +371,22 @@ mod tests {
                 "destination `javascript:alert(1)`: a path that begins with `/`, or a URL that begins with `https://`",
             ),
             ("/a https://b.test/ 200", "destination `https://b.test/`: with 200, a path of this site"),
+            (
+                "/a /../b 200",
+                "destination `/../b`: with 200, a path that is served: without `//`, and nothing in it begins with a dot",
+            ),
+            (
+                "/a //b/ 200",
+                "destination `//b/`: with 200, a path that is served: without `//`, and nothing in it begins with a dot",
+            ),
+            (
+                "/a /_headers 200",
+                "destination `/_headers`: with 200, a path that is served: without `//`, and nothing in it begins with a dot",
+            ),
+            (
+                "/a/* /b/%2egit/:splat 200",
+                "destination `/b/%2egit/:splat`: with 200, a path that is served: without `//`, and nothing in it begins with a dot",
+            ),
             ("/a/* https://:splat/", "destination `https://:splat/`: the host is written out, with `/` behind it"),
             (
                 "/a/* https://b.test:splat",

@@ -93,6 +93,18 @@ impl Record {
         })
     }
 
+    /// The line of a request that was none: nothing of it is known but why not.
+    pub(super) fn refused(log: &Arc<Log>, client: IpAddr, version: Version, status: StatusCode, why: String) {
+        let mut request = Request::new(());
+        *request.method_mut() = Method::from_bytes(b"-").expect("a token");
+        *request.uri_mut() = Uri::from_static("*");
+        *request.version_mut() = version;
+        let mut record = Self::begin(log, &request, client);
+        record.status = Some(status);
+        record.error = Some(why.into());
+        record.complete = true;
+    }
+
     fn line(&self, wall: SystemTime, duration: Duration) -> Vec<u8> {
         let mut line = Vec::with_capacity(320);
         match self.log.format {

@@ -62,6 +62,13 @@ pub enum Told {
     Failed(String),
 }
 
+/// What is known of a hook once its body is here.
+pub enum Heard {
+    Now(Told),
+    /// By somebody who may tell, and waits for what comes of it.
+    Later(Pin<Box<dyn Future<Output = Told> + Send>>),
+}
+
 /// Why a hook was not heard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unheard {
@@ -77,7 +84,7 @@ pub enum Unheard {
 pub trait Hooks: Send + Sync + 'static {
     /// Whether this is a head of somebody who claims to know a secret.
     fn signed(&self, head: &HeaderMap) -> bool;
-    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>>;
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Heard> + Send>>;
     /// One of `binding`, as the client calls it, was not heard: for the log.
     fn unheard(&self, binding: &str, client: IpAddr, why: Unheard, now: Instant);
 }
@@ -101,10 +108,10 @@ pub(super) fn answer(
     }
     let gateway = gateway.clone();
     Answering::later(async move {
-        let Some(_seat) = gateway.hookers.seat(client, AT_ONCE, false).await else {
+        let Some(seat) = gateway.hookers.seat(client, AT_ONCE, false).await else {
             return visit.finish(response(Told::Busy));
         };
-        let Ok(Ok(_permit)) = tokio::time::timeout(WAIT, gateway.hooking.acquire()).await else {
+        let Ok(Ok(permit)) = tokio::time::timeout(WAIT, gateway.hooking.acquire()).await else {
             return visit.finish(response(Told::Busy));
         };
         if let Some(left) = gateway.strangers.barred(client, gateway.clock.instant()) {
@@ -121,7 +128,13 @@ pub(super) fn answer(
             Ok(Err(_)) => return visit.finish(plain(StatusCode::BAD_REQUEST)),
             Ok(Ok(body)) => body.to_bytes(),
         };
-        let told = gateway.hooks.tell(Hook { binding: binding.clone(), head: parts.headers, body, wait }).await;
+        let heard = gateway.hooks.tell(Hook { binding: binding.clone(), head: parts.headers, body, wait }).await;
+        // Who knows a secret keeps nobody else's body waiting, however long that takes.
+        drop((seat, permit));
+        let told = match heard {
+            Heard::Now(told) => told,
+            Heard::Later(outcome) => outcome.await,
+        };
         if told == Told::Denied {
             let now = gateway.clock.instant();
             gateway.hooks.unheard(&binding, client, Unheard::Wrong, now);

@@ -55,7 +55,7 @@ pub use component::{Component, Live, Reply};
 pub use connections::Admission;
 pub use edge::Challenges;
 pub use gateway::{Capabilities, Gateway, Remembering};
-pub use hook::{Hook, Hooks, Told, Unheard};
+pub use hook::{Heard, Hook, Hooks, Told, Unheard};
 pub use limits::{EXCHANGES, Limits};
 pub use peer::{Certificate, Peer};
 pub use roster::{Place, Roster, Upstream, UrlUpstream};

@@ -112,8 +112,7 @@ impl Fault {
         match self {
             // Nothing went wrong: the client asked for this.
             Self::Precondition | Self::Range { .. } => None,
-            // The first line: a backtrace is in the host's log.
-            fault => Some(fault.to_string().lines().next().unwrap_or_default().to_owned().into()),
+            fault => Some(brief(&fault.to_string()).into()),
         }
     }
 
@@ -150,6 +149,16 @@ impl Fault {
         *response.status_mut() = status;
         *response.headers_mut() = head;
         response
+    }
+}
+
+/// In one line: of a trap what it was, since the backtrace before that is in the host's log.
+fn brief(words: &str) -> String {
+    let first = words.lines().next().unwrap_or_default();
+    let cause = words.lines().filter_map(|line| line.strip_prefix("caused by: ")).next_back();
+    match (first.split_once("trapped: "), cause) {
+        (Some((who, _)), Some(cause)) => format!("{who}trapped: {cause}"),
+        _ => first.to_owned(),
     }
 }
 
@@ -202,6 +211,13 @@ mod tests {
             (Fault::Absent, 404, Some("nothing is there")),
             (Fault::Refused { status: StatusCode::FORBIDDEN, reason: "private".into() }, 403, Some("refused: private")),
             (Fault::Router(trap()), 500, Some("router: trapped: unreachable")),
+            (
+                Fault::Router(Failure::Trapped(
+                    "while it ran:\n  0: 0x1f - f\ncaused by: a trap\ncaused by: no more".into(),
+                )),
+                500,
+                Some("router: trapped: no more"),
+            ),
             (Fault::Router(Failure::NoResponse("x".into())), 500, Some("router: no response: x")),
             (Fault::Router(Failure::BadAnswer("x".into())), 500, Some("router: bad answer: x")),
             (Fault::Router(Failure::TimedOut), 504, Some("router: timed out")),

@@ -13,7 +13,7 @@ use atoll_net::{
     frames::{Frames, Most},
     heads::Heads,
 };
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Version};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -23,6 +23,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::http::{
+    access::Record,
     break_off::BreakOff,
     cork::{Ear, Opener, cork},
     edge::{House, answer},
@@ -72,7 +73,11 @@ where
                     connection.as_mut().graceful_shutdown();
                     Poll::Pending
                 }
-                Step::Go => connection.as_mut().poll(cx).map(drop),
+                Step::Go => connection.as_mut().poll(cx).map(|done| {
+                    if let Err(error) = done {
+                        tell_refused(&house, &error);
+                    }
+                }),
                 Step::Rest => Poll::Ready(()),
             })
             .await;
@@ -146,6 +151,17 @@ where
         Order::Leave | Order::Late | Order::Serve => lingering.as_mut().poll(cx),
     })
     .await;
+}
+
+/// A request that could not be read is one of the log's, too.
+fn tell_refused(house: &House, error: &hyper::Error) {
+    let table = house.gateway.table.load();
+    let Some(log) = table.access.as_ref().filter(|_| error.is_parse()) else { return };
+    let status = match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    Record::refused(log, house.line.peer.origin().client, Version::HTTP_11, status, error.to_string());
 }
 
 enum Step {

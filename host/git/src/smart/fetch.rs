@@ -72,10 +72,10 @@ impl<T: Talk> Look<T> {
     }
 
     /// What to remember of the server.
-    pub(crate) fn known(&self) -> Option<Known> {
+    pub(crate) fn known(&mut self) -> Option<Known> {
         match &self.dialect {
-            Dialect::V2(known) => Some(known.clone()),
-            Dialect::V0(_) => None,
+            Dialect::V2(known) if !self.packets.inner().strays() => Some(known.clone()),
+            Dialect::V2(_) | Dialect::V0(_) => None,
         }
     }
 

@@ -30,7 +30,7 @@ pub fn smart(bytes: &[u8]) {
 /// What is known of the server after it.
 fn converse(said: Said<'_>, known: Option<Known>, branch: Option<&str>) -> Option<Known> {
     let length = said.rest.len();
-    let look = Look::up(said, known, branch).map_err(|error| readable(&error.to_string())).ok()?;
+    let mut look = Look::up(said, known, branch).map_err(|error| readable(&error.to_string())).ok()?;
     let learned = look.known();
     let Some(id) = look.tip() else {
         if let Ok(Some(error)) | Err(error) = look.missing() {

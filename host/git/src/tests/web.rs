@@ -100,7 +100,8 @@ fn backend(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Mutex<Vec<S
                 let service = if version == "2" { Vec::new() } else { packets(&[b"# service=git-upload-pack\n"]) };
                 let flush = if version == "2" { "" } else { "0000" };
                 let body = [&service[..], flush.as_bytes(), &greeting].concat();
-                chunked("application/x-git-upload-pack-advertisement", &body)
+                // Types are read as any other is: in either case, whatever stands behind them.
+                chunked("Application/X-Git-Upload-Pack-Advertisement; charset=utf-8", &body)
             } else {
                 chunked("application/x-git-upload-pack-result", &run(&["--stateless-rpc"]))
             };
@@ -157,6 +158,42 @@ fn an_unchanged_branch_costs_one_request_on_a_connection_that_is_there() {
         assert_eq!(files(&pages), [("a.txt".into(), "two".into())], "{version}");
         assert_eq!(lines.lock().unwrap().len(), 3, "{version}: look, and fetch");
         assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+/// A redirect for now is asked for anew each time, and one for good until what it leads to fails.
+#[test]
+fn a_redirect_is_followed_for_as_long_as_it_says() {
+    for (status, lasts) in
+        [("302 Found", false), ("307 Temporary Redirect", false), ("301 Moved", true), ("308 Moved", true)]
+    {
+        let (room, one, two) = (Room::new(), Room::new(), Room::new());
+        one.remote("site.git", &[("a.txt", "one")]);
+        two.remote("site.git", &[("a.txt", "two")]);
+        let runtime = runtime();
+        let places = [&one, &two].map(|room| backend(room.path.clone(), "2").0);
+        let leads = Arc::new(Mutex::new(places[0]));
+        let to = leads.clone();
+        let (address, _) = serve(move |stream| {
+            let mut stream = BufReader::new(stream);
+            while let Some(asked) = read(&mut stream) {
+                let target = asked.line.split(' ').nth(1).unwrap();
+                let location = format!("http://{}{target}", to.lock().unwrap());
+                let answer = format!("HTTP/1.1 {status}\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let (pages, remote) = (room.pages(), remote(&runtime, address, Patience::default()));
+        moved(&pages, &remote);
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{status}");
+        *leads.lock().unwrap() = places[1];
+        if lasts {
+            assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{status}");
+            one.script("rm -r site.git");
+            fetch(&pages, &remote).unwrap_err();
+        }
+        moved(&pages, &remote);
+        assert_eq!(files(&pages), [("a.txt".into(), "two".into())], "{status}");
     }
 }
 

@@ -49,13 +49,16 @@ pub struct Http {
     proxies: Proxies,
     /// Read each time that one is asked for, so that it can be changed.
     token: Option<Secret>,
+    /// Where the repository is said to be.
+    base: Base,
     learned: Mutex<Learned>,
 }
 
 /// What answers taught.
+#[derive(Default)]
 struct Learned {
-    /// Where the repository is, after redirects.
-    base: Base,
+    /// Where the repository is for good, after redirects that say so, until it fails to answer there.
+    moved: Option<Base>,
     /// How the token is shown.
     scheme: Option<Scheme>,
 }
@@ -84,9 +87,8 @@ impl Http {
         proxies.route(&origin)?;
         let name = format!("{origin}{path}");
         let base = Base { origin, path: path.trim_end_matches('/').to_owned() };
-        let learned = Mutex::new(Learned { base, scheme: None });
-        let (client, proxies) = (client.clone(), proxies.clone());
-        Ok(Server::new(name, Self { client, proxies, token, learned }, patience))
+        let (client, proxies, learned) = (client.clone(), proxies.clone(), Mutex::default());
+        Ok(Server::new(name, Self { client, proxies, token, base, learned }, patience))
     }
 
     fn credentials(&self, scheme: Option<Scheme>) -> io::Result<Option<HeaderValue>> {
@@ -104,7 +106,13 @@ pub fn check_token(token: &Secret) -> io::Result<()> {
 
 impl Transport for Http {
     fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
-        Ok(Box::new(Exchange { http: self, service, stage: line.talk(), body: None, chunk: Bytes::new() }))
+        let base = lock(&self.learned).moved.clone().unwrap_or_else(|| self.base.clone());
+        let (stage, body, chunk) = (line.talk(), None, Bytes::new());
+        Ok(Box::new(Exchange { http: self, service, base, strayed: false, stage, body, chunk }))
+    }
+
+    fn failed(&self) {
+        lock(&self.learned).moved = None;
     }
 }
 
@@ -112,6 +120,10 @@ impl Transport for Http {
 struct Exchange<'a> {
     http: &'a Http,
     service: Service,
+    /// Where it is held.
+    base: Base,
+    /// Whether that is so this time only.
+    strayed: bool,
     stage: Stage,
     body: Option<Incoming>,
     chunk: Bytes,
@@ -184,8 +196,7 @@ impl Exchange<'_> {
         if let Some(body) = self.body.take() {
             self.stage.spare(REST, rest(body));
         }
-        let base = lock(&self.http.learned).base.clone();
-        let response = self.authorized(&base, Some(payload))?;
+        let response = self.authorized(&self.base, Some(payload))?;
         self.take(response, "result")
     }
 
@@ -194,7 +205,8 @@ impl Exchange<'_> {
         let expected = format!("application/x-{}-{kind}", self.service.name());
         let status = response.status();
         let found = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if status == StatusCode::OK && found == expected {
+        let essence = found.split(';').next().unwrap_or_default().trim();
+        if status == StatusCode::OK && essence.eq_ignore_ascii_case(&expected) {
             self.body = Some(response.into_body());
             return Ok(());
         }
@@ -246,15 +258,21 @@ async fn rest(mut body: Incoming) {
 
 impl Connection for Exchange<'_> {
     fn greet(&mut self) -> io::Result<()> {
-        let mut base = lock(&self.http.learned).base.clone();
+        let mut redirected = false;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.authorized(&base, None)?;
-            if !response.status().is_redirection() {
-                lock(&self.http.learned).base = base;
-                return self.take(response, "advertisement");
+            let response = self.authorized(&self.base, None)?;
+            let status = response.status();
+            if !status.is_redirection() {
+                self.take(response, "advertisement")?;
+                if redirected && !self.strayed {
+                    lock(&self.http.learned).moved = Some(self.base.clone());
+                }
+                return Ok(());
             }
+            redirected = true;
+            self.strayed |= !matches!(status, StatusCode::MOVED_PERMANENTLY | StatusCode::PERMANENT_REDIRECT);
             let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-            base = redirect::follow(&base, location, self.service, self.http.token.is_some())?;
+            self.base = redirect::follow(&self.base, location, self.service, self.http.token.is_some())?;
         }
         Err(io::Error::other("the server redirects without end"))
     }
@@ -280,6 +298,10 @@ impl Talk for Exchange<'_> {
 
     fn stateless(&self) -> bool {
         true
+    }
+
+    fn strays(&self) -> bool {
+        self.strayed
     }
 }
 

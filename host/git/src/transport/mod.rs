@@ -58,11 +58,17 @@ pub(crate) trait Talk: Connection {
     fn ask(&mut self, message: &[u8]) -> io::Result<()>;
     /// Whether each message stands alone, and a greeting comes only where one is asked for.
     fn stateless(&self) -> bool;
+    /// Whether it is held elsewhere than the next one will begin: what the greeting said need not be so there.
+    fn strays(&self) -> bool {
+        false
+    }
 }
 
 /// A way to one repository on a server.
 pub(crate) trait Transport: Send + Sync {
     fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>>;
+    /// What was opened came to nothing: what was learned of the way may be wrong.
+    fn failed(&self) {}
 }
 
 /// A repository on a server. Clones are the same one, and share what is known of it.
@@ -107,15 +113,22 @@ impl Server {
     pub(crate) fn look(&self, branch: Option<&str>) -> Result<Look<Box<dyn Talk + '_>>, SmartError> {
         let known = lock(&self.0.known).clone();
         let talk = self.0.transport.open(Service::UploadPack, &self.0.line)?;
-        let look = Look::up(talk, known, branch);
-        *lock(&self.0.known) = look.as_ref().ok().and_then(Look::known);
+        let mut look = Look::up(talk, known, branch);
+        *lock(&self.0.known) = look.as_mut().ok().and_then(Look::known);
+        if look.is_err() {
+            self.0.transport.failed();
+        }
         look
     }
 
     /// Looks up a ref that is to be updated. Blocks.
     pub(crate) fn receiver(&self, name: &str) -> Result<Session<Box<dyn Talk + '_>>, SmartError> {
         let talk = self.0.transport.open(Service::ReceivePack, &self.0.line)?;
-        Ok(Session::open(talk, &[name])?)
+        let session = Session::open(talk, &[name]);
+        if session.is_err() {
+            self.0.transport.failed();
+        }
+        Ok(session?)
     }
 
     pub(crate) fn error(&self, why: SmartError) -> ServerError {
@@ -144,5 +157,9 @@ impl<T: Talk + ?Sized> Talk for Box<T> {
 
     fn stateless(&self) -> bool {
         (**self).stateless()
+    }
+
+    fn strays(&self) -> bool {
+        (**self).strays()
     }
 }

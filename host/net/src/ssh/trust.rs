@@ -122,8 +122,8 @@ impl Trust {
                 if metadata.len() > MAX_FILE {
                     return Err(format!("{file} has more than {MAX_FILE} bytes"));
                 }
-                let text = fs::read_to_string(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
-                By::Lines { lines: about(&text, &host), file }
+                let bytes = fs::read(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
+                By::Lines { lines: about(&String::from_utf8_lossy(&bytes), &host), file }
             }
         };
         Ok(Trusted { host, name, by, others: Vec::new() })

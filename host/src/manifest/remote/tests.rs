@@ -15,6 +15,23 @@ fn addresses() {
             "Ssh { user: Some(\"git\"), host: Domain(\"example.org\"), port: 22, path: \"me/blog.git\", key: None, host_key: None }",
         ),
         (
+            "me@[a.test:2222]:x.git",
+            "Ssh { user: Some(\"me\"), host: Domain(\"a.test\"), port: 2222, path: \"x.git\", key: None, host_key: None }",
+        ),
+        (
+            "[a.test]:x.git",
+            "Ssh { user: None, host: Domain(\"a.test\"), port: 22, path: \"x.git\", key: None, host_key: None }",
+        ),
+        (
+            "git+ssh://a.test:/x.git",
+            "Ssh { user: None, host: Domain(\"a.test\"), port: 22, path: \"/x.git\", key: None, host_key: None }",
+        ),
+        (
+            "ssh+git://me@a.test:2222/x.git",
+            "Ssh { user: Some(\"me\"), host: Domain(\"a.test\"), port: 2222, path: \"/x.git\", key: None, host_key: None }",
+        ),
+        ("git://a.test:/x.git", "Git { host: Domain(\"a.test\"), port: 9418, path: \"/x.git\" }"),
+        (
             "ssh://me@example.org:2222/srv/blog.git",
             "Ssh { user: Some(\"me\"), host: Domain(\"example.org\"), port: 2222, path: \"/srv/blog.git\", key: None, host_key: None }",
         ),
@@ -65,7 +82,14 @@ fn addresses() {
 fn what_is_not_an_address() {
     for (text, message) in [
         ("", "is empty: name a repository or a directory"),
-        ("-oProxyCommand=x", "`-oProxyCommand=x` begins with a dash: for a path write \"./-oProxyCommand=x\""),
+        ("-oProxyCommand=x", "`-oProxyCommand=x` begins with a dash: for a path write `./` before it"),
+        ("-https://me:s3cret@a.test/x", "`…@a.test/x` begins with a dash: for a path write `./` before it"),
+        ("https://me:s3cret@a.test/x\t", "`…@a.test/x    ` has a control character"),
+        ("https://me:s3/cret@a.test/x", "credentials do not belong in a URL"),
+        (
+            "http://me:s3cret@a.test/x",
+            "credentials do not belong in a URL, and http:// carries none: use https:// with token = \"FILE\"",
+        ),
         ("ext::sh -c x", "`ext::sh -c x` asks for a helper program, and none is ever run"),
         ("~/blog.git", "`~/blog.git` begins with `~`, which nobody expands here: write the whole path"),
         (
@@ -90,7 +114,7 @@ fn what_is_not_an_address() {
         ("file:///a%0ab", "`file:///a%0ab` has a control character"),
         ("ftp://a.test/x", "`ftp://a.test/x` is none of ssh://, https://, http://, git://, file:// and a path"),
         ("https://a.test", "`https://a.test` needs the path of a repository and nothing behind it"),
-        ("https://a.test/x?y", "`https://a.test/x?y` needs the path of a repository and nothing behind it"),
+        ("https://a.test/x?token=s3cret", "`https://a.test/x…` needs the path of a repository and nothing behind it"),
         (
             "https://me:secret@a.test/x",
             "credentials do not belong in a URL: put the token in a file and name it, token = \"FILE\"",

@@ -256,7 +256,7 @@ fn what_is_left_out_is_said() {
     assert_eq!(
         loaded.warnings.iter().map(|warning| fixture.shown(warning)).collect::<Vec<_>>(),
         [
-            "host.toml: component `blog` has no table and is left out; to run it add\n\
+            "host.toml: component `blog` has no table and is left out; to run it add this, and the grants that `host inspect blog.wasm` shows\n\
              [component.blog]\npath = \"blog.wasm\"",
             "host.toml:1: binding `pages` is granted to no component",
         ]

@@ -411,7 +411,7 @@ async fn what_is_in_flight_ends_on_the_old_generation_within_bounds() {
     assert_eq!(place.slot.usage().requests, 6);
 }
 
-const RESET: &str = "the component ended in the middle of the body";
+const RESET: &str = "cut off: it was of an older generation, whose time was over";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generation_drains_for_as_long_as_its_table_says() {

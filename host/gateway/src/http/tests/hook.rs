@@ -91,6 +91,23 @@ async fn strangers_do_not_keep_an_honest_hook_waiting() {
     }
 }
 
+/// However many wait for what comes of theirs, more are heard: of the one client, too.
+#[tokio::test]
+async fn who_knows_the_secret_and_waits_keeps_nobody_waiting() {
+    let world = Setup::default().open();
+    let hook = |says| request(Method::POST, "/.well-known/host/hook/known", &[("authorization", says)], "12345");
+    let mut all = Vec::new();
+    for n in 1..=100 {
+        let mut client = world.client(Protocol::Http2).await;
+        all.push(tokio::spawn(async move { client.see(hook("slow")).await.status }));
+        until(|| world.hooks.slow.load(std::sync::atomic::Ordering::Relaxed) == n).await;
+    }
+    assert_eq!(world.client(Protocol::Http1).await.see(hook("yes")).await.status, 202);
+    for one in all {
+        assert_eq!(one.await.unwrap(), 200);
+    }
+}
+
 /// Bodies are taken in before anybody is known, so their number is bounded; what is held is given back.
 #[tokio::test]
 async fn no_more_bodies_are_taken_in_than_may_be() {

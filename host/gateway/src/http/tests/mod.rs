@@ -31,8 +31,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use client::{Client, Seen, get, request};
 
 use super::{
-    Capabilities, Certificate, Component, Format, Gateway, Hook, Hooks, Limits, Live, Network, Peer, Reply, Roster,
-    Sink, SystemClock, Told, Unheard, Upstream, UrlUpstream,
+    Capabilities, Certificate, Component, Format, Gateway, Heard, Hook, Hooks, Limits, Live, Network, Peer, Reply,
+    Roster, Sink, SystemClock, Told, Unheard, Upstream, UrlUpstream,
 };
 use crate::tls::{Challenges, Protocol};
 
@@ -375,6 +375,8 @@ fn logged<'a>(line: &'a str, name: &str) -> Option<&'a str> {
 #[derive(Default)]
 struct Known {
     unheard: Mutex<Vec<(String, IpAddr, Unheard)>>,
+    /// Who wait.
+    slow: AtomicUsize,
 }
 
 impl Hooks for Known {
@@ -382,7 +384,7 @@ impl Hooks for Known {
         head.contains_key("authorization")
     }
 
-    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Told> + Send>> {
+    fn tell(&self, hook: Hook) -> Pin<Box<dyn Future<Output = Heard> + Send>> {
         let says = hook.head.get("authorization").map(|value| value.to_str().unwrap().to_owned());
         let told = match (hook.binding.as_str(), says.as_deref()) {
             ("known", Some("busy")) => Told::Busy,
@@ -390,9 +392,17 @@ impl Hooks for Known {
             ("known", Some("bad")) => Told::Disproved("{}".into()),
             ("known", Some("gone")) => Told::Failed("{}".into()),
             ("known", Some("yes")) => Told::Accepted,
+            ("known", Some("slow")) => {
+                self.slow.fetch_add(1, Ordering::Relaxed);
+                let slow = async {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    Told::Serves("{}".into())
+                };
+                return Box::pin(async { Heard::Later(Box::pin(slow)) });
+            }
             _ => Told::Denied,
         };
-        Box::pin(async move { told })
+        Box::pin(async move { Heard::Now(told) })
     }
 
     fn unheard(&self, binding: &str, client: IpAddr, why: Unheard, _: Instant) {

@@ -204,3 +204,14 @@ fn a_pinned_key_is_looked_for_among_all_types_once_each() {
     let mut nobody = Trust::Nobody.read("a.test", 22).unwrap();
     assert!(!nobody.look_for_another(&one));
 }
+
+/// A comment in another encoding is nobody's business: the lines after it count.
+#[test]
+fn a_line_that_is_not_utf_8_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("known_hosts");
+    let lines = [b"# f\xfcr uns\na.test \xff\n", format!("a.test {ONE}\n").as_bytes()].concat();
+    std::fs::write(&path, lines).unwrap();
+    let trusted = Trust::KnownHosts(path).read("a.test", 22).unwrap();
+    assert_eq!(trusted.check(&key(ONE).into(), 0), Ok(()));
+}
