@@ -103,7 +103,12 @@ impl Sshd {
         commands.lines().map(str::to_owned).collect()
     }
 
-    /// How often somebody came in, which is the number of connections.
+    /// How many connections were made to it, whatever came of them.
+    pub(crate) fn connections(&self) -> usize {
+        self.log().matches("Connection from ").count()
+    }
+
+    /// How often somebody came in, which is the number of connections that were let in.
     #[track_caller]
     pub(crate) fn came_in(&self, times: usize) {
         let log = self.log();

@@ -12,7 +12,7 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -21,7 +21,7 @@ use bytes::Bytes;
 use russh::{
     AlgorithmKind, Channel, ChannelMsg, Preferred,
     client::{self, AuthResult, Config, Handle, Handler, Msg},
-    keys::{HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::public::KeyData},
+    keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::public::KeyData},
 };
 
 pub use self::{
@@ -73,6 +73,8 @@ pub struct Ssh {
     trust: Trust,
     /// Of a key that is made of a seed.
     made: Arc<Made>,
+    /// Of which type the server's key was that proved right last: of a pin nothing else says it.
+    proved: Arc<Mutex<Option<Algorithm>>>,
     session: tokio::sync::Mutex<Option<Kept>>,
     keep_alive: Duration,
 }
@@ -95,7 +97,17 @@ pub struct Command {
 impl Ssh {
     pub fn new(dialler: &Dialler, target: Target, user: &str, key: Option<Key>, trust: Trust) -> Self {
         let (dialler, user, session) = (dialler.clone(), user.to_owned(), tokio::sync::Mutex::default());
-        Self { dialler, target, user, key, trust, made: Arc::default(), session, keep_alive: KEEP_ALIVE }
+        Self {
+            dialler,
+            target,
+            user,
+            key,
+            trust,
+            made: Arc::default(),
+            proved: Arc::default(),
+            session,
+            keep_alive: KEEP_ALIVE,
+        }
     }
 
     /// All that `trust` and `key` name, as it stands now. Blocks, for as long as a few small files take.
@@ -148,6 +160,7 @@ impl Ssh {
     async fn connect(&self, limit: Duration) -> Result<Handle<Checking>, SshError> {
         let Place::Tcp { host, port } = &self.target.place else { return Err(SshError::Command) };
         let mut trusted = self.trust.read(&host.to_string(), *port).map_err(SshError::Untrusted)?;
+        trusted.begin_with(lock(&self.proved).clone());
         let mut before = None;
         // Of a server with several keys it is any that may be pinned, and it shows one a connection.
         let mut session = loop {
@@ -179,9 +192,9 @@ impl Ssh {
             ..Preferred::DEFAULT
         };
         let config = Config { preferred, keepalive_interval: Some(self.keep_alive), ..Config::default() };
-        let checking = Checking { trusted: trusted.clone(), refusal: refusal.clone() };
+        let checking = Checking { trusted: trusted.clone(), refusal: refusal.clone(), proved: self.proved.clone() };
         let met = client::connect_stream(Arc::new(config), stream, checking).await;
-        Ok(met.map_err(|error| (error, refusal.lock().unwrap_or_else(PoisonError::into_inner).take())))
+        Ok(met.map_err(|error| (error, lock(&refusal).take())))
     }
 
     async fn authenticate(&self, session: &mut Handle<Checking>, limit: Duration) -> Result<(), SshError> {
@@ -273,6 +286,7 @@ struct Refusal {
 struct Checking {
     trusted: Trusted,
     refusal: Arc<Mutex<Option<Refusal>>>,
+    proved: Arc<Mutex<Option<Algorithm>>>,
 }
 
 impl Handler for Checking {
@@ -280,19 +294,26 @@ impl Handler for Checking {
 
     async fn check_server_key(&mut self, shown: &PublicKeyOrCertificate) -> Result<bool, russh::Error> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+        let key = match shown {
+            PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data(),
+            PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key(),
+        };
         match self.trusted.check(shown, now) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                *lock(&self.proved) = Some(key.algorithm());
+                Ok(true)
+            }
             Err(words) => {
-                let key = match shown {
-                    PublicKeyOrCertificate::PublicKey { key, .. } => key.key_data(),
-                    PublicKeyOrCertificate::Certificate(certificate) => certificate.public_key(),
-                };
-                let refusal = Refusal { key: key.clone(), words };
-                *self.refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+                *lock(&self.refusal) = Some(Refusal { key: key.clone(), words });
                 Ok(false)
             }
         }
     }
+}
+
+/// What one holds is whole at any time.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// `word` as a shell of the server's takes it for one word.

@@ -38,6 +38,8 @@ pub(super) struct Trusted {
     by: By,
     /// Keys that it showed and that are not the pinned one.
     others: Vec<KeyData>,
+    /// The type that the pinned one was of.
+    first: Option<Algorithm>,
 }
 
 #[derive(Clone)]
@@ -126,11 +128,16 @@ impl Trust {
                 By::Lines { lines: about(&String::from_utf8_lossy(&bytes), &host), file }
             }
         };
-        Ok(Trusted { host, name, by, others: Vec::new() })
+        Ok(Trusted { host, name, by, others: Vec::new(), first: None })
     }
 }
 
 impl Trusted {
+    /// Where a key is pinned, asks for this type first.
+    pub(super) fn begin_with(&mut self, proved: Option<Algorithm>) {
+        self.first = proved.filter(|_| matches!(self.by, By::Pin(_)));
+    }
+
     /// Which keys to ask the server for: those that are known of it first, since it has several, and none of a type that it
     /// has shown one of. Never RSA with SHA-1.
     pub(super) fn algorithms(&self) -> Vec<Algorithm> {
@@ -143,7 +150,8 @@ impl Trusted {
             Algorithm::Rsa { hash: Some(HashAlg::Sha256) },
         ];
         let known = |algorithm: &Algorithm| {
-            self.lines().any(|line| line.marker.is_none() && family(&line.key.algorithm()) == family(algorithm))
+            let lines = self.lines().filter(|line| line.marker.is_none()).map(|line| line.key.algorithm());
+            lines.chain(self.first.clone()).any(|known| family(&known) == family(algorithm))
         };
         let shown = |algorithm: &Algorithm| self.others.iter().any(|key| family(&key.algorithm()) == family(algorithm));
         let (mut first, rest): (Vec<_>, Vec<_>) =

@@ -200,6 +200,13 @@ fn a_pinned_key_is_looked_for_among_all_types_once_each() {
     assert!(!trusted.clone().look_for_another(&one));
     assert!(trusted.look_for_another(&ecdsa));
     assert_eq!(trusted.check(&key(OTHER).into(), 0), Ok(()));
+    // And first of all, the next time, for the type that it was of; if it is of that no more, for the others as before.
+    let mut trusted = Trust::Pin(print(OTHER)).read("a.test", 22).unwrap();
+    trusted.begin_with(Some(Algorithm::Rsa { hash: None }));
+    assert_eq!(names(&trusted)[..3], ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]);
+    assert_eq!(names(&trusted).len(), 6);
+    assert!(trusted.look_for_another(&one));
+    assert_eq!(names(&trusted)[..3], ["rsa-sha2-512", "rsa-sha2-256", "ecdsa-sha2-nistp256"]);
     // A file says of which types they are.
     let mut nobody = Trust::Nobody.read("a.test", 22).unwrap();
     assert!(!nobody.look_for_another(&one));
