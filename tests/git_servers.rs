@@ -61,16 +61,18 @@ pub(crate) fn repository(setup: &Setup) -> Repository {
     repository
 }
 
-/// Its path has what a URL must encode.
+/// Its path has what a URL must encode, and may have `.git`.
 #[tokio::test]
 async fn by_a_file_url() {
-    let setup = Setup::without_manifest();
-    let repository = Repository::bare(setup.path("a %.git"));
-    repository.commit("main", &[("index.html", "one")]);
-    setup.manifest(&site(&format!("file://{}", setup.path("a%20%25.git").display()), ""));
-    let away = setup.path("away.git");
-    let there = repository.path().to_owned();
-    lives(setup, &repository, || std::fs::rename(there, away).expect("it is the test's")).await;
+    for named in ["a%20%25.git", "a%20%25"] {
+        let setup = Setup::without_manifest();
+        let repository = Repository::bare(setup.path("a %.git"));
+        repository.commit("main", &[("index.html", "one")]);
+        setup.manifest(&site(&format!("file://{}", setup.path(named).display()), ""));
+        let away = setup.path("away.git");
+        let there = repository.path().to_owned();
+        lives(setup, &repository, || std::fs::rename(there, away).expect("it is the test's")).await;
+    }
 }
 
 #[tokio::test]

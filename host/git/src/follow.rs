@@ -23,7 +23,7 @@ use crate::{
     pace::{RETRY, delay, longer},
     push,
     remote::local::Local,
-    watch::{Interest, Point, Watched, Watcher},
+    watch::{Point, Watched, Watcher},
 };
 
 /// A directory's files change one by one: they are taken in when nothing has changed for so long...
@@ -369,14 +369,8 @@ impl Round {
     /// What is there, and its place: another may be put into it.
     fn points(&self) -> Vec<Point> {
         let Location::Local(path) = &self.remote.location else { return Vec::new() };
-        // What is neither yet may be on its way: a repository is made file by file.
-        let inside = Local::find(path).map_or_else(
-            |_| vec![(path.clone(), Interest::Files)],
-            |local| local.watched(self.remote.branch.as_deref()),
-        );
-        let place = path.parent().zip(path.file_name());
-        let place = place.and_then(|(parent, name)| Point::at(parent, Interest::Entry(name.to_owned())));
-        inside.into_iter().filter_map(|(path, interest)| Point::at(&path, interest)).chain(place).collect()
+        let points = Local::points(path, self.remote.branch.as_deref());
+        points.into_iter().filter_map(|(path, interest)| Point::at(&path, interest)).collect()
     }
 
     fn gathers(&self) -> bool {

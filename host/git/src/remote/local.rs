@@ -95,7 +95,20 @@ pub(crate) enum Tip {
 }
 
 impl Local {
+    /// What is at `path`; where there is nothing, the repository at `path.git`, as git has it. A folder is meant by its own
+    /// name alone.
     pub(crate) fn find(path: &Path) -> Result<Self, LocalError> {
+        let nothing = match Self::at(path) {
+            Err(nothing @ LocalError::Nothing(_)) => nothing,
+            found => return found,
+        };
+        match Self::at(&suffixed(path)) {
+            Ok(Self::Directory(_)) | Err(LocalError::Nothing(_) | LocalError::File(_)) => Err(nothing),
+            found => found,
+        }
+    }
+
+    fn at(path: &Path) -> Result<Self, LocalError> {
         let unreadable = |source| LocalError::Unreadable { path: path.to_owned(), source };
         match fs::metadata(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(LocalError::Nothing(path.to_owned())),
@@ -138,8 +151,19 @@ impl Local {
         }
     }
 
-    /// What to watch to learn that `branch` moved.
-    pub(crate) fn watched(&self, branch: Option<&str>) -> Vec<(PathBuf, Interest)> {
+    /// What to watch to learn that `branch` moved of what is at `path` or will be, and the places that another may be put into.
+    pub(crate) fn points(path: &Path, branch: Option<&str>) -> Vec<(PathBuf, Interest)> {
+        let places = [path.to_owned(), suffixed(path)];
+        let entry =
+            |place: &PathBuf| Some((place.parent()?.to_owned(), Interest::Entry(place.file_name()?.to_owned())));
+        let entries: Vec<_> = places.iter().filter_map(entry).collect();
+        // What is neither yet may be on its way: a repository is made file by file.
+        let inside = Self::find(path)
+            .map_or_else(|_| places.map(|place| (place, Interest::Files)).into(), |local| local.watched(branch));
+        inside.into_iter().chain(entries).collect()
+    }
+
+    fn watched(&self, branch: Option<&str>) -> Vec<(PathBuf, Interest)> {
         match self {
             Self::Directory(path) => vec![(path.clone(), Interest::Files)],
             Self::Repository(LocalRepository { git_dir, common_dir, .. }) => {
@@ -153,6 +177,11 @@ impl Local {
             }
         }
     }
+}
+
+/// Where git looks, too.
+fn suffixed(path: &Path) -> PathBuf {
+    path.with_added_extension("git")
 }
 
 /// Whether a directory is about to be a repository: two parts of one are here, be it what is in Git's template, with which a

@@ -22,6 +22,7 @@ mod server;
 mod servers;
 mod snapshots;
 mod soak;
+mod suffixes;
 mod support;
 mod taken;
 mod tidying;
