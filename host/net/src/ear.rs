@@ -18,6 +18,17 @@ pub(crate) trait Hear: Unpin {
     fn poll_late(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
         Poll::Pending
     }
+
+    /// Asked where the peer takes no more of what we say. Ready with what ends the connection; pending where the peer is heard
+    /// out before, who may have said why.
+    fn poll_cut(&mut self, error: io::Error) -> Poll<io::Error> {
+        Poll::Ready(error)
+    }
+
+    /// Told that the peer says nothing any more, and asked why, where that is known better.
+    fn ended(&mut self) -> Option<io::Error> {
+        None
+    }
 }
 
 pub(crate) struct Ear<H> {
@@ -27,20 +38,36 @@ pub(crate) struct Ear<H> {
 
 impl<H: Hear> AsyncRead for Ear<H> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if Pin::new(&mut self.stream).poll_read(cx, buffer)?.is_pending() {
+        let (before, room) = (buffer.filled().len(), buffer.remaining() > 0);
+        let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) else {
             return self.to.poll_late(cx).map(Err);
+        };
+        match &buffer.filled()[before..] {
+            new @ [_, ..] => self.to.hear(new)?,
+            [] if room => {
+                if let Some(error) = self.to.ended() {
+                    return Poll::Ready(Err(error));
+                }
+            }
+            [] => {}
         }
-        if let new @ [_, ..] = &buffer.filled()[before..] {
-            self.to.hear(new)?;
-        }
-        Poll::Ready(Ok(()))
+        Poll::Ready(read)
     }
 }
 
-impl<H: Unpin> AsyncWrite for Ear<H> {
+impl<H: Hear> Ear<H> {
+    fn said(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Err(error)) => self.to.poll_cut(error).map(Err),
+            written => written,
+        }
+    }
+}
+
+impl<H: Hear> AsyncWrite for Ear<H> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.said(written)
     }
 
     fn poll_write_vectored(
@@ -48,7 +75,8 @@ impl<H: Unpin> AsyncWrite for Ear<H> {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        socket::write(Pin::new(&mut self.stream), cx, slices)
+        let written = socket::write(Pin::new(&mut self.stream), cx, slices);
+        self.said(written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -3,11 +3,11 @@
 
 use std::{
     future::{Future, poll_fn},
-    io,
+    io::{self, ErrorKind},
     pin::{Pin, pin},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, Waker, ready},
     time::Duration,
@@ -45,10 +45,18 @@ const LINGER: Duration = Duration::from_secs(30);
 pub(crate) struct Http1 {
     sender: SendRequest<Outgoing>,
     driver: Driver,
-    /// Bytes from the peer since the last request was sent.
-    heard: Arc<AtomicUsize>,
+    line: Arc<Line>,
     /// For one head after the other.
     alarm: Alarm,
+}
+
+/// What is known of an exchange below it.
+#[derive(Default)]
+struct Line {
+    /// Bytes from the peer since the request was sent.
+    heard: AtomicUsize,
+    /// Nothing of what the peer may say yet is waited for.
+    over: AtomicBool,
 }
 
 type Outcome = Result<Response<hyper::body::Incoming>, Trouble>;
@@ -62,12 +70,12 @@ pub(crate) enum Trouble {
 
 impl Http1 {
     pub(crate) async fn open(stream: Stream) -> Result<Box<Self>, hyper::Error> {
-        let heard = Arc::<AtomicUsize>::default();
-        let ear = Ear { stream, to: Heard(heard.clone()) };
+        let line = Arc::<Line>::default();
+        let ear = Ear { stream, to: Heard { line: line.clone(), cut: None } };
         let (sender, connection) =
             Builder::new().max_buf_size(HEAD).max_header_size(HEAD).handshake(TokioIo::new(ear)).await?;
         let driver = Driver { connection: Box::pin(connection.with_upgrades()), ended: false };
-        Ok(Box::new(Self { sender, driver, heard, alarm: Alarm::default() }))
+        Ok(Box::new(Self { sender, driver, line, alarm: Alarm::default() }))
     }
 
     /// Sends a request and waits for the head of its answer; none where nothing moved for `limit`. After that, and after an
@@ -78,22 +86,24 @@ impl Http1 {
         limit: Duration,
         progress: Option<&'a Progress>,
     ) -> impl Future<Output = Option<Outcome>> + use<'a> {
-        self.heard.store(0, Relaxed);
+        self.line.heard.store(0, Relaxed);
+        self.line.over.store(false, Relaxed);
         // Not in the future, which would hold the whole request.
         let answer = self.sender.try_send_request(request);
-        let Self { driver, alarm, heard, .. } = self;
+        let Self { driver, alarm, line, .. } = self;
         async move {
             let mut answer = pin!(answer);
             let answered = pin!(poll_fn(|cx| {
                 // An error of the connection comes out of the answer.
                 let _ = driver.poll(cx);
                 match answer.as_mut().poll(cx) {
-                    Poll::Pending if heard.load(Relaxed) > INTERIM => Poll::Ready(Err(Trouble::Interim)),
+                    Poll::Pending if line.heard.load(Relaxed) > INTERIM => Poll::Ready(Err(Trouble::Interim)),
                     answer => answer.map_err(|error| Trouble::Hyper(Box::new(error))),
                 }
             }));
             let outcome = alarm.in_time(answered, limit, progress).await?;
             if outcome.as_ref().is_ok_and(|answer| answer.status() == StatusCode::SWITCHING_PROTOCOLS) {
+                line.over.store(true, Relaxed);
                 // Hands the stream over to whoever waits for the upgrade.
                 poll_fn(|cx| driver.poll(cx)).await;
             }
@@ -103,7 +113,7 @@ impl Http1 {
 
     /// Whether anything came from the peer since the last request was sent.
     pub(crate) fn heard(&self) -> bool {
-        self.heard.load(Relaxed) > 0
+        self.line.heard.load(Relaxed) > 0
     }
 
     pub(crate) fn poll_drive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -119,6 +129,7 @@ impl Http1 {
 
     /// Back to the pool, the response's body being at its end. Where the request's body is not, its sending goes on.
     pub(crate) fn release(mut self: Box<Self>, slot: Arc<Slot>) {
+        self.line.over.store(true, Relaxed);
         if self.sender.is_closed() {
             return;
         }
@@ -168,12 +179,32 @@ pub fn break_off(upgraded: Upgraded) {
     }
 }
 
-/// Counts what the peer said.
-struct Heard(Arc<AtomicUsize>);
+/// Counts what the peer said, and hears it out: who answers before it has read all of a request, and closes, may be heard
+/// behind what our writing says of that.
+struct Heard {
+    line: Arc<Line>,
+    /// Why nothing more can be written.
+    cut: Option<io::Error>,
+}
 
 impl Hear for Heard {
     fn hear(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.fetch_add(bytes.len(), Relaxed);
+        self.line.heard.fetch_add(bytes.len(), Relaxed);
         Ok(())
+    }
+
+    fn poll_cut(&mut self, error: io::Error) -> Poll<io::Error> {
+        let closed = matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset);
+        if !closed || self.line.over.load(Relaxed) {
+            return Poll::Ready(error);
+        }
+        // Whoever reads comes to the end of it, which wakes us.
+        self.cut.get_or_insert(error);
+        Poll::Pending
+    }
+
+    fn ended(&mut self) -> Option<io::Error> {
+        self.line.over.store(true, Relaxed);
+        self.cut.take()
     }
 }

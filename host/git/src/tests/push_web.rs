@@ -9,7 +9,7 @@ use std::{
 use super::{
     push_faults::{flushed, greeting},
     push_hostile::{
-        Act::{self, Flood, Hang, Say},
+        Act::{self, Flood, Hang, Say, Take},
         PROMPT, SHORT, Scene, TAKEN, USUAL, play, unknown,
     },
     server::{packets, runtime, serve},
@@ -43,7 +43,7 @@ fn scripted(script: Arc<Mutex<Script>>) -> std::net::SocketAddr {
             return play(stream.get_mut(), &greets);
         }
         assert_eq!(asked.line, "POST /site.git/git-receive-pack HTTP/1.1");
-        if !matches!(takes[..], [Hang]) {
+        if !matches!(takes[..], [Hang] | [Take(_), ..]) {
             let _ = std::io::copy(&mut stream.by_ref().take(asked.length), &mut std::io::sink());
         }
         play(stream.get_mut(), &takes);
@@ -178,6 +178,36 @@ fn answers_that_refuse_and_answers_that_do_not() {
                 (false, true) => unknown(&format!("R: {words}")),
             };
             scene.is_not_taken(status, &remote(&runtime, address, SHORT), false, &expected);
+        }
+    }
+}
+
+/// Web servers and what stands before them answer as soon as they have read a head, and close: with what was sent them unread
+/// that is a reset, and their answer stands all the same.
+#[test]
+fn answers_before_a_reset_are_heard() {
+    if !is_alone("push_web::answers_before_a_reset_are_heard") {
+        return;
+    }
+    let runtime = runtime();
+    let scene = Scene::new(&runtime);
+    let advertisement = "application/x-git-receive-pack-advertisement";
+    let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
+    let script = Arc::<Mutex<Script>>::default();
+    let address = scripted(script.clone());
+    for (status, fields, refuses) in [
+        ("413 Payload Too Large", "Connection: close\r\n", true),
+        ("403 Forbidden", "", true),
+        ("503 Service Unavailable", "Connection: close\r\n", false),
+    ] {
+        let no = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n{fields}\r\nno");
+        let words = format!("the server answers {status}: \"no\"");
+        let expected = if refuses { format!("said: {words}") } else { unknown(&format!("R: {words}")) };
+        for taken in [0, 1 << 16, 1 << 20, 3 << 20, 5 << 20] {
+            let acts = vec![Take(taken), Say(no.clone().into_bytes())];
+            *script.lock().unwrap() = (vec![Say(closing(answer(advertisement, &hello)))], acts);
+            let what = format!("{status} after {taken}");
+            scene.is_not_taken(&what, &remote(&runtime, address, SHORT), true, &expected);
         }
     }
 }

@@ -1,4 +1,5 @@
 mod again;
+mod early;
 mod http1;
 mod http2;
 mod streams;
