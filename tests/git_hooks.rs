@@ -31,11 +31,15 @@ pub(crate) const HOOK: &str = "https://localhost/.well-known/host/hook/site-page
 
 /// A site that is asked once a day, with a hook.
 async fn hooked() -> (Host, crate::support::git::Repository, Daemon) {
+    asked_once_a_day("hook = \"secret\"\n").await
+}
+
+async fn asked_once_a_day(lines: &str) -> (Host, crate::support::git::Repository, Daemon) {
     let setup = Setup::without_manifest();
     let repository = repository(&setup);
     let daemon = Daemon::start(&setup.path("root")).await;
     setup.secret("secret", format!("{SECRET}\n"));
-    let manifest = site(&format!("git://{}/site.git", daemon.address()), "hook = \"secret\"\n");
+    let manifest = site(&format!("git://{}/site.git", daemon.address()), lines);
     setup.manifest(&manifest.replace("poll = \"1s\"", "poll = \"24h\""));
     let host = setup.start().await;
     shows(&host, "one").await;
@@ -158,6 +162,22 @@ async fn whose_hook_is_refused_is_in_the_log() {
         host.logged("is refused").await,
         "warning: binding site-pages: a hook from 127.0.0.1 is refused: it has neither a signature nor a secret"
     );
+    // Nor is there anything to know where the binding names no secret, be it empty.
+    let (host, _site, _daemon) = asked_once_a_day("").await;
+    for (name, value) in [
+        ("x-gitlab-token", SECRET),
+        ("x-gitlab-token", ""),
+        ("authorization", "Bearer nobody's"),
+        ("x-hub-signature-256", &format!("sha256={}", signature(""))),
+    ] {
+        let reply = host.client().send(with_body("POST", HOOK, &[(name, value)], "")).await;
+        assert_eq!((reply.status.as_u16(), reply.text()), (401, ""), "{name}");
+    }
+    let without = "warning: binding site-pages: a hook from 127.0.0.1 is refused: there is no `hook` in the binding";
+    assert_eq!(host.logged("is refused").await, without);
+    let log = host.setup().log();
+    let told: Vec<_> = log.lines().filter(|line| line.contains("refused")).collect();
+    assert_eq!(told, [without]);
 }
 
 /// A hundred hooks while one fetch goes on are one more fetch, whoever counts the server's conversations.
