@@ -302,7 +302,7 @@ async fn the_access_log_has_the_reason_of_an_error() {
     }
     for (request, status, error) in [
         ("GET /?x=< HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(), 400, "invalid URI"),
-        ("not HTTP\r\n\r\n".to_owned(), 400, "invalid HTTP version parsed"),
+        ("GET / HTTP/9.9\r\n\r\n".to_owned(), 400, "invalid HTTP version parsed"),
         (
             format!("GET / HTTP/1.1\r\nHost: localhost\r\nX: {}\r\n\r\n", "x".repeat(70_000)),
             431,

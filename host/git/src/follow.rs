@@ -41,7 +41,8 @@ const UNTIDY: Duration = Duration::from_mins(1);
 /// Who asks waits for the same fetch; more than so many at once is not one's own hook any more.
 const ASKING: usize = 1024;
 
-/// What is found damaged is fetched again at once, and then not for so long: it may be the disk.
+/// What is found damaged is fetched again at once, and then not for so long, and twice as long each time: it may be the disk,
+/// or nothing that is to be had any more.
 const MENDING: Duration = Duration::from_secs(10);
 
 /// So often is looked at once for what is to be watched, while it changes; and then a while later.
@@ -218,7 +219,7 @@ struct Round {
 impl Following {
     async fn run(mut self, mut round: Round, mut asked: mpsc::Receiver<Asking>) {
         let (wake, repository) = (round.wake.clone(), round.repository.clone());
-        let (mut asking, mut mended) = (Vec::new(), Instant::now());
+        let (mut asking, mut mended, mut mending) = (Vec::new(), Instant::now(), MENDING);
         loop {
             let again = round.again();
             let (returned, outcome, watch) = match spawn_blocking(move || round.run()).await {
@@ -244,7 +245,8 @@ impl Following {
                     None => return,
                 },
                 id = async { sleep_until(mended).await; repository.0.suspect().await } => {
-                    mended = Instant::now() + MENDING;
+                    mending = if mended.elapsed() > self.poll { MENDING } else { (mending * 2).min(self.poll.max(MENDING)) };
+                    mended = Instant::now() + mending;
                     self.told = id.to_string();
                     (self.report)(Event::Damaged(id));
                 }

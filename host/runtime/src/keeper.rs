@@ -189,7 +189,7 @@ impl Keeper {
                 self.waiting.tell_served();
                 return;
             }
-            let mut disproof = match self.attempt(candidate).await {
+            let mut disproof = match self.attempt(candidate, &everything).await {
                 None => continue,
                 Some(Ok(generation)) => {
                     self.switch(generation, &everything).await;
@@ -205,7 +205,7 @@ impl Keeper {
                         self.waiting.tell_served();
                         continue;
                     }
-                    match self.attempt(candidate).await {
+                    match self.attempt(candidate, &[*number]).await {
                         None => continue 'candidates,
                         Some(Ok(generation)) => {
                             self.switch(generation, &self.waiting.up_to(*number)).await;
@@ -217,12 +217,16 @@ impl Keeper {
                     }
                 }
             }
+            // What came meanwhile was not tried yet.
+            if self.waiting.numbers() != everything {
+                continue;
+            }
             // What waits is at fault, or what serves as well.
             if !everything.is_empty()
                 && self.shared.unproved.load(Ordering::Relaxed)
                 && let Some(base) = self.candidate(&[])
             {
-                match self.attempt(base).await {
+                match self.attempt(base, &[]).await {
                     None => continue,
                     Some(Ok(generation)) => {
                         self.switch(generation, &[]).await;
@@ -261,8 +265,8 @@ impl Keeper {
         draft.complete()
     }
 
-    /// Proves a candidate; nothing if a newer change overtook it.
-    async fn attempt(&mut self, candidate: Inputs) -> Option<Result<Generation, Disproof>> {
+    /// Proves a candidate, of these changes; nothing if a newer change overtook it.
+    async fn attempt(&mut self, candidate: Inputs, of: &[u64]) -> Option<Result<Generation, Disproof>> {
         let (runtime, name) = (self.runtime.clone(), self.shared.name.clone());
         let mut proof = Box::pin(async move { runtime.prove(&name, candidate).await });
         loop {
@@ -276,8 +280,18 @@ impl Keeper {
             };
             // The sender is gone: the host is stopping.
             let Some(message) = message else { return Some(proof.await) };
-            let overtakes = !matches!(message, Message::Prepare(..));
+            let overtakes = match &message {
+                // Who only asks how it stands changes nothing.
+                Message::Changed(changes, _) => !changes.is_empty(),
+                Message::Attempt(..) => true,
+                Message::Prepare(..) => false,
+            };
+            let tried = self.waiting.tried(of);
             self.receive(message);
+            if self.waiting.tried(of) != tried {
+                // Who asked for it was told that it is over.
+                return None;
+            }
             if overtakes {
                 break;
             }

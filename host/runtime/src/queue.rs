@@ -47,6 +47,11 @@ impl Queue {
         self.numbers_of(|_| true)
     }
 
+    /// Those of these that are tried once.
+    pub(crate) fn tried(&self, numbers: &[u64]) -> Vec<u64> {
+        self.numbers_of(|waiting| waiting.once && numbers.contains(&waiting.number))
+    }
+
     /// Of those that any of `changes` would take the place of.
     pub(crate) fn replaced_by(&self, changes: &[Change]) -> Vec<u64> {
         self.numbers_of(|waiting| changes.iter().any(|change| change.replaces(&waiting.change)))
@@ -87,10 +92,14 @@ impl Queue {
         self.waiting.len() < before
     }
 
-    /// Tells those for whom nothing waits any more that it serves.
+    /// Tells those for whom nothing waits any more that it serves; who waits for no change of his own, waits for all.
     pub(crate) fn tell_served(&mut self) {
         let waiting = self.numbers();
-        self.answer(|numbers| (!numbers.iter().any(|number| waiting.contains(number))).then_some(Ok(())));
+        let serves = |numbers: &[u64]| match numbers {
+            [] => waiting.is_empty(),
+            numbers => !numbers.iter().any(|number| waiting.contains(number)),
+        };
+        self.answer(|numbers| serves(numbers).then_some(Ok(())));
     }
 
     /// Tells all who wait.

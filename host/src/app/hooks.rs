@@ -111,9 +111,22 @@ pub(super) async fn pass_on(binding: &Binding, components: &Components) -> Vec<(
     binding.passed_on().await;
     let mut proofs = Vec::new();
     for (name, running) in components {
-        if running.said.git.values().any(|grant| grant.from == binding.said().name) {
-            proofs.push((name.clone(), running.slot.change(Vec::new()).await.err()));
+        let mut known = Vec::new();
+        for (name, grant) in &running.said.git {
+            if grant.from == binding.said().name {
+                known.push(&**name);
+            }
         }
+        if known.is_empty() {
+            continue;
+        }
+        let disproof = running.slot.change(Vec::new()).await.err();
+        // What waits may be another's.
+        let head = binding.revision().unwrap_or_default();
+        let serving = running.slot.serving();
+        let serves =
+            serving.is_some_and(|serving| known.iter().all(|known| serving.revisions().get(*known) == Some(&head)));
+        proofs.push((name.clone(), if serves { None } else { disproof }));
     }
     proofs
 }

@@ -119,11 +119,17 @@ impl Host {
         Ok(Arc::new(host))
     }
 
+    /// Forgets what was proved of components that are gone. Blocks.
+    pub(super) fn forget_others(&self) {
+        let components = self.components.load();
+        self.ledger.retain(|name| components.keys().any(|known| **known == *name));
+    }
+
     /// From now on these are the components. What moved while they were proved, and nobody could tell them, they are told.
     pub(super) async fn adopt(&self, components: Components) {
         self.components.store(Arc::new(components));
         let (components, bindings) = (self.components.load_full(), self.bindings.load_full());
-        block_in_place(|| self.ledger.retain(|name| components.keys().any(|known| **known == *name)));
+        block_in_place(|| self.forget_others());
         for running in components.values() {
             for (known, grant) in &running.said.git {
                 let Some(binding) = bindings.get(&grant.from) else { continue };

@@ -112,9 +112,10 @@ impl Remote {
         }
         let text = &named_authority(text)?;
         // A password may have a `/` in it, and what stands before that is a part of it.
-        let url = Url::parse(text).map_err(|message| {
-            if text.contains('@') { "credentials do not belong in a URL".into() } else { message }
-        })?;
+        let before = text.rsplit_once('@').and_then(|(before, _)| before.split_once("://"));
+        let password = before.is_some_and(|(_, before)| before.contains(':'));
+        let url = Url::parse(text)
+            .map_err(|message| if password { "credentials do not belong in a URL".into() } else { message })?;
         let path = url.rest;
         if path.len() < 2 || path.contains(['?', '#']) {
             return Err(format!("{} needs the path of a repository and nothing behind it", quoted(&shown(&url))));
@@ -229,7 +230,8 @@ fn named_authority(text: &str) -> Result<Cow<'_, str>, String> {
     let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
     let its_own = ["ssh", "git", "git+ssh", "ssh+git"].iter().any(|own| scheme.eq_ignore_ascii_case(own));
     // A port that is not said is the usual one (RFC 3986, section 3.2.3).
-    let authority = authority.strip_suffix(':').filter(|host| !host.is_empty()).unwrap_or(authority);
+    let unsaid = authority.strip_suffix(':').filter(|host| !host.is_empty() && !rest.contains('@'));
+    let authority = unsaid.unwrap_or(authority);
     if !its_own || !authority.contains('%') {
         return Ok(format!("{scheme}://{authority}{rest}").into());
     }
@@ -252,7 +254,7 @@ fn named(text: &str, path: &str) -> Result<String, String> {
 
 /// The path of `file://` and `after` it (RFC 8089), decoded.
 fn file(text: &str, after: &str) -> Result<PathBuf, String> {
-    let refused = |why: &str| Err(format!("{} {why}", quoted(text)));
+    let refused = |why: &str| Err(format!("{} {why}", secretless(text)));
     let host = after.find('/').unwrap_or(after.len());
     let (host, path) = after.split_at(host);
     if !(host.is_empty() || host.eq_ignore_ascii_case("localhost")) || path.is_empty() {

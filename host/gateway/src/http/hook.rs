@@ -129,11 +129,13 @@ pub(super) fn answer(
             Ok(Ok(body)) => body.to_bytes(),
         };
         let heard = gateway.hooks.tell(Hook { binding: binding.clone(), head: parts.headers, body, wait }).await;
-        // Who knows a secret keeps nobody else's body waiting, however long that takes.
-        drop((seat, permit));
         let told = match heard {
             Heard::Now(told) => told,
-            Heard::Later(outcome) => outcome.await,
+            Heard::Later(outcome) => {
+                // Who knows a secret keeps nobody else's body waiting, however long that takes.
+                drop((seat, permit));
+                outcome.await
+            }
         };
         if told == Told::Denied {
             let now = gateway.clock.instant();

@@ -133,7 +133,10 @@ where
     match order {
         Order::Abort => return,
         Order::Late if protocol == Protocol::Http2 => return opener.tell(CALM).await,
-        Order::Late => return opener.tell(LATE).await,
+        Order::Late => {
+            tell_unread(&house, StatusCode::REQUEST_TIMEOUT, "the head took too long".into());
+            return opener.tell(LATE).await;
+        }
         Order::Yield => {
             return poll_fn(|cx| {
                 opener.close_now(cx);
@@ -155,13 +158,21 @@ where
 
 /// A request that could not be read is one of the log's, too.
 fn tell_refused(house: &House, error: &hyper::Error) {
-    let table = house.gateway.table.load();
-    let Some(log) = table.access.as_ref().filter(|_| error.is_parse()) else { return };
+    let why = error.to_string();
     let status = match error.is_parse_too_large() {
+        true if why.contains("URI") => StatusCode::URI_TOO_LONG,
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     };
-    Record::refused(log, house.line.peer.origin().client, Version::HTTP_11, status, error.to_string());
+    if error.is_parse() {
+        tell_unread(house, status, why);
+    }
+}
+
+fn tell_unread(house: &House, status: StatusCode, why: String) {
+    if let Some(log) = &house.gateway.table.load().access {
+        Record::refused(log, house.line.peer.origin().client, Version::HTTP_11, status, why);
+    }
 }
 
 enum Step {

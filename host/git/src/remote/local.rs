@@ -14,7 +14,7 @@ use gix::{
     refs::{FullName, Target, file},
 };
 
-use super::directory::is_new_for;
+use super::{begun::is_begun, directory::is_new_for};
 use crate::{
     objects::{Objects, too_many},
     refs,
@@ -182,40 +182,6 @@ impl Local {
 /// Where git looks, too.
 fn suffixed(path: &Path) -> PathBuf {
     path.with_added_extension("git")
-}
-
-/// Whether a directory is about to be a repository: two parts of one are here, be it what is in Git's template, with which a
-/// new one begins; or nothing is here yet that is none, as what is copied comes in any order.
-fn is_begun(path: &Path) -> bool {
-    const PARTS: [&str; 8] = [
-        "HEAD",
-        "description",
-        "hooks/pre-commit.sample",
-        "info/exclude",
-        "objects/info",
-        "objects/pack",
-        "packed-refs",
-        "refs/heads",
-    ];
-    const NAMES: [&str; 11] = [
-        "HEAD",
-        "ORIG_HEAD",
-        "FETCH_HEAD",
-        "branches",
-        "config",
-        "description",
-        "hooks",
-        "info",
-        "objects",
-        "packed-refs",
-        "refs",
-    ];
-    if PARTS.iter().filter(|part| path.join(part).exists()).count() > 1 {
-        return true;
-    }
-    let Ok(mut entries) = fs::read_dir(path).map(Iterator::peekable) else { return false };
-    entries.peek().is_some()
-        && entries.all(|entry| entry.is_ok_and(|entry| NAMES.iter().any(|name| entry.file_name() == *name)))
 }
 
 impl LocalRepository {

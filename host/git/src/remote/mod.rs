@@ -1,6 +1,7 @@
 //! Where a branch comes from. Everything past here is hostile, and none of it is ever run or followed; `receive` alone
 //! writes, and only where a push goes.
 
+mod begun;
 pub(crate) mod directory;
 pub(crate) mod local;
 pub(crate) mod receive;

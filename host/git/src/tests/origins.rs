@@ -182,3 +182,20 @@ fn a_former_follower_says_nothing() {
     assert!(matches!(fetch(first, &one), Err(FetchError::Ended)));
     assert_eq!(pages.standing().origin, other.identity());
 }
+
+/// Names that a repository has, too, make none of a folder.
+#[test]
+fn a_folder_may_have_names_that_are_gits() {
+    for made in [
+        "mkdir site; echo a >site/config",
+        "mkdir -p site/info; echo a >site/info/a",
+        "mkdir -p site/objects; echo a >site/objects/a.html",
+        "mkdir -p site/refs site/hooks; echo a >site/refs/a.html",
+        "mkdir site; mkfifo site/config; echo a >site/description",
+    ] {
+        let room = Room::new();
+        room.script(made);
+        let fetched = fetch(&room.pages(), &Remote::local(room.path.join("site")));
+        assert!(matches!(fetched, Ok(Fetched::Moved { .. })), "{made}: {fetched:?}");
+    }
+}

@@ -57,8 +57,9 @@ pub struct Http {
 /// What answers taught.
 #[derive(Default)]
 struct Learned {
-    /// Where the repository is for good, after redirects that say so, until it fails to answer there.
-    moved: Option<Base>,
+    /// Where the repository is for good, after redirects that say so, until it fails to answer there: to be read, and to be
+    /// pushed to.
+    moved: [Option<Base>; 2],
     /// How the token is shown.
     scheme: Option<Scheme>,
 }
@@ -106,13 +107,13 @@ pub fn check_token(token: &Secret) -> io::Result<()> {
 
 impl Transport for Http {
     fn open(&self, service: Service, line: &Line) -> io::Result<Box<dyn Talk + '_>> {
-        let base = lock(&self.learned).moved.clone().unwrap_or_else(|| self.base.clone());
+        let base = lock(&self.learned).moved[service as usize].clone().unwrap_or_else(|| self.base.clone());
         let (stage, body, chunk) = (line.talk(), None, Bytes::new());
         Ok(Box::new(Exchange { http: self, service, base, strayed: false, stage, body, chunk }))
     }
 
     fn failed(&self) {
-        lock(&self.learned).moved = None;
+        lock(&self.learned).moved = [None, None];
     }
 }
 
@@ -265,7 +266,7 @@ impl Connection for Exchange<'_> {
             if !status.is_redirection() {
                 self.take(response, "advertisement")?;
                 if redirected && !self.strayed {
-                    lock(&self.http.learned).moved = Some(self.base.clone());
+                    lock(&self.http.learned).moved[self.service as usize] = Some(self.base.clone());
                 }
                 return Ok(());
             }

@@ -115,23 +115,19 @@ impl Server {
         let talk = self.0.transport.open(Service::UploadPack, &self.0.line)?;
         let mut look = Look::up(talk, known, branch);
         *lock(&self.0.known) = look.as_mut().ok().and_then(Look::known);
-        if look.is_err() {
-            self.0.transport.failed();
-        }
         look
     }
 
     /// Looks up a ref that is to be updated. Blocks.
     pub(crate) fn receiver(&self, name: &str) -> Result<Session<Box<dyn Talk + '_>>, SmartError> {
         let talk = self.0.transport.open(Service::ReceivePack, &self.0.line)?;
-        let session = Session::open(talk, &[name]);
-        if session.is_err() {
-            self.0.transport.failed();
-        }
-        Ok(session?)
+        Ok(Session::open(talk, &[name])?)
     }
 
+    /// Something of it failed: what was learned of the way to it may be wrong, and is forgotten.
     pub(crate) fn error(&self, why: SmartError) -> ServerError {
+        self.0.transport.failed();
+        *lock(&self.0.known) = None;
         ServerError { remote: self.0.name.clone(), why }
     }
 }

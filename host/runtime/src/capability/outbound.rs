@@ -64,6 +64,10 @@ fn told(given: &Given, wanted: &http::Uri, error: &OutboundError) {
     else {
         return;
     };
+    if given.proving {
+        // Then nothing is.
+        return;
+    }
     let origin = printable(format!("{scheme}://{authority}").as_bytes());
     given.tell_denied(&format!("for {origin}, which is not granted"), &format!("http = [\"{origin}\"]"));
 }

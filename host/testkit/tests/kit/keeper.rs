@@ -209,6 +209,31 @@ async fn what_came_before_a_swap_does_not_undo_it() {
     assert_eq!((place.slot.serving().unwrap().digest(), place.error()), (swapped, None));
 }
 
+/// What comes while something bad is proved is tried all the same, and who asks how all stands is told of what waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_while_a_proof_fails_is_tried() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
+    let (bad, good) = (routes("sight"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
+    let begin = |delay| {
+        let (slot, change) = (place.slot.clone(), slow("routes", &bad, &[delay]));
+        tokio::spawn(async move { slot.change(vec![change]).await })
+    };
+    let first = begin(150);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
+    assert_eq!(place.serves("routes"), revision(&good));
+    assert_eq!(first.await.unwrap().unwrap_err().to_string(), "overtaken by a newer change");
+    let second = begin(150);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(place.change(vec![branch("pages", &pages("2"))]).await, Ok(()));
+    assert_eq!(place.serves("pages"), revision(&pages("2")));
+    assert!(second.await.unwrap().unwrap_err().to_string().starts_with(BROKEN));
+    let (asked, pushed) =
+        (place.slot.offer(Vec::new()).await, place.slot.offer(vec![branch("pages", &pages("3"))]).await);
+    assert!(asked.outcome().await.unwrap_err().to_string().starts_with(BROKEN));
+    assert_eq!(pushed.outcome().await, Ok(()));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_serves_before_the_first_proof() {
     let current = draft(ROUTER, plain(), &[("routes", &routes("sight"))]);
