@@ -61,7 +61,7 @@ pub fn check(manifest: &Manifest) -> anyhow::Result<Checked> {
         });
         match checked {
             Ok(words) => {
-                useless.extend(words.into_iter().map(|words| components::problem(said, &anyhow::Error::msg(words))))
+                useless.extend(words.into_iter().map(|words| components::problem(said, &anyhow::Error::msg(words))));
             }
             Err(error) => problems.push(components::problem(said, &error)),
         }

@@ -55,7 +55,8 @@ fn upstreams(front: &Front, now: Instant) -> Vec<UpstreamStatus> {
         let Upstream::Url(upstream) = upstream else { continue };
         for place in &*upstream.places {
             let (refusals, until) = place.trouble().unwrap_or((0, now));
-            let rests = until.saturating_duration_since(now).as_secs_f64().ceil() as u64;
+            let left = until.saturating_duration_since(now);
+            let rests = left.as_secs() + u64::from(left.subsec_nanos() > 0);
             upstreams.push(UpstreamStatus {
                 name: name.to_string(),
                 url: place.url(),

@@ -133,10 +133,7 @@ where
     match order {
         Order::Abort => return,
         Order::Late if protocol == Protocol::Http2 => return opener.tell(CALM).await,
-        Order::Late => {
-            tell_unread(&house, StatusCode::REQUEST_TIMEOUT, "the head took too long".into());
-            return opener.tell(LATE).await;
-        }
+        Order::Late => return opener.tell(late(&house)).await,
         Order::Yield => {
             return poll_fn(|cx| {
                 opener.close_now(cx);
@@ -167,6 +164,11 @@ fn tell_refused(house: &House, error: &hyper::Error) {
     if error.is_parse() {
         tell_unread(house, status, why);
     }
+}
+
+fn late(house: &House) -> &'static [u8] {
+    tell_unread(house, StatusCode::REQUEST_TIMEOUT, "the head took too long".into());
+    LATE
 }
 
 fn tell_unread(house: &House, status: StatusCode, why: String) {
