@@ -219,6 +219,7 @@ impl Keeper {
             }
             // What came meanwhile was not tried yet.
             if self.waiting.numbers() != everything {
+                self.waiting.failed(&everything, &disproof);
                 continue;
             }
             // What waits is at fault, or what serves as well.
@@ -233,6 +234,10 @@ impl Keeper {
                         continue;
                     }
                     Some(Err(_)) => {}
+                }
+                if self.waiting.numbers() != everything {
+                    self.waiting.failed(&everything, &disproof);
+                    continue;
                 }
             }
             self.nothing_passes(Some(tried), &disproof);
@@ -288,8 +293,9 @@ impl Keeper {
             };
             let tried = self.waiting.tried(of);
             self.receive(message);
-            if self.waiting.tried(of) != tried {
+            if self.waiting.tried(of) != tried && self.overtaken < OVERTAKEN {
                 // Who asked for it was told that it is over.
+                self.overtaken += 1;
                 return None;
             }
             if overtakes {

@@ -85,6 +85,15 @@ impl Queue {
         });
     }
 
+    /// These were tried, and failed: who waits for nothing else is told, and what was to be tried once waits no more.
+    pub(crate) fn failed(&mut self, numbers: &[u64], disproof: &Disproof) {
+        self.waiting.retain(|waiting| !waiting.once || !numbers.contains(&waiting.number));
+        self.answer(|of| {
+            let tried = !of.is_empty() && of.iter().all(|number| numbers.contains(number));
+            tried.then(|| Err(disproof.clone()))
+        });
+    }
+
     /// What was to be tried once has been. Whether there was any.
     pub(crate) fn give_up(&mut self) -> bool {
         let before = self.waiting.len();

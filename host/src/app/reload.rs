@@ -188,7 +188,9 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
             }
             Ok(Err(words)) => (vec![problem(format!("can't be fetched{meanwhile}: {words}"))], Vec::new()),
             Ok(Ok(())) => {
-                let proofs = hooks::pass_on(&binding, &host.components.load_full()).await.into_iter();
+                let components = host.components.load_full();
+                let told = tokio::time::timeout(FIRST, hooks::pass_on(&binding, &components)).await;
+                let proofs = told.unwrap_or_default().into_iter();
                 let failed = proofs.filter_map(|(name, disproof)| Some((name, disproof?)));
                 let words = failed.map(|(name, why)| format!("{name} goes on serving what it did: {why}"));
                 (Vec::new(), words.map(problem).collect())

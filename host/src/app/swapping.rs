@@ -29,6 +29,7 @@ impl Host {
         let tried = tried.outcome().await;
         tried.inspect_err(|disproof| running.slot.refuse(format!("not swapped: {disproof}")))?;
         running.swapped_in(digest);
+        let _turn = self.manifest.lock().await;
         if !self.components.load().get(&running.said.name).is_some_and(|now| now.is(&running)) {
             tokio::task::block_in_place(|| self.forget_others());
             anyhow::bail!("it is no part of the manifest any more");

@@ -112,8 +112,10 @@ impl Remote {
         }
         let text = &named_authority(text)?;
         // A password may have a `/` in it, and what stands before that is a part of it.
-        let before = text.rsplit_once('@').and_then(|(before, _)| before.split_once("://"));
-        let password = before.is_some_and(|(_, before)| before.contains(':'));
+        let (_, after) = text.split_once("://").unwrap_or(("", text));
+        let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
+        let before = after.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'));
+        let password = before || (rest.contains('@') && !authority.contains('@'));
         let url = Url::parse(text)
             .map_err(|message| if password { "credentials do not belong in a URL".into() } else { message })?;
         let path = url.rest;
@@ -230,7 +232,8 @@ fn named_authority(text: &str) -> Result<Cow<'_, str>, String> {
     let (authority, rest) = after.split_at(after.find(['/', '?', '#']).unwrap_or(after.len()));
     let its_own = ["ssh", "git", "git+ssh", "ssh+git"].iter().any(|own| scheme.eq_ignore_ascii_case(own));
     // A port that is not said is the usual one (RFC 3986, section 3.2.3).
-    let unsaid = authority.strip_suffix(':').filter(|host| !host.is_empty() && !rest.contains('@'));
+    let unsaid =
+        authority.strip_suffix(':').filter(|host| !host.is_empty() && (!rest.contains('@') || host.contains('@')));
     let authority = unsaid.unwrap_or(authority);
     if !its_own || !authority.contains('%') {
         return Ok(format!("{scheme}://{authority}{rest}").into());

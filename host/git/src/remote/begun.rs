@@ -11,6 +11,35 @@ use gix::bstr::ByteSlice as _;
 /// Of a configuration, in bytes: what Git writes first is what tells.
 const MAX_START: u64 = 64 * 1024;
 
+/// What Git may be told to run: githooks(5).
+const HOOKS: [&str; 25] = [
+    "applypatch-msg",
+    "commit-msg",
+    "fsmonitor-watchman",
+    "post-applypatch",
+    "post-checkout",
+    "post-commit",
+    "post-index-change",
+    "post-merge",
+    "post-receive",
+    "post-rewrite",
+    "post-update",
+    "pre-applypatch",
+    "pre-auto-gc",
+    "pre-commit",
+    "pre-merge-commit",
+    "pre-push",
+    "pre-rebase",
+    "pre-receive",
+    "prepare-commit-msg",
+    "proc-receive",
+    "push-to-checkout",
+    "reference-transaction",
+    "sendemail-validate",
+    "update",
+    "p4-pre-submit",
+];
+
 /// Whether a directory is about to be a repository: two parts of one are here, be it what is in Git's template, with which a
 /// new one begins; or nothing is here yet that is none, as what is copied comes in any order.
 pub(super) fn is_begun(path: &Path) -> bool {
@@ -52,17 +81,24 @@ fn is_of_git(path: &Path, name: &str) -> bool {
         fs::read_dir(&path)
             .is_ok_and(|entries| entries.flatten().all(|entry| entry.file_name().to_str().is_some_and(only)))
     };
+    let holds_only = |only: &dyn Fn(&str) -> bool| {
+        holds(only) && fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    let contains = |word: &str| {
+        let mut start = Vec::new();
+        // A pipe would be waited for.
+        let file = path.is_file().then(|| fs::File::open(&path));
+        let read = file.and_then(Result::ok).map(|file| file.take(MAX_START).read_to_end(&mut start));
+        read.is_some_and(|read| read.is_ok()) && start.contains_str(word)
+    };
     let hex = |name: &str| name.len() == 2 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     match name {
         "HEAD" | "packed-refs" => path.is_file(),
-        "config" => {
-            let mut start = Vec::new();
-            // A pipe would be waited for.
-            let file = path.is_file().then(|| fs::File::open(&path));
-            let read = file.and_then(Result::ok).map(|file| file.take(MAX_START).read_to_end(&mut start));
-            read.is_some_and(|read| read.is_ok()) && start.contains_str("[core]")
-        }
+        "config" => contains("[core]"),
         "objects" => holds(&|name| matches!(name, "info" | "pack") || hex(name)),
+        "description" => contains("Unnamed repository"),
+        "info" => holds_only(&|name| matches!(name, "attributes" | "exclude" | "grafts" | "refs" | "sparse-checkout")),
+        "hooks" => holds_only(&|name| HOOKS.contains(&name.trim_end_matches(".sample"))),
         "refs" => holds(&|name| matches!(name, "heads" | "tags" | "remotes" | "notes" | "stash")),
         _ => false,
     }

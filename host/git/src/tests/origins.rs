@@ -139,6 +139,8 @@ fn what_becomes_a_repository_is_no_folder() {
         "mkdir copy; cp -r one/HEAD one/info copy",
         "mkdir -p copy/objects/pack; cp one/objects/pack/*.pack copy/objects/pack",
         "mkdir copy; cp one/config copy",
+        "mkdir -p copy/hooks; touch copy/hooks/post-receive",
+        "mkdir -p copy/info; cp one/info/exclude copy/info",
         "mkdir copy; cp -r one/config one/hooks one/info copy",
     ] {
         let room = Room::new();

@@ -86,6 +86,9 @@ fn what_is_not_an_address() {
         ("-https://me:s3cret@a.test/x", "`…@a.test/x` begins with a dash: for a path write `./` before it"),
         ("https://me:s3cret@a.test/x\t", "`…@a.test/x    ` has a control character"),
         ("https://me:s3/cret@a.test/x", "credentials do not belong in a URL"),
+        ("https://s3+c/ret@a.test/x", "credentials do not belong in a URL"),
+        ("https://me:/s3cret@a.test/x", "credentials do not belong in a URL"),
+        ("ssh://git@a.test:99999/x", "`99999` is not a port: 1 to 65535"),
         (
             "http://me:s3cret@a.test/x",
             "credentials do not belong in a URL, and http:// carries none: use https:// with token = \"FILE\"",
