@@ -1,6 +1,6 @@
 //! What somebody sees who has just built it: `host run components/*.wasm` and nothing else.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use rustix::process::Signal;
 
@@ -18,6 +18,14 @@ use crate::support::{
 
 async fn first_run() -> Host {
     Setup::without_manifest().argument(component("router")).argument(component("site")).start().await
+}
+
+/// The repository that people push to, and what one of them has made of it.
+fn author(host: &Host) -> (PathBuf, Repository) {
+    let remote = host.setup().state().join("remotes/pages.git");
+    let author = Repository::with_work_tree(host.setup().path("author"));
+    author.fetch(&remote, "main");
+    (remote, author)
 }
 
 /// Until the page at `/` is this one.
@@ -57,9 +65,7 @@ async fn plain_http_is_sent_to_https() {
 #[tokio::test]
 async fn a_push_is_live() {
     let host = first_run().await;
-    let remote = host.setup().state().join("remotes/pages.git");
-    let author = Repository::with_work_tree(host.setup().path("author"));
-    author.fetch(&remote, "main");
+    let (remote, author) = author(&host);
     for page in ["<h1>mine</h1>", "<h1>mine, mended</h1>"] {
         let revision = author.commit("main", &[("index.html", page)]);
         author.push(&remote, "main").unwrap();
@@ -73,9 +79,7 @@ async fn a_push_is_live() {
 #[tokio::test]
 async fn a_lost_repository_is_told_and_brings_no_demonstration_back() {
     let host = first_run().await;
-    let remote = host.setup().state().join("remotes/pages.git");
-    let author = Repository::with_work_tree(host.setup().path("author"));
-    author.fetch(&remote, "main");
+    let (remote, author) = author(&host);
     author.commit("main", &[("index.html", "mine")]);
     author.push(&remote, "main").unwrap();
     shows(&host.client(), "mine").await;

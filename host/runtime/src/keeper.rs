@@ -217,11 +217,6 @@ impl Keeper {
                     }
                 }
             }
-            // What came meanwhile was not tried yet.
-            if self.waiting.numbers() != everything {
-                self.waiting.failed(&everything, &disproof);
-                continue;
-            }
             // What waits is at fault, or what serves as well.
             if !everything.is_empty()
                 && self.shared.unproved.load(Ordering::Relaxed)
@@ -235,10 +230,11 @@ impl Keeper {
                     }
                     Some(Err(_)) => {}
                 }
-                if self.waiting.numbers() != everything {
-                    self.waiting.failed(&everything, &disproof);
-                    continue;
-                }
+            }
+            // What came meanwhile was not tried yet.
+            if self.waiting.numbers() != everything {
+                self.waiting.failed(&everything, &disproof);
+                continue;
             }
             self.nothing_passes(Some(tried), &disproof);
             if !self.waiting.give_up() {

@@ -52,6 +52,14 @@ fn scripted(script: Arc<Mutex<Script>>) -> std::net::SocketAddr {
     address
 }
 
+const ADVERTISEMENT: &str = "application/x-git-receive-pack-advertisement";
+
+/// What a server says of the scene's repository to who would push.
+fn hello(scene: &Scene) -> Vec<u8> {
+    let refs = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
+    answer(ADVERTISEMENT, &refs)
+}
+
 #[test]
 fn web_servers_that_do_not_take_it() {
     if !is_alone("push_web::web_servers_that_do_not_take_it") {
@@ -59,9 +67,8 @@ fn web_servers_that_do_not_take_it() {
     }
     let runtime = runtime();
     let scene = Scene::new(&runtime);
-    let advertisement = "application/x-git-receive-pack-advertisement";
-    let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
-    let greets = || vec![Say(closing(answer(advertisement, &hello)))];
+    let hello = hello(&scene);
+    let greets = || vec![Say(closing(hello.clone()))];
     let takes = |acts: Vec<Act>| (greets(), acts);
     let report = |lines: &[&[u8]]| flushed(packets(&[&[&[1], &flushed(packets(lines))[..]].concat()]));
     let said = |bytes: &[u8]| takes(vec![Say(closing(answer(RESULT, bytes)))]);
@@ -75,8 +82,8 @@ fn web_servers_that_do_not_take_it() {
     let much = "R: the server says more than 16777216 bytes beside the pack";
     let cases: Vec<(&str, Script, bool, String)> = vec![
         ("says nothing", (vec![Hang], vec![]), false, talk.into()),
-        ("hangs in what it has", (vec![Say(endless(advertisement)), Hang], vec![]), false, talk.into()),
-        ("has refs without end", (vec![Say(endless(advertisement)), Flood(refs)], vec![]), false, much.into()),
+        ("hangs in what it has", (vec![Say(endless(ADVERTISEMENT)), Hang], vec![]), false, talk.into()),
+        ("has refs without end", (vec![Say(endless(ADVERTISEMENT)), Flood(refs)], vec![]), false, much.into()),
         ("takes nothing", takes(vec![Hang]), true, unknown(pause)),
         ("hangs behind the pack", takes(vec![Say(vec![]), Hang]), true, unknown(pause)),
         ("hangs in its report", takes(vec![Say(endless(RESULT)), Say(begun.clone()), Hang]), false, unknown(pause)),
@@ -139,8 +146,7 @@ fn web_servers_that_do_not_take_it() {
 fn answers_that_refuse_and_answers_that_do_not() {
     let runtime = runtime();
     let scene = Scene::new(&runtime);
-    let advertisement = "application/x-git-receive-pack-advertisement";
-    let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
+    let hello = hello(&scene);
     let script = Arc::<Mutex<Script>>::default();
     let address = scripted(script.clone());
     for (status, refuses) in [
@@ -169,7 +175,7 @@ fn answers_that_refuse_and_answers_that_do_not() {
             "407 Proxy Authentication Required" => format!("the proxy answers {status}: \"no\""),
             _ => format!("the server answers {status}: \"no\""),
         };
-        let greets = Say(closing(answer(advertisement, &hello)));
+        let greets = Say(closing(hello.clone()));
         for (acts, late) in [((vec![no.clone()], vec![]), false), ((vec![greets], vec![no]), true)] {
             *script.lock().unwrap() = acts;
             let expected = match (refuses, late) {
@@ -191,8 +197,7 @@ fn answers_before_a_reset_are_heard() {
     }
     let runtime = runtime();
     let scene = Scene::new(&runtime);
-    let advertisement = "application/x-git-receive-pack-advertisement";
-    let hello = [packets(&[b"# service=git-receive-pack\n"]), b"0000".to_vec(), greeting(&scene.head, USUAL)].concat();
+    let hello = hello(&scene);
     let script = Arc::<Mutex<Script>>::default();
     let address = scripted(script.clone());
     for (status, fields, refuses) in [
@@ -205,7 +210,7 @@ fn answers_before_a_reset_are_heard() {
         let expected = if refuses { format!("said: {words}") } else { unknown(&format!("R: {words}")) };
         for taken in [0, 1 << 16, 1 << 20, 3 << 20, 5 << 20] {
             let acts = vec![Take(taken), Say(no.clone().into_bytes())];
-            *script.lock().unwrap() = (vec![Say(closing(answer(advertisement, &hello)))], acts);
+            *script.lock().unwrap() = (vec![Say(closing(hello.clone()))], acts);
             let what = format!("{status} after {taken}");
             scene.is_not_taken(&what, &remote(&runtime, address, SHORT), true, &expected);
         }

@@ -131,8 +131,8 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    fn send(&self, base: &Base, payload: Option<&Payload>, scheme: Option<Scheme>) -> io::Result<Response<Incoming>> {
-        let service = self.service.name();
+    fn send(&self, payload: Option<&Payload>, scheme: Option<Scheme>) -> io::Result<Response<Incoming>> {
+        let (base, service) = (&self.base, self.service.name());
         let mut request = Request::builder().header(USER_AGENT, AGENT);
         if let Some(version) = self.service.version() {
             request = request.header("git-protocol", version);
@@ -161,15 +161,15 @@ impl Exchange<'_> {
     }
 
     /// Sends, and shows credentials where they are asked for.
-    fn authorized(&self, base: &Base, payload: Option<&Payload>) -> io::Result<Response<Incoming>> {
+    fn authorized(&self, payload: Option<&Payload>) -> io::Result<Response<Incoming>> {
         let scheme = lock(&self.http.learned).scheme;
-        let response = self.send(base, payload, scheme)?;
+        let response = self.send(payload, scheme)?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         let denied = |log: &str| io::Error::other(Denial::new(answers("server", StatusCode::UNAUTHORIZED, ""), log));
         let Some(token) = &self.http.token else {
-            return Err(denied(if base.origin.target().tls.is_some() {
+            return Err(denied(if self.base.origin.target().tls.is_some() {
                 "the server asks for credentials: put a token in a file and name it, token = \"FILE\""
             } else {
                 "the server asks for credentials, which plain HTTP does not carry: use https:// or ssh://"
@@ -184,7 +184,7 @@ impl Exchange<'_> {
         let asked = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let scheme = Scheme::of(asked.filter_map(|value| value.to_str().ok()))
             .ok_or_else(|| denied("the server asks for credentials of another kind than Basic and Bearer"))?;
-        let response = self.send(base, payload, Some(scheme))?;
+        let response = self.send(payload, Some(scheme))?;
         if response.status() == StatusCode::UNAUTHORIZED {
             return Err(refused());
         }
@@ -197,7 +197,7 @@ impl Exchange<'_> {
         if let Some(body) = self.body.take() {
             self.stage.spare(REST, rest(body));
         }
-        let response = self.authorized(&self.base, Some(payload))?;
+        let response = self.authorized(Some(payload))?;
         self.take(response, "result")
     }
 
@@ -261,7 +261,7 @@ impl Connection for Exchange<'_> {
     fn greet(&mut self) -> io::Result<()> {
         let mut redirected = false;
         for _ in 0..=MAX_REDIRECTS {
-            let response = self.authorized(&self.base, None)?;
+            let response = self.authorized(None)?;
             let status = response.status();
             if !status.is_redirection() {
                 self.take(response, "advertisement")?;
