@@ -77,11 +77,10 @@ fn by_file(file: &str, contents: &[u8], head: &impl Head) -> Action {
         Ok(document) => document,
         Err(problem) => return broken(Some(&problem)),
     };
-    let routes = match route_file::read(text, &document) {
-        Ok(routes) => routes,
-        Err(problems) => return broken(problems.first()),
-    };
-    by_routes(file, &routes, head)
+    match route_file::read(text, &document) {
+        (routes, problems) if problems.is_empty() => by_routes(file, &routes, head),
+        (_, problems) => broken(problems.first()),
+    }
 }
 
 /// As `routes`, which are those of `file`, have it.

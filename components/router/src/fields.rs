@@ -14,7 +14,7 @@ pub(crate) enum Change<'t> {
 /// What frames a message or belongs to one connection is the host's (RFC 9110 section 7.6.1); so is the name that the
 /// request was made to, by which certificates and routes are chosen, and what it says of the client and of itself: a decision
 /// that changes one of these is none.
-const HOSTS: [&str; 15] = [
+const HOSTS: [&str; 16] = [
     "connection",
     "content-length",
     "date",
@@ -23,6 +23,7 @@ const HOSTS: [&str; 15] = [
     "http2-settings",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
     "proxy-connection",
     "strict-transport-security",

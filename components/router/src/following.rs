@@ -143,7 +143,8 @@ mod tests {
             let contents = tree.contents(file).unwrap();
             let text = str::from_utf8(&contents).unwrap();
             let document = reader::parse(text).unwrap();
-            let routes = route_file::read(text, &document).unwrap();
+            let (routes, problems) = route_file::read(text, &document);
+            assert_eq!(problems, []);
             assert_eq!(is_endless(&tree, file, &routes, to, &mut 100), endless, "{file}: {to}");
         }
     }

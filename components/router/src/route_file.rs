@@ -48,12 +48,12 @@ pub(crate) enum Target<'t> {
     Refuse(u16),
 }
 
-/// Reads `document`, which was parsed from `text`; or says everything that is wrong with it.
-pub(crate) fn read<'t>(text: &'t str, document: &'t DeTable<'t>) -> Result<RouteFile<'t>, Vec<Problem>> {
+/// Reads `document`, which was parsed from `text`, and says everything that is wrong with it: then the rules are those that
+/// can be read.
+pub(crate) fn read<'t>(text: &'t str, document: &'t DeTable<'t>) -> (RouteFile<'t>, Vec<Problem>) {
     let mut reader = Reader::new(text);
     let rules = read_rules(&mut reader, document);
-    let problems = reader.into_problems();
-    if problems.is_empty() { Ok(RouteFile { rules }) } else { Err(problems) }
+    (RouteFile { rules }, reader.into_problems())
 }
 
 impl<'t> RouteFile<'t> {

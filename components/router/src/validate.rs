@@ -79,20 +79,18 @@ fn check_contents(
         Ok(document) => document,
         Err(problem) => return vec![problem],
     };
-    let routes = match route_file::read(text, &document) {
-        Ok(routes) => routes,
-        Err(problems) => return problems,
-    };
-    let mut problems: Vec<Problem> = routes
-        .upstreams(text)
-        .filter(|(name, _)| upstreams.iter().all(|upstream| upstream.name != *name))
-        .map(|(name, line)| Problem { line: Some(line), message: unknown_upstream(name, upstreams) })
-        .collect();
-    let endless = routes.redirects().filter(|(to, _)| following::is_endless(tree, file, &routes, to, left));
-    problems.extend(endless.map(|(to, at)| Problem {
-        line: Some(reader::line(text, at)),
-        message: route_file::quoted("to", to, "from there a client is redirected again, without end"),
-    }));
+    let (routes, mut problems) = route_file::read(text, &document);
+    // What a client is led round by is told of what can be read as a whole.
+    if problems.is_empty() {
+        let endless = routes.redirects().filter(|(to, _)| following::is_endless(tree, file, &routes, to, left));
+        problems.extend(endless.map(|(to, at)| Problem {
+            line: Some(reader::line(text, at)),
+            message: route_file::quoted("to", to, "from there a client is redirected again, without end"),
+        }));
+    }
+    let unknown = routes.upstreams(text).filter(|(name, _)| upstreams.iter().all(|upstream| upstream.name != *name));
+    problems
+        .extend(unknown.map(|(name, line)| Problem { line: Some(line), message: unknown_upstream(name, upstreams) }));
     problems.sort_by_key(|problem| problem.line);
     problems
 }
@@ -209,6 +207,14 @@ mod tests {
             (
                 "[[path]]\nprefix = '/a'\nupstream = 'app'\n[[path]]\nprefix = '/a/'\nupstream = 'site'",
                 &["6: `/a` is decided twice in this file"],
+            ),
+            (
+                "[[path]]\nprefix = '/a'\nupstream = 'nobody'\n[[path]]\nprefix = '/b'\nupstrem = 'app'\n",
+                &[
+                    "3: no upstream `nobody` in the manifest: neither a service component nor an `[upstream.NAME]`",
+                    "4: decides nothing: it needs `upstream`, `redirect` or `refuse`",
+                    "6: unknown key `upstrem`; did you mean `upstream`?",
+                ],
             ),
             // Several at once, from the top down.
             (

@@ -33,6 +33,7 @@ pub(crate) fn plain(status: u16) -> Answer {
         400 => "400 Bad Request\n",
         404 => "404 Not Found\n",
         405 => "405 Method Not Allowed\n",
+        414 => "414 URI Too Long\n",
         503 => "503 Service Unavailable: this site has not been fetched yet\n",
         _ => "500 Internal Server Error\n",
     };

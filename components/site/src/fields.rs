@@ -4,6 +4,9 @@ use alloc::borrow::ToOwned as _;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+/// What a host reckons of a field beside its name and value, in bytes.
+pub(crate) const OVERHEAD: usize = 72;
+
 /// Names are in lower case.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Fields(Vec<(String, Vec<u8>)>);
@@ -26,6 +29,11 @@ impl Fields {
 
     pub(crate) fn remove(&mut self, name: &str) {
         self.0.retain(|(other, _)| other != name);
+    }
+
+    /// In bytes, as a host reckons it: names and values, and for each field this much more.
+    pub(crate) fn size(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len() + OVERHEAD).sum()
     }
 
     #[cfg(test)]

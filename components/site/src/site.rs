@@ -35,6 +35,9 @@ struct Page {
     media_type: &'static str,
 }
 
+/// Bytes of fields: the host takes 64 KiB of one response.
+const LARGEST: usize = 60 * 1024;
+
 /// Seconds until a site that is being fetched may be there.
 const RETRY_AFTER: &str = "5";
 
@@ -61,6 +64,12 @@ impl<T: Tree> Site<T> {
 
     /// `target` is a path with a query; `authority` may have a port.
     pub(crate) async fn answer(&self, method: &str, target: &str, authority: &str) -> Answer {
+        let answer = self.find(method, target, authority).await;
+        // Rules may say a long path several times over.
+        if answer.fields.size() > LARGEST { answer::plain(414) } else { answer }
+    }
+
+    async fn find(&self, method: &str, target: &str, authority: &str) -> Answer {
         if !matches!(method, "GET" | "HEAD") {
             let mut answer = answer::plain(405);
             answer.fields.set("allow", "GET, HEAD");

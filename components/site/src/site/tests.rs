@@ -347,6 +347,28 @@ fn little_is_asked_for_a_page() {
     }
 }
 
+/// The host carries so much of one response, and what rules make of a path is known when it is asked for.
+#[test]
+fn a_path_that_rules_make_too_much_of_is_too_long() {
+    let headers = (0..25).map(|n| format!(" X-{n}: :splat\n")).collect::<Vec<_>>().concat();
+    let site = site(&[
+        ("index.html", "x"),
+        ("_headers", &format!("/*\n{headers}")),
+        ("_redirects", "/old/* /:splat/:splat/:splat 301"),
+    ]);
+    let (long, longer) = ("x".repeat(2_000), "x".repeat(25_000));
+    for (target, expect) in [
+        ("/", "200 [index.html]".to_owned()),
+        (&*format!("/{long}"), "404 404 Not Found".to_owned()),
+        (&format!("/{longer}"), "414 414 URI Too Long".to_owned()),
+        (&format!("/old/{long}"), format!("301 -> /{long}/{long}/{long}")),
+        (&format!("/old/{longer}"), "414 414 URI Too Long".to_owned()),
+    ] {
+        let answer = ask(&site, "GET", target, "a.test");
+        assert_eq!(line(&answer), expect, "{} bytes", target.len());
+    }
+}
+
 #[test]
 fn the_host_is_the_authority_without_its_port() {
     for (authority, expect) in
