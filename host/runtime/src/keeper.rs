@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     Change, Disproof, Draft, Generation, Inputs, Ledger, Level, Prepared, Runtime, Start,
-    queue::Queue,
+    queue::{Found, Queue},
     slot::{Draining, Message, Shared},
 };
 
@@ -36,6 +36,9 @@ const RETRY: [Duration; 5] = [
     Duration::from_mins(10),
 ];
 
+/// What was tried, if there was anything to try, and how it failed.
+type Tried = (Option<Inputs>, Disproof);
+
 pub(crate) struct Keeper {
     runtime: Arc<Runtime>,
     ledger: Arc<dyn Ledger>,
@@ -50,7 +53,7 @@ pub(crate) struct Keeper {
     /// Proofs in a row that were given up for a newer change.
     overtaken: usize,
     /// What was tried last in vain, all that waits together, and how it failed.
-    told: Option<(Option<Inputs>, Disproof)>,
+    told: Option<Tried>,
     /// To be served if today's table makes the whole fail.
     proved: Option<Inputs>,
     /// Until a first generation was prepared.
@@ -87,7 +90,7 @@ impl Keeper {
     }
 
     pub(crate) async fn run(mut self) {
-        self.settle().await;
+        self.settle(None).await;
         if !self.serves() && !self.held {
             // Under today's table, the bytes and revisions that a former run proved: until these pass, nothing is well.
             let current = self.base.clone();
@@ -95,7 +98,9 @@ impl Keeper {
             self.resume(&current);
             self.shared.unproved.store(self.serves(), Ordering::Relaxed);
             if self.serves() {
-                self.settle().await;
+                // What was tried just now waits.
+                let tried = self.told.clone();
+                self.settle(tried).await;
             }
         }
         self.proved = None;
@@ -117,7 +122,7 @@ impl Keeper {
                 }
                 () = again => self.told = None,
             }
-            self.settle().await;
+            self.settle(None).await;
             while let Some((changes, reply)) = self.prepares.pop() {
                 self.prepare(&changes, reply).await;
             }
@@ -168,8 +173,8 @@ impl Keeper {
         }
     }
 
-    /// Proves what waits until nothing is left that passes.
-    async fn settle(&mut self) {
+    /// Proves what waits until nothing is left that passes; of what is `known` it knows already.
+    async fn settle(&mut self, mut known: Option<Tried>) {
         if self.held && !self.serves() {
             return;
         }
@@ -178,9 +183,10 @@ impl Keeper {
             self.waiting.forget_other_bindings(&self.base.table);
             let everything = self.waiting.numbers();
             let Some(candidate) = self.candidate(&everything) else {
-                return self.nothing_passes(None, &Disproof::of("there is no component file yet", false));
+                let disproof = Disproof::of("there is no component file yet", false);
+                self.failed(None, disproof.clone());
+                return self.waiting.failed(&everything, &Found::of_all(disproof));
             };
-            let tried = candidate.clone();
             if self.serves_already(&candidate) {
                 self.waiting.remove(&everything);
                 self.failures = 0;
@@ -189,32 +195,34 @@ impl Keeper {
                 self.waiting.tell_served();
                 return;
             }
-            let mut disproof = match self.attempt(candidate, &everything).await {
+            let tried = candidate.clone();
+            let before = known.take().filter(|(before, _)| before.as_ref().is_some_and(|before| before.same(&tried)));
+            let attempted = match before {
+                Some((_, how)) => Some(Err(how)),
+                None => self.attempt(candidate, &everything).await,
+            };
+            let mut found = match attempted {
                 None => continue,
                 Some(Ok(generation)) => {
                     self.switch(generation, &everything).await;
                     continue;
                 }
-                Some(Err(disproof)) => disproof,
+                Some(Err(disproof)) => Found::of_all(disproof),
             };
-            if everything.len() > 1 {
-                for (at, number) in everything.iter().rev().enumerate() {
-                    let Some(candidate) = self.candidate(&[*number]) else { continue };
-                    if self.serves_already(&candidate) {
-                        self.waiting.remove(&self.waiting.up_to(*number));
-                        self.waiting.tell_served();
-                        continue;
+            for number in everything.iter().rev().filter(|_| everything.len() > 1) {
+                let Some(candidate) = self.candidate(&[*number]) else { continue };
+                if self.serves_already(&candidate) {
+                    self.waiting.remove(&self.waiting.up_to(*number));
+                    self.waiting.tell_served();
+                    continue;
+                }
+                match self.attempt(candidate, &[*number]).await {
+                    None => continue 'candidates,
+                    Some(Ok(generation)) => {
+                        self.switch(generation, &self.waiting.up_to(*number)).await;
+                        continue 'candidates;
                     }
-                    match self.attempt(candidate, &[*number]).await {
-                        None => continue 'candidates,
-                        Some(Ok(generation)) => {
-                            self.switch(generation, &self.waiting.up_to(*number)).await;
-                            continue 'candidates;
-                        }
-                        // What the newest change is told is what is wrong with itself.
-                        Some(Err(alone)) if at == 0 => disproof = alone,
-                        Some(Err(_)) => {}
-                    }
+                    Some(Err(disproof)) => found.alone(*number, disproof),
                 }
             }
             // What waits is at fault, or what serves as well.
@@ -228,30 +236,22 @@ impl Keeper {
                         self.switch(generation, &[]).await;
                         continue;
                     }
-                    Some(Err(_)) => {}
+                    Some(Err(disproof)) => found.passing |= disproof.passing,
                 }
             }
-            // What came meanwhile was not tried yet.
+            // Before anybody is told, so that who looks then finds it.
+            let news = self.failed(Some(tried), found.of(&everything));
+            self.waiting.failed(&everything, &found);
+            // What came meanwhile was not tried yet, and what was to be tried once waits no more.
             if self.waiting.numbers() != everything {
-                self.waiting.failed(&everything, &disproof);
                 continue;
             }
-            self.nothing_passes(Some(tried), &disproof);
-            if !self.waiting.give_up() {
-                return;
+            if found.passing {
+                self.failures += usize::from(news);
+                self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
             }
-            self.retry = None;
+            return;
         }
-    }
-
-    fn nothing_passes(&mut self, tried: Option<Inputs>, disproof: &Disproof) {
-        // Before anybody is told, so that who looks then finds it.
-        let news = self.failed(tried, disproof.clone());
-        if disproof.passing {
-            self.failures += usize::from(news);
-            self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
-        }
-        self.waiting.tell_failed(disproof);
     }
 
     fn serves_already(&self, candidate: &Inputs) -> bool {
@@ -270,6 +270,10 @@ impl Keeper {
     async fn attempt(&mut self, candidate: Inputs, of: &[u64]) -> Option<Result<Generation, Disproof>> {
         let (runtime, name) = (self.runtime.clone(), self.shared.name.clone());
         let mut proof = Box::pin(async move { runtime.prove(&name, candidate).await });
+        if self.overtaken == OVERTAKEN {
+            self.overtaken = 0;
+            return Some(proof.await);
+        }
         loop {
             let message = tokio::select! {
                 biased;
@@ -289,7 +293,7 @@ impl Keeper {
             };
             let tried = self.waiting.tried(of);
             self.receive(message);
-            if self.waiting.tried(of) != tried && self.overtaken < OVERTAKEN {
+            if self.waiting.tried(of) != tried {
                 // Who asked for it was told that it is over.
                 self.overtaken += 1;
                 return None;
@@ -298,8 +302,7 @@ impl Keeper {
                 break;
             }
         }
-        let grace = if self.overtaken < OVERTAKEN { GRACE } else { Duration::MAX };
-        let proved = tokio::time::timeout(grace, proof).await.ok();
+        let proved = tokio::time::timeout(GRACE, proof).await.ok();
         self.overtaken = if proved.is_some() { 0 } else { self.overtaken + 1 };
         proved
     }
@@ -313,6 +316,7 @@ impl Keeper {
             let words = format!("serves, but will not after a restart: {words}");
             self.runtime.journal().about(&self.shared.name, Level::Warning, words);
         }
+        let other = self.base.code.as_ref().is_none_or(|code| code.digest() != generation.digest());
         self.base = Draft::of(generation.inputs());
         self.waiting.remove(included);
         if self.waiting.is_empty() {
@@ -321,7 +325,9 @@ impl Keeper {
             self.told = None;
         }
         self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", generation.title()));
-        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if other {
+            self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
+        }
         self.shared.unproved.store(false, Ordering::Relaxed);
         let old = self.shared.switch(generation);
         if let Some(old) = old {
@@ -376,7 +382,7 @@ impl Keeper {
         included.extend(self.waiting.replaced_by(changes));
         self.switch(generation, &included).await;
         let _ = done.send(());
-        self.settle().await;
+        self.settle(None).await;
     }
 
     async fn prove(&self, candidate: Result<Inputs, Disproof>) -> Result<Generation, Disproof> {

@@ -85,20 +85,20 @@ impl Queue {
         });
     }
 
-    /// These were tried, and failed: who waits for nothing else is told, and what was to be tried once waits no more.
-    pub(crate) fn failed(&mut self, numbers: &[u64], disproof: &Disproof) {
-        self.waiting.retain(|waiting| !waiting.once || !numbers.contains(&waiting.number));
-        self.answer(|of| {
-            let tried = !of.is_empty() && of.iter().all(|number| numbers.contains(number));
-            tried.then(|| Err(disproof.clone()))
+    /// These were tried, and failed: what was to be tried once waits no more, and who waits for nothing else is told what was
+    /// found. Who waits for no change of his own is told if that is all.
+    pub(crate) fn failed(&mut self, tried: &[u64], found: &Found) {
+        self.waiting.retain(|waiting| !waiting.once || !tried.contains(&waiting.number));
+        let rest = self.numbers();
+        let untried = |number: &u64| rest.contains(number) && !tried.contains(number);
+        let failed = |numbers: &[u64]| match numbers {
+            [] => rest == tried,
+            numbers => numbers.iter().any(|number| tried.contains(number)) && !numbers.iter().any(untried),
+        };
+        self.answer(|numbers| {
+            let found = || found.of(if numbers.is_empty() { tried } else { numbers });
+            failed(numbers).then(|| Err(found()))
         });
-    }
-
-    /// What was to be tried once has been. Whether there was any.
-    pub(crate) fn give_up(&mut self) -> bool {
-        let before = self.waiting.len();
-        self.waiting.retain(|waiting| !waiting.once);
-        self.waiting.len() < before
     }
 
     /// Tells those for whom nothing waits any more that it serves; who waits for no change of his own, waits for all.
@@ -109,11 +109,6 @@ impl Queue {
             numbers => !numbers.iter().any(|number| waiting.contains(number)),
         };
         self.answer(|numbers| serves(numbers).then_some(Ok(())));
-    }
-
-    /// Tells all who wait.
-    pub(crate) fn tell_failed(&mut self, disproof: &Disproof) {
-        self.answer(|_| Some(Err(disproof.clone())));
     }
 
     fn numbers_of(&self, which: impl Fn(&Waiting) -> bool) -> Vec<u64> {
@@ -129,5 +124,38 @@ impl Queue {
                 None => self.replies.push((numbers, reply)),
             }
         }
+    }
+}
+
+/// What is wrong with changes that were tried, together and one by one.
+pub(crate) struct Found {
+    all: Disproof,
+    /// Of those that were tried alone, the newest first.
+    alone: Vec<(u64, Disproof)>,
+    /// Whether any of them may pass later.
+    pub(crate) passing: bool,
+}
+
+impl Found {
+    pub(crate) fn of_all(disproof: Disproof) -> Self {
+        Self { passing: disproof.passing, all: disproof, alone: Vec::new() }
+    }
+
+    pub(crate) fn alone(&mut self, number: u64, disproof: Disproof) {
+        self.passing |= disproof.passing;
+        self.alone.push((number, disproof));
+    }
+
+    /// What is wrong with these: with each itself, where that is known.
+    pub(crate) fn of(&self, numbers: &[u64]) -> Disproof {
+        let mut alone = self.alone.iter().filter(|(number, _)| numbers.contains(number)).map(|(_, disproof)| disproof);
+        let Some(newest) = alone.next() else { return self.all.clone() };
+        let mut disproof = newest.clone();
+        for older in alone {
+            let problems = older.problems.iter().filter(|problem| !newest.problems.contains(problem));
+            disproof.problems.extend(problems.cloned());
+            disproof.passing |= older.passing;
+        }
+        disproof
     }
 }

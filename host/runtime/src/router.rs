@@ -134,13 +134,15 @@ fn prefix(prefix: &str) -> Result<String, String> {
 }
 
 /// Fields that frame a message or belong to one connection (RFC 9110 section 7.6.1), and those that the host sets itself.
-const NOT_A_ROUTERS: [&str; 14] = [
+const NOT_A_ROUTERS: [&str; 16] = [
     "connection",
     "content-length",
     "date",
     "host",
+    "http2-settings",
     "keep-alive",
     "proxy-authenticate",
+    "proxy-authentication-info",
     "proxy-authorization",
     "proxy-connection",
     "te",

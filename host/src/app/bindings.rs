@@ -31,6 +31,9 @@ use crate::{
 /// How long those who read a branch may take to be told of its head, for one who waits for that.
 const PASSED_ON: Duration = Duration::from_secs(10);
 
+/// Until a head that can't be read is tried again.
+const UNREADABLE: Duration = Duration::from_secs(1);
+
 /// A binding's name, and the log, where something is said of it: even when it has gone itself.
 #[derive(Clone)]
 pub(super) struct Title {
@@ -258,18 +261,25 @@ impl Drop for Binding {
 /// Passes on where it stands, whenever that is new.
 async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved, passed: watch::Sender<Standing>) {
     let mut standings = repository.standings();
-    let mut now = standings.borrow_and_update().clone();
-    loop {
-        passed.send_replace(now);
-        if standings.changed().await.is_err() {
-            return;
-        }
-        now = standings.borrow_and_update().clone();
-        match repository.snapshot(now.head.map(|head| head.id)) {
-            Ok(snapshot) => moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await,
-            Err(error) => {
-                let log: &dyn Journal = &*log;
-                log.host(Level::Error, format!("binding {name}: its new head can't be read: {error}"));
+    passed.send_replace(standings.borrow_and_update().clone());
+    while standings.changed().await.is_ok() {
+        let mut told = String::new();
+        loop {
+            let now = standings.borrow_and_update().clone();
+            match repository.snapshot(now.head.map(|head| head.id)) {
+                Ok(snapshot) => {
+                    moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await;
+                    passed.send_replace(now);
+                    break;
+                }
+                Err(error) => {
+                    let words = format!("binding {name}: its new head can't be read: {error}");
+                    if words != told {
+                        (&*log as &dyn Journal).host(Level::Error, words.clone());
+                        told = words;
+                    }
+                    tokio::time::sleep(UNREADABLE).await;
+                }
             }
         }
     }

@@ -9,7 +9,7 @@ use atoll_gateway::{
 };
 use atoll_git::Fetched;
 use atoll_net::{Secret, drawn};
-use atoll_runtime::{Disproof, Journal, Level};
+use atoll_runtime::{Disproof, Journal, Level, Problem};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -17,7 +17,11 @@ use super::{
     bindings::{Binding, Bindings},
     host::Components,
 };
-use crate::{journal::Log, manifest::Name, text::chain};
+use crate::{
+    journal::Log,
+    manifest::{self, Name},
+    text::chain,
+};
 
 /// The longest secret, in bytes.
 const MAX_SECRET: u64 = 4096;
@@ -27,6 +31,9 @@ const MIN_SECRET: usize = 16;
 
 /// As many bytes as nobody can guess: GitHub's own example has them.
 const DRAWN: usize = 20;
+
+/// How often heads that came meanwhile are waited for.
+const ROUNDS: usize = 8;
 
 /// Why a binding's secret is of no use.
 #[derive(Debug, thiserror::Error)]
@@ -82,14 +89,14 @@ impl Pushes {
         if let Err(words) = fetch(binding).await {
             return Told::Failed(json!({ "error": words }).to_string());
         }
-        let proofs = pass_on(binding, &self.components.load_full()).await;
+        let (revision, proofs) = pass_on(binding, &self.components.load_full()).await;
         let all = proofs.iter().all(|(_, disproof)| disproof.is_none());
         let component = |(name, disproof): (Name, Option<Disproof>)| match disproof {
             None => json!({ "name": *name, "serves": true }),
             Some(disproof) => json!({ "name": *name, "serves": false, "error": disproof.to_string() }),
         };
         let components: Vec<_> = proofs.into_iter().map(component).collect();
-        let report = json!({ "revision": binding.revision(), "components": components }).to_string();
+        let report = json!({ "revision": revision, "components": components }).to_string();
         if all { Told::Serves(report) } else { Told::Disproved(report) }
     }
 }
@@ -106,29 +113,43 @@ pub(super) async fn fetch(binding: &Binding) -> Result<(), String> {
     }
 }
 
-/// Waits until every component that reads the binding has proved what was fetched, or has said why it can't be.
-pub(super) async fn pass_on(binding: &Binding, components: &Components) -> Vec<(Name, Option<Disproof>)> {
-    binding.passed_on().await;
-    let mut proofs = Vec::new();
-    for (name, running) in components {
-        let mut known = Vec::new();
-        for (name, grant) in &running.said.git {
-            if grant.from == binding.said().name {
-                known.push(&**name);
+/// Waits until every component that reads the binding has proved what was fetched, or has said why it can't be; and says of
+/// which head that is. Where heads come faster than proofs, of one that some serve no more.
+pub(super) async fn pass_on(
+    binding: &Binding,
+    components: &Components,
+) -> (Option<String>, Vec<(Name, Option<Disproof>)>) {
+    let mut rounds = 0..ROUNDS;
+    loop {
+        binding.passed_on().await;
+        let head = binding.revision();
+        let mut proofs = Vec::new();
+        for (name, running) in components {
+            let reads = |(_, grant): &(&Name, &manifest::Grant)| grant.from == binding.said().name;
+            let known: Vec<_> = running.said.git.iter().filter(reads).map(|(known, _)| known).collect();
+            if known.is_empty() {
+                continue;
             }
+            let disproof = running.slot.change(Vec::new()).await.err();
+            // What waits may be another's.
+            let at = head.as_deref().unwrap_or_default();
+            let serves = running.slot.serving().is_some_and(|serving| {
+                known.iter().all(|known| serving.revisions().get(&***known).is_some_and(|serves| serves == at))
+            });
+            proofs.push((name.clone(), if serves { Ok(()) } else { Err(disproof) }));
         }
-        if known.is_empty() {
-            continue;
+        let overtaken = proofs.iter().any(|(_, proof)| *proof == Err(None));
+        if !overtaken || rounds.next().is_none() {
+            let told = |proof: Result<(), Option<Disproof>>| proof.err().map(|why| why.unwrap_or_else(other_head));
+            return (head, proofs.into_iter().map(|(name, proof)| (name, told(proof))).collect());
         }
-        let disproof = running.slot.change(Vec::new()).await.err();
-        // What waits may be another's.
-        let head = binding.revision().unwrap_or_default();
-        let serving = running.slot.serving();
-        let serves =
-            serving.is_some_and(|serving| known.iter().all(|known| serving.revisions().get(*known) == Some(&head)));
-        proofs.push((name.clone(), if serves { None } else { disproof }));
     }
-    proofs
+}
+
+/// Nothing waits to be proved, and what serves is not what was asked about.
+fn other_head() -> Disproof {
+    let message = "it serves another head".to_owned();
+    Disproof { problems: vec![Problem { file: None, line: None, message }], passing: true }
 }
 
 impl Hooks for Pushes {

@@ -28,6 +28,9 @@ use crate::{
 /// How long a remote may take to answer for the first time.
 const FIRST: Duration = Duration::from_secs(10);
 
+/// Of what takes longer.
+const UNPROVED: &str = "what it reads now is still being proved: `host ps` tells how that ends";
+
 /// Reads the manifest again, and serves by it.
 pub(super) async fn reload(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Refusal> {
     let reloaded = read_again(host, front).await;
@@ -189,8 +192,10 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
             Ok(Err(words)) => (vec![problem(format!("can't be fetched{meanwhile}: {words}"))], Vec::new()),
             Ok(Ok(())) => {
                 let components = host.components.load_full();
-                let told = tokio::time::timeout(FIRST, hooks::pass_on(&binding, &components)).await;
-                let proofs = told.unwrap_or_default().into_iter();
+                let Ok((_, proofs)) = tokio::time::timeout(FIRST, hooks::pass_on(&binding, &components)).await else {
+                    return (vec![problem(UNPROVED.to_owned())], Vec::new());
+                };
+                let proofs = proofs.into_iter();
                 let failed = proofs.filter_map(|(name, disproof)| Some((name, disproof?)));
                 let words = failed.map(|(name, why)| format!("{name} goes on serving what it did: {why}"));
                 (Vec::new(), words.map(problem).collect())
@@ -204,12 +209,15 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
 async fn pending(host: &Host, told: &[Problem]) -> Vec<Problem> {
     let components = host.components.load_full();
     let waits = components.values().map(|running| async {
+        let problem = |words: String| running.said.place.problem(format!("[component.{}]: {words}", running.said.name));
         // It may just be proved.
-        let _ = tokio::time::timeout(FIRST, running.slot.change(Vec::new())).await;
+        if tokio::time::timeout(FIRST, running.slot.change(Vec::new())).await.is_err() {
+            return Some(problem(UNPROVED.to_owned()));
+        }
         let why = running.slot.error()?.to_string();
         let serves = if running.slot.serving().is_some() { "goes on serving what it did" } else { "serves nothing" };
         let told = told.iter().any(|problem| problem.message.ends_with(&why));
-        (!told).then(|| running.said.place.problem(format!("[component.{}]: {serves}: {why}", running.said.name)))
+        (!told).then(|| problem(format!("{serves}: {why}")))
     });
     future::join_all(waits).await.into_iter().flatten().collect()
 }

@@ -11,18 +11,15 @@ use crate::{manifest::Name, text::chain};
 impl Host {
     /// Replaces one component by other bytes, until the host stops; what does not pass is given up.
     pub(super) async fn swap(&self, name: &str, bytes: Vec<u8>) -> anyhow::Result<Digest> {
-        let running = || {
-            let components = self.components.load();
-            let running = components.iter().find(|(running, _)| ***running == *name);
-            running.map(|(_, running)| running.clone()).with_context(|| format!("there is no component {name:?}"))
-        };
-        running()?;
         let loader = self.loader.clone();
         let loaded = tokio::task::spawn_blocking(move || loader.bytes(bytes)).await?;
         let (running, digest, tried) = {
             // Between reloads: what it is held against is what it will serve as.
             let _turn = self.manifest.lock().await;
-            let running = running()?;
+            let components = self.components.load();
+            let running =
+                components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running.clone());
+            let running = running.with_context(|| format!("there is no component {name:?}"))?;
             let code = self.fitting(&running, loaded)?;
             (running.clone(), code.digest(), running.slot.attempt(Change::Code(code)).await)
         };
@@ -33,6 +30,9 @@ impl Host {
         if !self.components.load().get(&running.said.name).is_some_and(|now| now.is(&running)) {
             tokio::task::block_in_place(|| self.forget_others());
             anyhow::bail!("it is no part of the manifest any more");
+        }
+        if running.slot.serving().is_none_or(|serving| serving.digest() != digest) {
+            anyhow::bail!("it served, and something else was put in its place meanwhile");
         }
         self.swapped(&running, digest);
         Ok(digest)

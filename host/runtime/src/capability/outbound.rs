@@ -60,16 +60,22 @@ impl WasiHttpHooks for Hooks {
 
 /// Says what would have allowed it.
 fn told(given: &Given, wanted: &http::Uri, error: &OutboundError) {
-    let (OutboundError::Denied, Some(scheme), Some(authority)) = (error, wanted.scheme_str(), wanted.authority())
-    else {
-        return;
-    };
+    let (Some(scheme), Some(authority)) = (wanted.scheme_str(), wanted.authority()) else { return };
     if given.proving {
         // Then nothing is.
         return;
     }
     let origin = printable(format!("{scheme}://{authority}").as_bytes());
-    given.tell_denied(&format!("for {origin}, which is not granted"), &format!("http = [\"{origin}\"]"));
+    match error {
+        OutboundError::Denied => {
+            given.tell_denied(&format!("for {origin}, which is not granted"), &format!("http = [\"{origin}\"]"));
+        }
+        OutboundError::AddressDenied => given.tell_denied(
+            &format!("for {origin}, which leads to no public address"),
+            &format!("http = [\"{scheme}://ADDRESS:PORT\"], if it is meant to"),
+        ),
+        _ => {}
+    }
 }
 
 fn error_code(error: &OutboundError) -> Error {

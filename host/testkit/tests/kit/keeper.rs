@@ -10,26 +10,21 @@ use atoll_runtime::{Change, Draft, Generation, Inputs, Ledger, Prepared, Slot, S
 use atoll_testkit::{Disproof, Limits, Tree};
 use http_body_util::BodyExt as _;
 
-use crate::support::{Bed, Slow, ask, inputs, table, text, until, upstreams};
+use crate::support::{Bed, ask, inputs, table, text, until, upstreams};
 
-const ROUTER: &str = "router.wasm";
+pub(crate) const ROUTER: &str = "router.wasm";
 const SERVICE: &str = "examples/mischief.wasm";
 
 /// A route file of our router; the name of an upstream that is not there makes it a broken one.
-fn routes(upstream: &str) -> Tree {
+pub(crate) fn routes(upstream: &str) -> Tree {
     Tree::new().file("a.test.toml", format!("upstream = \"{upstream}\"\n"))
 }
 
-fn slow(name: &str, tree: &Tree, delays: &[u64]) -> Change {
-    let branch = Slow::branch(tree, delays);
-    Change::Branch { known: name.into(), binding: name.into(), branch }
-}
-
-fn pages(text: &str) -> Tree {
+pub(crate) fn pages(text: &str) -> Tree {
     Tree::new().file("index.html", text.to_owned())
 }
 
-const BROKEN: &str = "a.test.toml:1: ";
+pub(crate) const BROKEN: &str = "a.test.toml:1: ";
 
 /// Writes down the revisions of what was proved.
 #[derive(Default)]
@@ -43,10 +38,10 @@ impl Ledger for Book {
     }
 }
 
-struct Place {
-    bed: Bed,
+pub(crate) struct Place {
+    pub(crate) bed: Bed,
     book: Arc<Book>,
-    slot: Arc<Slot>,
+    pub(crate) slot: Arc<Slot>,
 }
 
 fn draft(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Draft {
@@ -54,7 +49,7 @@ fn draft(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Draft {
     Draft { code: Some(code), table, branches, upstreams }
 }
 
-fn plain() -> Arc<Table> {
+pub(crate) fn plain() -> Arc<Table> {
     table(Limits::default(), None, 0)
 }
 
@@ -66,31 +61,31 @@ impl Place {
     }
 
     /// Begins with what stands today, and waits until it serves.
-    async fn serving(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Self {
+    pub(crate) async fn serving(code: &str, table: Arc<Table>, branches: &[(&str, &Tree)]) -> Self {
         let place =
             Self::start(Start { proved: None, unchanged: false, current: draft(code, table, branches), held: false });
         until("the first generation serves", || place.slot.serving().is_some()).await;
         place
     }
 
-    async fn change(&self, changes: Vec<Change>) -> Result<(), String> {
+    pub(crate) async fn change(&self, changes: Vec<Change>) -> Result<(), String> {
         self.slot.change(changes).await.map_err(|disproof| disproof.to_string())
     }
 
-    fn serves(&self, name: &str) -> String {
+    pub(crate) fn serves(&self, name: &str) -> String {
         self.slot.serving().map(|serving| serving.revisions()[name].clone()).unwrap_or_default()
     }
 
-    fn error(&self) -> Option<String> {
+    pub(crate) fn error(&self) -> Option<String> {
         self.slot.error().map(|disproof| disproof.to_string())
     }
 }
 
-fn branch(name: &str, tree: &Tree) -> Change {
+pub(crate) fn branch(name: &str, tree: &Tree) -> Change {
     Change::Branch { known: name.into(), binding: name.into(), branch: tree.branch().unwrap() }
 }
 
-fn revision(tree: &Tree) -> String {
+pub(crate) fn revision(tree: &Tree) -> String {
     tree.branch().unwrap().revision().into()
 }
 
@@ -141,15 +136,6 @@ async fn of_two_branches_a_bad_one_holds_up_neither_the_other_nor_a_swap() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_waits_is_tried_again_with_what_comes_later() {
-    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site"))]).await;
-    let app = routes("app");
-    assert!(place.change(vec![branch("routes", &app)]).await.unwrap_err().starts_with(BROKEN));
-    assert_eq!(place.change(vec![Change::Upstreams(upstreams(&["app", "site"]))]).await, Ok(()));
-    assert_eq!((place.serves("routes"), place.error()), (revision(&app), None));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_swap_is_told_to_who_asked_for_it() {
     let place = Place::serving(SERVICE, plain(), &[("pages", &pages("1"))]).await;
     let told = place.change(vec![Change::Code(Bed::code("examples/invalid.wasm"))]).await;
@@ -164,74 +150,6 @@ async fn a_bad_swap_is_told_to_who_asked_for_it() {
     assert_eq!(place.change(vec![Change::Code(Bed::code("examples/hello.wasm"))]).await, Ok(()));
     let hello = text(ask(&place.slot.serving().unwrap(), "/").await).await;
     assert_eq!((hello.as_deref(), place.error()), (Ok("Hello from a component\n"), None));
-}
-
-/// An attempt is over when it failed; what waited before it waits on.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_attempt_leaves_nothing_behind() {
-    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site"))]).await;
-    let invalid = Change::Code(Bed::code("examples/invalid.wasm"));
-    let before = place.slot.serving().unwrap().digest();
-    let waits = place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
-    for _ in 0..2 {
-        let told = place.slot.attempt(invalid.clone()).await.outcome().await.unwrap_err().to_string();
-        assert_eq!(told, "index.html:3: the first problem; the second problem");
-        until("what is said is of what waits", || place.error().as_ref() == Some(&waits)).await;
-        assert_eq!(place.slot.serving().unwrap().digest(), before);
-    }
-    // What serves, once more, is the end of all.
-    place.slot.attempt(Change::Code(Bed::code(ROUTER))).await.outcome().await.unwrap();
-    assert_eq!(place.error(), None);
-}
-
-/// What is swapped in by hand stays: neither bytes that serve already wait beside a bad head to come back, nor those that
-/// failed before it.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_came_before_a_swap_does_not_undo_it() {
-    let (bad, one) = (routes("sight"), Change::Code(Bed::code("examples/router_one.wasm")));
-    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
-    assert!(place.change(vec![branch("routes", &bad)]).await.unwrap_err().starts_with(BROKEN));
-    // It serves, whatever waits beside it.
-    assert_eq!(place.change(vec![Change::Code(Bed::code(ROUTER))]).await, Ok(()));
-    assert_eq!(place.slot.attempt(Change::Code(Bed::code(ROUTER))).await.outcome().await, Ok(()));
-    assert!(place.error().unwrap().starts_with(BROKEN));
-    let swapped = Bed::code("examples/router_one.wasm").digest();
-    assert_eq!(place.slot.attempt(one.clone()).await.outcome().await, Ok(()));
-    assert_eq!(place.change(vec![branch("pages", &pages("2"))]).await, Ok(()));
-    assert_eq!((place.slot.serving().unwrap().digest(), place.error()), (swapped, None));
-
-    // Another that nothing is wrong with, but for a router that can't be without one.
-    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
-    assert!(place.change(vec![branch("routes", &bad)]).await.unwrap_err().starts_with(BROKEN));
-    place.change(vec![Change::Code(Bed::code("examples/trap_at_start.wasm"))]).await.unwrap_err();
-    assert_eq!(place.slot.attempt(one).await.outcome().await, Ok(()));
-    assert_eq!(place.change(vec![branch("pages", &pages("3"))]).await, Ok(()));
-    assert_eq!((place.slot.serving().unwrap().digest(), place.error()), (swapped, None));
-}
-
-/// What comes while something bad is proved is tried all the same, and who asks how all stands is told of what waits.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_comes_while_a_proof_fails_is_tried() {
-    let place = Place::serving(ROUTER, plain(), &[("routes", &routes("site")), ("pages", &pages("1"))]).await;
-    let (bad, good) = (routes("sight"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
-    let begin = |delay| {
-        let (slot, change) = (place.slot.clone(), slow("routes", &bad, &[delay]));
-        tokio::spawn(async move { slot.change(vec![change]).await })
-    };
-    let first = begin(150);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
-    assert_eq!(place.serves("routes"), revision(&good));
-    assert_eq!(first.await.unwrap().unwrap_err().to_string(), "overtaken by a newer change");
-    let second = begin(150);
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    assert_eq!(place.change(vec![branch("pages", &pages("2"))]).await, Ok(()));
-    assert_eq!(place.serves("pages"), revision(&pages("2")));
-    assert!(second.await.unwrap().unwrap_err().to_string().starts_with(BROKEN));
-    let (asked, pushed) =
-        (place.slot.offer(Vec::new()).await, place.slot.offer(vec![branch("pages", &pages("3"))]).await);
-    assert!(asked.outcome().await.unwrap_err().to_string().starts_with(BROKEN));
-    assert_eq!(pushed.outcome().await, Ok(()));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -354,51 +272,6 @@ async fn a_branch_that_is_read_no_more_is_not_read() {
     let moved = Change::Branch { known: "routes".into(), binding: "others".into(), branch: next.branch().unwrap() };
     assert_eq!(place.change(vec![moved]).await, Ok(()));
     assert_eq!(place.serves("routes"), revision(&next));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_newer_change_overtakes_a_proof() {
-    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
-    let (late, quick) = (routes("site"), Tree::new().file("b.test.toml", "upstream = \"site\"\n"));
-    let slot = place.slot.clone();
-    let change = slow("routes", &late, &[4_000]);
-    let first = tokio::spawn(async move { slot.change(vec![change]).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let start = tokio::time::Instant::now();
-    assert_eq!(place.change(vec![branch("routes", &quick)]).await, Ok(()));
-    assert!(start.elapsed() < Duration::from_secs(2), "it waited for {:?}", start.elapsed());
-    let overtaken = first.await.unwrap().unwrap_err();
-    assert_eq!((overtaken.to_string().as_str(), overtaken.passing), ("overtaken by a newer change", true));
-    assert_eq!(place.serves("routes"), revision(&quick));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn changes_that_come_faster_than_proofs_end_are_seen_all_the_same() {
-    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
-    let first = place.slot.serving().unwrap().id();
-    for n in 0..40 {
-        let tree = Tree::new().file("a.test.toml", format!("# {n}\nupstream = \"site\"\n"));
-        place.slot.notify(vec![slow("routes", &tree, &[400])]).await;
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        if place.slot.serving().unwrap().id() != first {
-            return;
-        }
-    }
-    panic!("none of 40 changes in 2 s was ever proved");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_may_pass_later_is_tried_again() {
-    let hasty = table(Limits { timeout: Duration::from_millis(200), ..Limits::default() }, None, 0);
-    let place = Place::serving(ROUTER, hasty, &[("routes", &Tree::new())]).await;
-    let good = routes("site");
-    let late = "did not start and validate within 200ms";
-    let told = place.change(vec![slow("routes", &good, &[1_000, 1_000, 0])]).await;
-    assert_eq!(told, Err(late.into()));
-    until("it passes the third time", || place.serves("routes") == revision(&good)).await;
-    until("nothing is wrong any more", || place.error().is_none()).await;
-    let told = place.bed.lines.all().iter().filter(|line| line.contains(late)).count();
-    assert_eq!(told, 2, "once a try");
 }
 
 #[tokio::test(flavor = "multi_thread")]

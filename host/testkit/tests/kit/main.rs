@@ -8,6 +8,7 @@ mod faults;
 mod gone;
 mod keeper;
 mod publishing;
+mod queue;
 mod room;
 mod router;
 mod service;
