@@ -1,4 +1,4 @@
-//! The network's side of the house: listening, and one way to reach a peer, whoever asks. Git transports, upstreams, ACME
+//! The network's side of the house: listening, and one way to reach a peer, whoever asks. Git transports, upstreams
 //! and guests' requests all go through `dial`, and so does the check on the address that is dialled. It knows no
 //! component and no repository, and decides nothing about who may ask for what.
 

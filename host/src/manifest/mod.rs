@@ -89,12 +89,12 @@ pub struct Loaded {
     pub warnings: Vec<Problem>,
 }
 
-/// The manifest that these options make; nothing is started or written.
-///
-/// # Errors
 /// Mistakes that anybody reads.
 const ENOUGH: usize = 100;
 
+/// The manifest that these options make; nothing is started or written.
+///
+/// # Errors
 /// All that is wrong, in the order of the file.
 pub fn load(options: &Options) -> Result<Loaded, Problems> {
     let (files, mut problems) = arguments::components(&options.components);

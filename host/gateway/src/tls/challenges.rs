@@ -1,5 +1,5 @@
 //! Answers to a certification authority's challenges (RFC 8555, section 8.3, and RFC 8737): a bounded table that ACME
-//! writes to, and that the listeners read.
+//! will write to, and that the listeners read.
 
 use std::{
     collections::HashMap,

@@ -13,7 +13,10 @@ use atoll_send_pack::shown;
 pub(super) fn follow(base: &Base, location: &str, service: Service, secret: bool) -> io::Result<Base> {
     let no =
         |what: &str| io::Error::other(format!("the server redirects to \"{}\", {what}", shown(location.as_bytes())));
-    let absolute = if location.starts_with('/') && !location.starts_with("//") {
+    let secure = base.origin.target().tls.as_ref();
+    let absolute = if location.starts_with("//") {
+        format!("{}:{location}", if secure.is_some() { "https" } else { "http" })
+    } else if location.starts_with('/') {
         format!("{}{location}", base.origin)
     } else {
         location.to_owned()
@@ -22,7 +25,6 @@ pub(super) fn follow(base: &Base, location: &str, service: Service, secret: bool
     let tail = format!("/info/refs?service={}", service.name());
     let target = uri.path_and_query().map_or("", |target| target.as_str());
     let Some(path) = target.strip_suffix(&tail) else { return Err(no("which is no repository")) };
-    let secure = base.origin.target().tls.as_ref();
     // Not used where there is no TLS.
     let tls = secure.cloned().unwrap_or_else(|| Tls::system(&atoll_net::SystemRoots::default(), atoll_net::HTTP));
     let origin = |egress| Origin::new(&uri, Protocol::Http1, &tls, egress).map_err(|_| no("which is no repository"));
@@ -87,7 +89,8 @@ mod tests {
             ),
             ("https://a.test", "http://a.test/x", false, Err("without TLS; it is not followed")),
             ("https://a.test", "file:///etc", false, Err("which is no URL")),
-            ("https://a.test", "//b.test/x", false, Err("which is no repository")),
+            ("https://a.test", "//b.test/x", false, Ok(("https://b.test/x", Egress::Public))),
+            ("http://a.test", "//a.test:81/x", false, Ok(("http://a.test:81/x", Egress::Any))),
             ("https://a.test", "https://b.test/\x1b", false, Err("which is no URL")),
         ] {
             let origin = Origin::new(&from.parse().unwrap(), Protocol::Http1, &tls, Egress::Any).unwrap();
