@@ -331,7 +331,7 @@ mod tests {
             (format!("/*\n{}", fields(80)), &told(1)),
             (format!("/*\n{}", " A: b\n".repeat(1000)), &told(1)),
             (format!("/*\n{}", (0..500).map(|n| format!(" {n}: b\n")).collect::<Vec<_>>().concat()), &told(1)),
-            (format!("/a\n{}/b\n{}/c/*\n{}", fields(17), fields(17), fields(17)), &[]),
+            (format!("/a\n{}/b\n{}/c/*\n{}", fields(16), fields(16), fields(16)), &[]),
             (format!("/a\n{}/b\n{}/a\n{}", fields(17), fields(17), fields(20)), &told(37)),
             (format!("/a\n{}/b/*\n{}/:c\n{}", fields(12), fields(12), fields(12)), &told(27)),
         ] {
