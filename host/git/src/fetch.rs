@@ -76,7 +76,7 @@ impl FetchError {
         matches!(
             self,
             Self::Local(LocalError::Branch { .. } | LocalError::Unfinished { cloned: false, .. })
-                | Self::Server(ServerError { why: SmartError::Branch { .. }, .. })
+                | Self::Server(ServerError { why: SmartError::Branch(_), .. })
         )
     }
 }

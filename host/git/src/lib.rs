@@ -40,7 +40,7 @@ pub use history::Depth;
 pub use objects::{Fault, IntakeError, ObjectError, PackError};
 pub use origin::Standing;
 pub use push::PushError;
-pub use remote::{Location, Remote, directory::DirectoryError, local::LocalError};
+pub use remote::{Location, NoBranch, Remote, directory::DirectoryError, local::LocalError};
 pub use repository::{KeepError, Repository, Revision};
 pub use seed::seed;
 pub use smart::SmartError;

@@ -191,7 +191,11 @@ impl Keeper {
                 self.waiting.remove(&everything);
                 self.failures = 0;
                 self.told = None;
-                self.shared.clear();
+                // By a change that took another back, and not since one was given up.
+                if self.shared.clear() && !everything.is_empty() {
+                    let words = self.shared.serving.load().as_ref().map(|serving| serving.title()).unwrap_or_default();
+                    self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {words}, as before"));
+                }
                 self.waiting.tell_served();
                 return;
             }

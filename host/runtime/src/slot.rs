@@ -347,7 +347,8 @@ impl Shared {
         draining
     }
 
-    pub(crate) fn clear(&self) {
-        *self.error.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Nothing waits any more. Whether anything was wrong.
+    pub(crate) fn clear(&self) -> bool {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
     }
 }

@@ -38,7 +38,10 @@ use anyhow::Context as _;
 use atoll_net::{Client, Dialler, HTTP, Inherited, SystemRoots, Tls};
 use atoll_runtime::{Journal, Level, Role};
 use jiff::Timestamp;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::SetOnce,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use self::inspect::{check, compile, inspect, test};
@@ -97,6 +100,14 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     seed(&manifest, &state, &log)?;
     let control = server::listen(state.directory())?;
 
+    // From now on whoever asks how it stands hears that it starts.
+    let stop = CancellationToken::new();
+    let running = Arc::new(App::default());
+    let owner = rustix::process::geteuid().as_raw();
+    let admits = move |peer| server::admits(owner, peer);
+    let bounds = server::Bounds::default();
+    let serving = tokio::spawn(server::serve(control, running.clone(), log.clone(), bounds, admits, stop.clone()));
+
     let progress = Progress::show("compiling and proving components");
     let starting = async {
         let host = Host::start(options, log.clone(), state, manifest.clone()).await?;
@@ -118,18 +129,7 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     let reminded = front.clone();
     tokio::spawn(async move { reminded.remind().await });
 
-    let stop = CancellationToken::new();
-    let running = Arc::new(App { host: host.clone(), front: front.clone() });
-    let owner = rustix::process::geteuid().as_raw();
-    let admits = move |peer| server::admits(owner, peer);
-    let serving = tokio::spawn(server::serve(
-        control,
-        running.clone(),
-        log.clone(),
-        server::Bounds::default(),
-        admits,
-        stop.clone(),
-    ));
+    running.0.set((host.clone(), front.clone())).ok().context("a host starts once")?;
     if watch {
         tokio::spawn(watch::components(host.clone(), stop.clone()));
     }
@@ -211,26 +211,30 @@ async fn announce(host: &Host, front: &Front) {
     host.say(Level::Info, format!("ready{without}{open}"));
 }
 
-/// What the socket asks for.
-struct App {
-    host: Arc<Host>,
-    front: Arc<Front>,
-}
+/// What the socket asks for: nothing before it has started.
+#[derive(Default)]
+struct App(SetOnce<(Arc<Host>, Arc<Front>)>);
 
 impl Control for App {
+    async fn started(&self) {
+        self.0.wait().await;
+    }
+
     async fn status(&self) -> Status {
-        status::status(&self.host, &self.front)
+        let (host, front) = self.0.wait().await;
+        status::status(host, front)
     }
 
     async fn swap(&self, name: &str, component: Vec<u8>) -> Result<String, Refusal> {
-        match self.host.swap(name, component).await {
+        match self.0.wait().await.0.swap(name, component).await {
             Ok(digest) => Ok(digest.to_string()),
             Err(error) => Err(refusal(name, error)),
         }
     }
 
     async fn reload(&self) -> Result<Reloaded, Refusal> {
-        reload::reload(&self.host, &self.front).await
+        let (host, front) = self.0.wait().await;
+        reload::reload(host, front).await
     }
 }
 

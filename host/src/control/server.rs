@@ -28,6 +28,9 @@ use crate::{
 
 /// What a running host can be asked for.
 pub trait Control: Send + Sync + 'static {
+    /// Ends when the host has started: what is asked for below is asked for then.
+    fn started(&self) -> impl Future<Output = ()> + Send;
+
     fn status(&self) -> impl Future<Output = Status> + Send;
 
     /// Ends when the new generation serves, or when its proof has failed; answers with its digest.
@@ -48,11 +51,19 @@ pub struct Bounds {
     pub arrival: Duration,
     /// For the next bytes to arrive or to be taken.
     pub progress: Duration,
+    /// For a host that is starting, where a client waits for what others are answered at once.
+    pub start: Duration,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { clients: 32, request: 4096, arrival: Duration::from_secs(5), progress: Duration::from_secs(10) }
+        Self {
+            clients: 32,
+            request: 4096,
+            arrival: Duration::from_secs(5),
+            progress: Duration::from_secs(10),
+            start: Duration::from_secs(5),
+        }
     }
 }
 
@@ -181,24 +192,30 @@ impl<C: Control> Session<C> {
             Err(_) => return self.reply(&mut writer, &Reply::Failed(Refusal::new("no request came in time"))).await,
         };
         let reply = match request {
-            Request::Ps {} => Reply::Status(self.control.status().await),
-            Request::Reload {} => match self.control.reload().await {
-                Ok(reloaded) => Reply::Reloaded(reloaded),
+            Request::Ps {} => match self.status().await {
+                Ok(status) => Reply::Status(status),
                 Err(refusal) => Reply::Failed(refusal),
             },
+            Request::Reload {} => {
+                self.control.started().await;
+                match self.control.reload().await {
+                    Ok(reloaded) => Reply::Reloaded(reloaded),
+                    Err(refusal) => Reply::Failed(refusal),
+                }
+            }
             Request::Swap { name, length } => match self.component(&mut reader, length).await {
-                Ok(component) => match self.unknown(Some(&name)).await {
-                    Some(why) => Reply::Failed(Refusal::new(why)),
-                    None => match self.control.swap(&name, component).await {
+                Ok(component) => match self.known_at_last(&name).await {
+                    Err(refusal) => Reply::Failed(refusal),
+                    Ok(()) => match self.control.swap(&name, component).await {
                         Ok(digest) => Reply::Swapped { digest },
                         Err(refusal) => Reply::Failed(refusal),
                     },
                 },
                 Err(why) => Reply::Failed(Refusal::new(why)),
             },
-            Request::Logs { follow, name } => match self.unknown(name.as_deref()).await {
-                Some(why) => Reply::Failed(Refusal::new(why)),
-                None => return self.lines(&mut reader, &mut writer, follow, name.as_deref()).await,
+            Request::Logs { follow, name } => match self.known(name.as_deref()).await {
+                Err(refusal) => Reply::Failed(refusal),
+                Ok(()) => return self.lines(&mut reader, &mut writer, follow, name.as_deref()).await,
             },
         };
         self.reply(&mut writer, &reply).await
@@ -234,16 +251,29 @@ impl<C: Control> Session<C> {
         Ok(component)
     }
 
-    /// Why there is no component of this name.
-    async fn unknown(&self, name: Option<&str>) -> Option<String> {
-        let name = name?;
-        let known = self.control.status().await.components;
-        let known = known.iter().map(|component| &*component.name).collect::<Vec<_>>();
+    /// How it stands, of a host that has started or is about to have.
+    async fn status(&self) -> Result<Status, Refusal> {
+        let starting = "the host is starting: `host logs` says what it has come to";
+        let started = timeout(self.bounds.start, self.control.started()).await;
+        started.map_err(|_| Refusal::new(starting))?;
+        Ok(self.control.status().await)
+    }
+
+    /// Whether there is a component of this name, however long a start takes.
+    async fn known_at_last(&self, name: &str) -> Result<(), Refusal> {
+        self.control.started().await;
+        self.known(Some(name)).await
+    }
+
+    async fn known(&self, name: Option<&str>) -> Result<(), Refusal> {
+        let Some(name) = name else { return Ok(()) };
+        let status = self.status().await?;
+        let known: Vec<_> = status.components.iter().map(|component| &*component.name).collect();
         if known.contains(&name) {
-            return None;
+            return Ok(());
         }
         let hint = nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default();
-        Some(format!("no component {}{hint}", quoted(name)))
+        Err(Refusal::new(format!("no component {}{hint}", quoted(name))))
     }
 
     async fn lines(

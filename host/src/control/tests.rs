@@ -29,6 +29,8 @@ use crate::{journal::Log, problem::Problem};
 struct Host;
 
 impl Control for Host {
+    async fn started(&self) {}
+
     async fn status(&self) -> Status {
         let component = ComponentStatus { name: "site".into(), ..ComponentStatus::default() };
         Status { components: vec![component], ..Status::default() }

@@ -14,7 +14,7 @@ use gix::{
     refs::{FullName, Target, file},
 };
 
-use super::{begun::is_begun, directory::is_new_for};
+use super::{NoBranch, begun::is_begun, directory::is_new_for};
 use crate::{
     objects::{Objects, too_many},
     refs,
@@ -63,8 +63,8 @@ pub enum LocalError {
     Name { path: PathBuf, name: String },
     #[error("{0}: its HEAD is of no branch; name one: branch = \"NAME\"")]
     Headless(PathBuf),
-    #[error("{path}: no branch {name}{}", listed(.known))]
-    Branch { path: PathBuf, name: String, known: Vec<String> },
+    #[error("{path}: {branch}")]
+    Branch { path: PathBuf, branch: NoBranch },
     #[error("{path} has no branch yet, and is no new repository: what is being cloned or copied there is waited for")]
     Unfinished { path: PathBuf, cloned: bool },
     #[error("{path} is a plain folder, and has no branch {name}: leave the branch out")]
@@ -246,7 +246,8 @@ impl LocalRepository {
         if known.is_empty() {
             return Ok(Tip::Unborn);
         }
-        Err(LocalError::Branch { path: self.path.clone(), name: name.shorten().to_string(), known })
+        let branch = NoBranch { by_head: branch.is_none(), name: Some(name.shorten().to_string()), known };
+        Err(LocalError::Branch { path: self.path.clone(), branch })
     }
 
     /// Fails where it has no branch because it is about to have one: a clone has where it comes from before it has anything,
@@ -397,10 +398,6 @@ fn known_branches(store: &file::Store) -> io::Result<Vec<String>> {
     let prefix = b"refs/heads/".as_slice().try_into().map_err(io::Error::other)?;
     let names = platform.prefixed(prefix)?.filter_map(Result::ok).map(|found| found.name.shorten().to_string());
     Ok(names.take(MAX_KNOWN).collect())
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
 }
 
 fn missing(path: &Path, parts: &[&'static str]) -> &'static str {

@@ -6,7 +6,7 @@ pub(crate) mod directory;
 pub(crate) mod local;
 pub(crate) mod receive;
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
 
 use self::local::{Local, LocalError};
 use crate::{Depth, PushError, Server};
@@ -81,5 +81,30 @@ impl Remote {
     pub fn deep(mut self, depth: Depth) -> Self {
         self.depth = depth;
         self
+    }
+}
+
+/// That a remote has no such branch, and which it has.
+#[derive(Debug)]
+pub struct NoBranch {
+    /// Nobody said which: it would be what the remote's HEAD names.
+    pub(crate) by_head: bool,
+    /// Nothing where HEAD names it and nobody told.
+    pub(crate) name: Option<String>,
+    /// Some of those that are there.
+    pub(crate) known: Vec<String>,
+}
+
+impl fmt::Display for NoBranch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.by_head, &self.name) {
+            (false, name) => write!(f, "no branch {}", name.as_deref().unwrap_or_default())?,
+            (true, Some(name)) => write!(f, "its HEAD names {name}, which is not there")?,
+            (true, None) => f.write_str("its HEAD names a branch that is not there")?,
+        }
+        if !self.known.is_empty() {
+            write!(f, "; it has {}", self.known.join(", "))?;
+        }
+        if self.by_head { f.write_str("; name one: branch = \"NAME\"") } else { Ok(()) }
     }
 }

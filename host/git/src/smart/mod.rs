@@ -27,8 +27,8 @@ pub enum SmartError {
     Protocol(#[from] Error),
     #[error("the server does not say which branch its HEAD is; name one: branch = \"NAME\"")]
     Headless,
-    #[error("no branch {name}{}", listed(.known))]
-    Branch { name: String, known: Vec<String> },
+    #[error("{0}")]
+    Branch(crate::remote::NoBranch),
 }
 
 impl SmartError {
@@ -39,7 +39,7 @@ impl SmartError {
             Self::Protocol(error @ (Error::Lacks(_) | Error::Sha256)) => Some(error.to_string()),
             Self::Protocol(error) => Denial::of(error).map(str::to_owned),
             Self::Headless => Some(self.to_string()),
-            Self::Branch { .. } => None,
+            Self::Branch(_) => None,
         }
     }
 }
@@ -48,8 +48,4 @@ impl From<io::Error> for SmartError {
     fn from(error: io::Error) -> Self {
         Error::of(error).into()
     }
-}
-
-fn listed(names: &[String]) -> String {
-    if names.is_empty() { String::new() } else { format!("; it has {}", names.join(", ")) }
 }

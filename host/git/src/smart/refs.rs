@@ -4,6 +4,7 @@ use atoll_send_pack::{Error, greeting::Known, packet::Message, shown};
 use gix::{ObjectId, refs::FullName};
 
 use super::{AGENT, SmartError};
+use crate::remote::NoBranch;
 
 /// Branches that are named where the right one is not there.
 const MAX_KNOWN: usize = 10;
@@ -88,9 +89,10 @@ impl Tips {
 
     /// Why the branch is not there.
     pub(crate) fn missing(self) -> SmartError {
-        let name = if self.wanted == "HEAD" { self.head.as_deref().unwrap_or("HEAD") } else { &self.wanted };
-        let name = name.strip_prefix("refs/heads/").unwrap_or(name);
-        SmartError::Branch { name: shown(name.as_bytes()), known: self.known }
+        let by_head = self.wanted == "HEAD";
+        let name = if by_head { self.head } else { Some(self.wanted) };
+        let short = |name: String| shown(name.strip_prefix("refs/heads/").unwrap_or(&name).as_bytes());
+        SmartError::Branch(NoBranch { by_head, name: name.map(short), known: self.known })
     }
 }
 
@@ -153,7 +155,13 @@ mod tests {
         assert_eq!(tips.missing().to_string(), "no branch main; it has ../x, \\u{1b}[2J, \\u{202e}");
         let mut tips = Tips::new(None).unwrap();
         tips.line(b"unborn HEAD symref-target:refs/heads/trunk").unwrap();
-        assert_eq!(tips.missing().to_string(), "no branch trunk");
+        assert_eq!(tips.missing().to_string(), "its HEAD names trunk, which is not there; name one: branch = \"NAME\"");
+        let mut tips = Tips::new(None).unwrap();
+        tips.line(format!("{ID} refs/heads/main").as_bytes()).unwrap();
+        assert_eq!(
+            tips.missing().to_string(),
+            "its HEAD names a branch that is not there; it has main; name one: branch = \"NAME\""
+        );
         assert_eq!(Tips::new(Some("a..b")).unwrap_err().to_string(), "\"a..b\" cannot be a branch's name");
         for line in ["", ID, "x y", " y"] {
             let error = Tips::new(None).unwrap().line(line.as_bytes()).unwrap_err().to_string();

@@ -142,7 +142,10 @@ fn a_branch_that_is_not_there_is_told_with_those_that_are() {
     }
     room.script("git -C origin symbolic-ref HEAD refs/heads/master");
     let said = fetch(&pages, &remote).unwrap_err().in_full();
-    assert_eq!(said.replace(&path, "R"), "R: no branch master; it has dev, main");
+    assert_eq!(
+        said.replace(&path, "R"),
+        "R: its HEAD names master, which is not there; it has dev, main; name one: branch = \"NAME\""
+    );
     room.script("git -C origin tag -a -m m v1 main");
     let said = fetch(&pages, &remote.clone().at("refs/tags/v1")).unwrap_err().in_full();
     let tag = room.script("git -C origin rev-parse v1");

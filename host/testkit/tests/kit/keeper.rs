@@ -111,10 +111,12 @@ async fn what_is_not_proved_leaves_the_former_serving() {
     let log = place.bed.lines.all();
     let digest = place.slot.serving().unwrap().digest().to_string();
     let served = format!("serves routes {}, component {}", revision(&good), &digest[..12]);
-    assert_eq!(log, [served, format!("not proved, the former goes on serving: {told}")]);
+    let failed = format!("not proved, the former goes on serving: {told}");
+    assert_eq!(log, [served.clone(), failed.clone()]);
     // Back to what serves: nothing is left to complain of, and nothing to prove.
     assert_eq!(place.change(vec![branch("routes", &good)]).await, Ok(()));
     assert_eq!((place.slot.serving().unwrap().id(), place.error()), (before, None));
+    assert_eq!(place.bed.lines.all(), [served.clone(), failed, format!("{served}, as before")]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
