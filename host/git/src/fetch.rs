@@ -249,16 +249,16 @@ impl Shared {
             // Read it all once more.
             *fetching = Fetching { shallow: std::mem::take(&mut fetching.shallow), ..Fetching::default() };
         }
-        let Fetching { directory: seen, whole, .. } = &mut *fetching;
-        let here = |id: &ObjectId| whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
+        let here = |id: &ObjectId| fetching.whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);
         let mut intake = Intake::new(&self.objects, &self.unsettled, 0);
-        let taken = directory::take(path, self.state, seen, &mut intake, &lacks, now)?;
+        let (taken, seen) = directory::take(path, self.state, &fetching.directory, &mut intake, &lacks, now)?;
+        // Written now: what follows reads it.
+        intake.finish().map_err(DirectoryError::from)?;
+        fetching.directory = seen;
         if head.is_some_and(|head| head.tree == taken.tree) && suspects.is_empty() {
             return Ok(Fetched::Unchanged);
         }
-        // Written now: what follows reads it.
-        intake.finish().map_err(DirectoryError::from)?;
         let remote = || path.display().to_string();
         let refused = |error| FetchError::Refused { id: taken.tree, remote: remote(), source: Box::new(error) };
         let mut reached = self.walk(fetching, None, taken.tree, &HashSet::new()).map_err(refused)?;

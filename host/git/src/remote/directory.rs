@@ -100,20 +100,20 @@ pub(crate) fn commit(tree: ObjectId, committed: u64) -> String {
 }
 
 /// Takes in what is in the directory `root`, except the directory `state`. What `lacks` says that we lack goes to `intake`,
-/// children first.
+/// children first. What it has seen counts once `intake` is finished.
 pub(crate) fn take(
     root: &Path,
     state: Identity,
-    seen: &mut Seen,
+    before: &Seen,
     intake: &mut Intake<'_>,
     lacks: &dyn Fn(&ObjectId) -> bool,
     now: SystemTime,
-) -> Result<Taken, DirectoryError> {
+) -> Result<(Taken, Seen), DirectoryError> {
     let settled = now.checked_sub(SETTLED).and_then(|settled| settled.duration_since(UNIX_EPOCH).ok());
     let mut taking = Taking {
         root,
         state,
-        before: seen,
+        before,
         seen: HashMap::new(),
         intake: Sink { intake, lacks, taken: HashSet::new() },
         settled: settled.unwrap_or_default(),
@@ -127,9 +127,8 @@ pub(crate) fn take(
         Some(tree) => tree,
         None => taking.intake.bytes(objs::Kind::Tree, &[])?,
     };
-    let Taking { seen: taken, newest, notices, .. } = taking;
-    seen.0 = taken;
-    Ok(Taken { tree, newest, notices })
+    let Taking { seen, newest, notices, .. } = taking;
+    Ok((Taken { tree, newest, notices }, Seen(seen)))
 }
 
 /// How long what is to be in a directory may not have come yet: a repository that is being made is one first.

@@ -197,6 +197,25 @@ fn many_files_become_one_pack() {
     assert_eq!(objects(), before);
 }
 
+/// What was read, and could not be written, is read again.
+#[test]
+fn what_could_not_be_written_down_is_not_taken_for_seen() {
+    let (room, twin) = (Room::new(), Room::new());
+    room.script("mkdir site; cd site; for i in $(seq 300); do echo $i >$i; done");
+    let (pages, remote) = (room.pages(), Remote::local(room.path.join("site")));
+    moved(&twin.pages(), &remote);
+    // Nothing can be called as the pack will be.
+    let pack = twin.script("cd state/git/pages.git/objects/pack; ls *.pack");
+    let in_the_way = format!("state/git/pages.git/objects/pack/{}", pack.trim());
+    room.script(&format!("mkdir {in_the_way}"));
+    let error = fetch(&pages, &remote).unwrap_err().in_full();
+    assert_eq!(error, "the object cannot be written: Is a directory (os error 21)");
+    room.script(&format!("rmdir {in_the_way}"));
+    moved(&pages, &remote);
+    assert_eq!(files(&pages).len(), 300);
+    assert_eq!(room.fsck(), "");
+}
+
 #[test]
 fn a_directory_that_changes_while_it_is_read_is_never_torn() {
     let room = Room::new();
