@@ -21,6 +21,9 @@ use crate::{
     watch::Interest,
 };
 
+/// The largest file that says in which directory something lies: as much is read of one.
+const MAX_PLACE: u64 = 64 * 1024;
+
 /// Names from a branch to what it is called otherwise. Git follows as many.
 const MAX_SYMBOLIC: usize = 5;
 
@@ -119,10 +122,13 @@ impl Local {
         let dot_git = path.join(".git");
         let git_dir = match fs::metadata(&dot_git) {
             Ok(metadata) if metadata.is_dir() => dot_git,
-            Ok(_) => discover::path::from_gitdir_file(&dot_git).map_err(|_| LocalError::Broken {
-                path: path.to_owned(),
-                what: "directory that its .git file names",
-            })?,
+            Ok(_) => {
+                plain(&dot_git, MAX_PLACE)?;
+                discover::path::from_gitdir_file(&dot_git).map_err(|_| LocalError::Broken {
+                    path: path.to_owned(),
+                    what: "directory that its .git file names",
+                })?
+            }
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unreadable(error)),
             Err(_) => {
                 // Two of a bare repository's three parts are a damaged one: its insides are not a site.
@@ -191,7 +197,9 @@ impl LocalRepository {
 
     fn open(path: &Path, git_dir: PathBuf) -> Result<Self, LocalError> {
         let broken = |what| LocalError::Broken { path: path.to_owned(), what };
-        let common_dir = match discover::path::from_plain_file(&git_dir.join("commondir")) {
+        let said = git_dir.join("commondir");
+        plain(&said, MAX_PLACE)?;
+        let common_dir = match discover::path::from_plain_file(&said) {
             None => git_dir.clone(),
             Some(common_dir) => {
                 git_dir.join(common_dir.map_err(|_| broken("repository that its work tree belongs to"))?)

@@ -103,6 +103,10 @@ fn pipes_and_devices_in_place_of_files() {
         ("rm bad/refs/heads/main; mkfifo bad/refs/heads/main", strange("refs/heads/main", 4096)),
         ("truncate -s 1G bad/refs/heads/main", strange("refs/heads/main", 4096)),
         ("mkfifo bad/objects/info/alternates", strange("objects/info/alternates", 1 << 20)),
+        ("rm -r bad; mkdir bad; mkfifo bad/.git", strange(".git", 64 << 10)),
+        ("mkfifo bad/commondir", strange("commondir", 64 << 10)),
+        ("rm -r bad; mkdir bad; ln -s /dev/zero bad/.git", strange(".git", 64 << 10)),
+        ("ln -s /dev/zero bad/commondir", strange("commondir", 64 << 10)),
         (
             "rm bad/HEAD; mkfifo bad/HEAD",
             "R looks like a git repository, but has no HEAD; restore it, or clone it anew".to_owned(),
