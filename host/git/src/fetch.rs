@@ -247,7 +247,7 @@ impl Shared {
         let suspects = lock(&self.suspects).clone();
         if !suspects.is_empty() {
             // Read it all once more.
-            *fetching = Fetching { shallow: std::mem::take(&mut fetching.shallow), ..Fetching::default() };
+            (fetching.directory, fetching.whole, fetching.taken) = Default::default();
         }
         let here = |id: &ObjectId| fetching.whole.contains_key(id) || matches!(self.objects.header(id), Ok(Some(_)));
         let lacks = |id: &ObjectId| suspects.contains(id) || !here(id);

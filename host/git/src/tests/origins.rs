@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::support::{Room, fetch, files, moved};
+use super::support::{Room, fetch, files, moved, now};
 use crate::{FetchError, Fetched, Remote, Repository};
 
 const UNKNOWN: (bool, bool, &str) = (false, false, "");
@@ -183,6 +183,32 @@ fn a_former_follower_says_nothing() {
     assert_eq!(fetch(second, &other).unwrap(), Fetched::Unborn);
     assert!(matches!(fetch(first, &one), Err(FetchError::Ended)));
     assert_eq!(pages.standing().origin, other.identity());
+}
+
+/// What of a folder is damaged here is brought again from the same folder, by who follows it.
+#[test]
+fn a_folder_that_is_mended_is_still_what_it_was() {
+    let room = Room::new();
+    room.script("mkdir site; echo one >site/a");
+    let (pages, site) = (room.pages(), Remote::local(room.path.join("site")));
+    moved(&pages, &site);
+    let standing = pages.standing();
+    assert_eq!(standing.origin, site.identity());
+    let lose = || {
+        room.script("cd state/git/pages.git; rm objects/$(git rev-parse served:a | sed 's,..,&/,')");
+        pages.snapshot(pages.head().map(|head| head.id)).unwrap().contents("a", 10).unwrap_err();
+    };
+    lose();
+    assert_eq!(fetch(&pages, &site).unwrap(), Fetched::Unchanged);
+    assert_eq!(pages.standing(), standing);
+    assert_eq!(files(&pages), [("a".to_owned(), "one\n".to_owned())]);
+    let former = pages.next_follower();
+    pages.next_follower();
+    pages.0.cache.forget();
+    lose();
+    room.script("echo two >site/a");
+    assert!(matches!(pages.fetch_as(former, &site, now()), Err(FetchError::Ended)));
+    assert_eq!(pages.standing(), standing);
 }
 
 /// Names that a repository has, too, make none of a folder.
