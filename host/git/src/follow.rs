@@ -258,13 +258,9 @@ impl Following {
         }
     }
 
-    /// Tells who asked and the log; and when to look again at the latest.
+    /// Tells the log, and then who asked; and when to look again at the latest.
     fn conclude(&mut self, outcome: Result<Fetched, FetchError>, asking: &mut Vec<Asking>) -> Duration {
         let outcome = outcome.map_err(Arc::new);
-        for one in asking.drain(..) {
-            // It may have gone.
-            let _ = one.send(outcome.clone());
-        }
         if let Ok(Fetched::Moved { notices, .. }) = &outcome {
             self.moved.notify_one();
             (self.report)(Event::Moved(notices.clone()));
@@ -283,6 +279,11 @@ impl Following {
                 Err(error) => (self.report)(Event::Failed(error.clone())),
             }
             self.told = said;
+        }
+        // Who looks then finds it.
+        for one in asking.drain(..) {
+            // It may have gone.
+            let _ = one.send(outcome.clone());
         }
         self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
         let delay = delay(self.failures, self.poll);

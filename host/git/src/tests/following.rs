@@ -3,7 +3,11 @@
 use std::{
     fmt::Write as _,
     fs,
-    sync::{Arc, Mutex, mpsc},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
     time::{Duration, Instant},
 };
 
@@ -345,6 +349,26 @@ async fn who_asks_gets_what_was_there_when_they_asked() {
         assert_eq!(one.await.unwrap(), pushed);
     }
     assert_eq!(log.said().iter().filter(|line| line.starts_with("Moved")).count(), 2);
+}
+
+/// So that who looks then finds it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_is_told_before_who_asked_is_answered() {
+    let room = Room::new();
+    let remote = room.remote("origin", &[("a", "1")]);
+    let told = Arc::<AtomicBool>::default();
+    let telling = told.clone();
+    let report = move |event| {
+        if matches!(event, Event::Failed(_)) {
+            std::thread::sleep(Duration::from_millis(200));
+            telling.store(true, Ordering::Relaxed);
+        }
+    };
+    let follower = Follower::start(room.pages(), remote, Watcher::refusing(), NEVER, report);
+    follower.fetch().await.unwrap();
+    room.script("rm -r origin");
+    follower.fetch().await.unwrap_err();
+    assert!(told.load(Ordering::Relaxed));
 }
 
 #[test]
