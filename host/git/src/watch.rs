@@ -73,7 +73,8 @@ pub(crate) struct Watched {
     points: Vec<Point>,
     /// Whether a directory came that may not be watched yet.
     grown: Arc<AtomicBool>,
-    /// Whether one of ours was taken away: what tells of that may take the watch from what is in its place.
+    /// Whether one of ours was taken away, or is watched no more: what tells of the one may take the watch from what is in
+    /// its place.
     torn: Arc<AtomicBool>,
     /// The hub's, when it began.
     faults: u64,
@@ -228,7 +229,9 @@ impl Drop for Watched {
         // Ending one ends what others watch at or below the same path; they look for what they missed.
         for route in &left {
             if self.points.iter().any(|point| route.point.path.starts_with(&point.path)) {
-                let _ = watcher.watch(&route.point.path, route.point.mode(&left));
+                if watcher.watch(&route.point.path, route.point.mode(&left)).is_err() {
+                    route.torn.store(true, Ordering::Relaxed);
+                }
                 route.wake.notify_one();
             }
         }
@@ -267,5 +270,32 @@ fn brings_directory(event: &Event) -> bool {
             event.paths.iter().any(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_loses_a_watch_to_another_knows_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let below = folder.path().canonicalize().unwrap().join("below");
+        fs::create_dir(&below).unwrap();
+        let watcher = Watcher::default();
+        let watch = |path: &Path| {
+            let point = Point::at(path, Interest::Files).unwrap();
+            watcher.watch(vec![point], &Arc::default()).unwrap()
+        };
+        let other = watch(&below);
+        drop(watch(folder.path()));
+        assert!(other.is_sound());
+        let above = watch(folder.path());
+        // As where it went, and nobody has told yet.
+        for route in lock(&watcher.0.routes).iter_mut().filter(|route| route.point.path == below) {
+            route.point.path.push("gone");
+        }
+        drop(above);
+        assert!(!other.is_sound());
     }
 }
