@@ -151,6 +151,10 @@ impl Shared {
         fetching.whole.extend(reached.whole);
         lock(&self.suspects).retain(|id| !suspects.contains(id));
         if self.head().is_some_and(|head| head.id == revision.id) {
+            if !suspects.is_empty() {
+                // It stands as it did, and what failed for the damage may pass now.
+                self.standing.send_modify(|_| {});
+            }
             return Ok(Fetched::Unchanged);
         }
         if self.is_over(fetching) {

@@ -417,6 +417,7 @@ async fn what_is_found_damaged_is_fetched_again_at_once() {
     follower.fetch().await.unwrap();
     let snapshot = pages.snapshot(pages.head().map(|head| head.id)).unwrap();
     let lost = id(&room.script("git -C origin rev-parse main:dir/a"));
+    let standings = pages.standings();
     room.script(&format!("rm -f state/git/pages.git/objects/$(echo {lost} | sed 's,..,&/,')"));
     assert!(snapshot.contents("dir/a", 10).is_err());
     let read = async {
@@ -428,4 +429,6 @@ async fn what_is_found_damaged_is_fetched_again_at_once() {
     follower.fetch().await.unwrap();
     let said = ["Watching".into(), "Moved([])".into(), format!("Damaged(Sha1({lost}))"), "Recovered".into()];
     assert_eq!(log.said(), said);
+    // Where it stands is told again: what failed for the damage may pass now.
+    assert!(standings.has_changed().unwrap());
 }
