@@ -11,35 +11,6 @@ use gix::bstr::ByteSlice as _;
 /// Of a configuration, in bytes: what Git writes first is what tells.
 const MAX_START: u64 = 64 * 1024;
 
-/// What Git may be told to run: githooks(5).
-const HOOKS: [&str; 25] = [
-    "applypatch-msg",
-    "commit-msg",
-    "fsmonitor-watchman",
-    "post-applypatch",
-    "post-checkout",
-    "post-commit",
-    "post-index-change",
-    "post-merge",
-    "post-receive",
-    "post-rewrite",
-    "post-update",
-    "pre-applypatch",
-    "pre-auto-gc",
-    "pre-commit",
-    "pre-merge-commit",
-    "pre-push",
-    "pre-rebase",
-    "pre-receive",
-    "prepare-commit-msg",
-    "proc-receive",
-    "push-to-checkout",
-    "reference-transaction",
-    "sendemail-validate",
-    "update",
-    "p4-pre-submit",
-];
-
 /// Whether a directory is about to be a repository: two parts of one are here, be it what is in Git's template, with which a
 /// new one begins; or nothing is here yet that is none, as what is copied comes in any order.
 pub(super) fn is_begun(path: &Path) -> bool {
@@ -98,7 +69,7 @@ fn is_of_git(path: &Path, name: &str) -> bool {
         "objects" => holds(&|name| matches!(name, "info" | "pack") || hex(name)),
         "description" => contains("Unnamed repository"),
         "info" => holds_only(&|name| matches!(name, "attributes" | "exclude" | "grafts" | "refs" | "sparse-checkout")),
-        "hooks" => holds_only(&|name| HOOKS.contains(&name.trim_end_matches(".sample"))),
+        "hooks" => holds_only(&|name| !name.trim_end_matches(".sample").contains('.')),
         "refs" => holds(&|name| matches!(name, "heads" | "tags" | "remotes" | "notes" | "stash")),
         _ => false,
     }

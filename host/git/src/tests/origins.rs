@@ -139,7 +139,8 @@ fn what_becomes_a_repository_is_no_folder() {
         "mkdir copy; cp -r one/HEAD one/info copy",
         "mkdir -p copy/objects/pack; cp one/objects/pack/*.pack copy/objects/pack",
         "mkdir copy; cp one/config copy",
-        "mkdir -p copy/hooks; touch copy/hooks/post-receive",
+        "mkdir copy; echo 'Unnamed repository; edit this file to name it.' >copy/description",
+        "mkdir -p copy/hooks; touch copy/hooks/post-receive copy/hooks/pre-push.sample",
         "mkdir -p copy/info; cp one/info/exclude copy/info",
         "mkdir copy; cp -r one/config one/hooks one/info copy",
     ] {
@@ -219,6 +220,7 @@ fn a_folder_may_have_names_that_are_gits() {
         "mkdir -p site/info; echo a >site/info/a",
         "mkdir -p site/objects; echo a >site/objects/a.html",
         "mkdir -p site/refs site/hooks; echo a >site/refs/a.html",
+        "mkdir -p site/hooks; echo a >site/hooks/a.html; touch site/hooks/update",
         "mkdir site; mkfifo site/config; echo a >site/description",
     ] {
         let room = Room::new();
