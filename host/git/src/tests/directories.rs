@@ -245,13 +245,12 @@ fn a_directory_that_changes_while_it_is_read_is_never_torn() {
                 fs::remove_dir_all(site.join("aside")).unwrap();
             }
         });
-        let mut outcomes = [0; 2];
+        let mut taken = 0;
         while begun.elapsed() < busy {
             match pages.fetch(&remote, now()) {
-                Ok(_) => outcomes[0] += 1,
+                Ok(_) => taken += 1,
                 Err(error) => {
                     assert!(error.to_string().ends_with("changes while it is read; it is tried again"), "{error}");
-                    outcomes[1] += 1;
                 }
             }
             let head = pages.head();
@@ -265,7 +264,7 @@ fn a_directory_that_changes_while_it_is_read_is_never_torn() {
                 assert!(large.iter().all(|byte| *byte == b'x'));
             }
         }
-        assert!(outcomes[0] > 0 || outcomes[1] > 0, "{outcomes:?}");
+        assert!(taken > 0);
     });
     fetch(&pages, &remote).unwrap();
     pages.verify(pages.head().unwrap().id).unwrap();
