@@ -1,12 +1,15 @@
-//! What an entry of a Git tree may be named, and which path leads to one: the same for whoever reads a tree and whoever
-//! writes one. There is no work tree here that a name could hurt; the next one to clone may have one. Pure: bytes in, a
+//! What an entry of a Git tree may be named, which path leads to one, and what a commit may say: the same for whoever reads
+//! and whoever writes. There is no work tree here that a name could hurt; the next one to clone may have one. Pure: bytes in, a
 //! decision out.
 
 mod attributes;
+mod commit;
 
 use std::fmt;
 
 use gix_validate::path::{self, component};
+
+pub use self::commit::{BadCommit, check_commit};
 
 /// A path, and each name in it, in bytes: what Linux takes.
 pub const MAX_PATH: usize = 4096;

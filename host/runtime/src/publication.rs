@@ -4,6 +4,7 @@
 
 use std::{sync::Arc, time::SystemTime};
 
+use atoll_paths::BadCommit;
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
@@ -12,10 +13,6 @@ use crate::{Branch, Kind, TreeError};
 
 /// A symbolic link's target, in bytes.
 pub const MAX_TARGET: usize = 4096;
-
-/// An author's name or address, and a commit's message, in bytes.
-const MAX_AUTHOR: usize = 256;
-const MAX_MESSAGE: usize = 64 * 1024;
 
 /// Who wrote a commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,17 +107,8 @@ fn check_names(path: &str, kind: Kind) -> Result<(), TreeError> {
 /// # Errors
 /// It may not, for a reason in words for the guest.
 pub fn check_commit(author: &Author, message: &str) -> Result<(), TreeError> {
-    let refused = |words: String| Err(TreeError::Other(words));
-    for (what, text) in [("name", &author.name), ("address", &author.email)] {
-        if text.is_empty() || text.len() > MAX_AUTHOR || text.trim() != text {
-            return refused(format!("an author's {what} has 1 to {MAX_AUTHOR} bytes, and no spaces around them"));
-        }
-        if text.contains(|character: char| character.is_control() || matches!(character, '<' | '>')) {
-            return refused(format!("an author's {what} has no control characters, '<' or '>'"));
-        }
-    }
-    if message.len() > MAX_MESSAGE {
-        return Err(TreeError::TooLarge);
-    }
-    if message.contains('\0') { refused("a message has no NUL".into()) } else { Ok(()) }
+    atoll_paths::check_commit(&author.name, &author.email, message).map_err(|fault| match fault {
+        BadCommit::Long => TreeError::TooLarge,
+        fault => TreeError::Other(fault.to_string()),
+    })
 }

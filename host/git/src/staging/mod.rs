@@ -12,6 +12,7 @@ use std::{
 };
 
 use atoll_net::with_causes;
+use atoll_paths::{BadCommit, check_commit};
 use gix::{ObjectId, objs};
 use tokio::sync::Notify;
 
@@ -33,10 +34,6 @@ use crate::{
 
 /// A symbolic link's target, in bytes.
 const MAX_TARGET: u64 = 4096;
-
-/// A commit's message, and an author's name or address, in bytes.
-const MAX_MESSAGE: usize = 64 * 1024;
-const MAX_NAME: usize = 256;
 
 /// Who commits.
 const COMMITTER: &str = "Atoll <atoll@localhost>";
@@ -156,7 +153,7 @@ impl Staging {
 
     /// Commits on top of the base at `now`, and pushes. An unchanged tree makes no commit, and gives the base's. Blocks.
     pub fn commit(mut self, author: &Author, message: &str, now: SystemTime) -> Result<Committed, PublishError> {
-        check(author, message)?;
+        check_commit(&author.name, &author.email, message).map_err(StageError::from)?;
         let (repository, parent, base) = self.base.of();
         let (repository, finished) = (repository.clone(), self.draft.finish()?);
         if finished.root == base {
@@ -258,23 +255,6 @@ fn unfit(shared: &Shared, error: WalkError) -> StageError {
     }
 }
 
-/// Refuses what would end an author's line early, or what no commit may have.
-fn check(author: &Author, message: &str) -> Result<(), StageError> {
-    let refused = |what: &str| Err(StageError::Path(what.to_owned()));
-    for (what, text) in [("name", &author.name), ("address", &author.email)] {
-        if text.is_empty() || text.len() > MAX_NAME || text.trim() != text {
-            return refused(&format!("an author's {what} has 1 to {MAX_NAME} bytes, and no spaces around them"));
-        }
-        if text.contains(|character: char| character.is_control() || matches!(character, '<' | '>')) {
-            return refused(&format!("an author's {what} has no control characters, '<' or '>'"));
-        }
-    }
-    if message.len() > MAX_MESSAGE {
-        return Err(StageError::TooLarge);
-    }
-    if message.contains('\0') { refused("a message has no NUL") } else { Ok(()) }
-}
-
 fn commit(tree: ObjectId, parent: Option<ObjectId>, author: &Author, message: &str, now: SystemTime) -> Vec<u8> {
     let seconds = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
     let parent = parent.map(|parent| format!("parent {parent}\n")).unwrap_or_default();
@@ -284,6 +264,15 @@ fn commit(tree: ObjectId, parent: Option<ObjectId>, author: &Author, message: &s
         "tree {tree}\n{parent}author {name} <{email}> {seconds} +0000\ncommitter {COMMITTER} {seconds} +0000\n\n{message}{end}"
     )
     .into_bytes()
+}
+
+impl From<BadCommit> for StageError {
+    fn from(fault: BadCommit) -> Self {
+        match fault {
+            BadCommit::Long => Self::TooLarge,
+            fault => Self::Path(fault.to_string()),
+        }
+    }
 }
 
 impl From<IntakeError> for StageError {
