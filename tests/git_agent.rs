@@ -118,7 +118,7 @@ async fn agents_that_do_not_help() {
     let mut agent = None;
     for (keys, expected) in [
         (0, "the agent at S cannot be reached: No such file or directory (os error 2)".to_owned()),
-        (0, "the agent at S holds no key: add one, ssh-add FILE".to_owned()),
+        (0, "the agent at S holds no key, or is locked: add one, ssh-add FILE, or unlock it, ssh-add -X".to_owned()),
         (
             3,
             format!(

@@ -255,6 +255,7 @@ async fn check_tells_what_could_not_be_pushed_to() {
     let work = Repository::with_work_tree(setup.path("work"));
     work.commit("main", &[("index.html", "x")]);
     work.git(&["branch", "other"]);
+    work.git(&["tag", "v1"]);
     let detached = Repository::with_work_tree(setup.path("detached"));
     let id = detached.commit("main", &[("index.html", "x")]);
     detached.git(&["update-ref", "--no-deref", "HEAD", &id]);
@@ -268,6 +269,10 @@ async fn check_tells_what_could_not_be_pushed_to() {
         ("remote = \"work\"\n", Some(out)),
         ("remote = \"work\"\nbranch = \"main\"\n", Some(out)),
         ("remote = \"detached\"\n", Some("detached: its HEAD is of no branch; name one: branch = \"NAME\"")),
+        (
+            "remote = \"work\"\nbranch = \"refs/tags/v1\"\n",
+            Some("refs/tags/v1 is a tag, which nobody moves from here: name a branch"),
+        ),
         ("remote = \"work\"\nbranch = \"other\"\n", None),
         ("remote = \"there.git\"\n", None),
     ] {

@@ -113,6 +113,7 @@ impl Pushed<'_> {
 
 /// Moves `remote`'s branch from `old` to the cargo's commit. Blocks.
 pub(crate) fn push<'a>(remote: &'a Remote, old: Option<ObjectId>, cargo: &Cargo<'_>) -> Result<Pushed<'a>, PushError> {
+    remote.may_move()?;
     let branch = remote.branch.as_deref();
     match &remote.location {
         Location::Server(server) => push_to_server(server, branch, old, cargo),

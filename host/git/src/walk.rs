@@ -32,12 +32,17 @@ pub enum WalkError {
     Object(#[from] ObjectError),
     #[error("the tree {id} at {path}: {fault}")]
     Tree { id: ObjectId, path: String, fault: TreeFault },
-    #[error("{0} is a {1}, where a {2} is named")]
+    #[error("{0} is a {1}, where a {2} is named{}", annotated(*.1))]
     Kind(ObjectId, objs::Kind, objs::Kind),
     #[error("directories lie more than {MAX_DEPTH} deep, at {0}")]
     TooDeep(String),
     #[error("it is made of more than {MAX_OBJECTS} objects")]
     TooMany,
+}
+
+/// What to do about one that a person may well have named.
+fn annotated(kind: objs::Kind) -> &'static str {
+    if kind == objs::Kind::Tag { ": name a branch, or a tag that was made without -a" } else { "" }
 }
 
 /// Trees that are here with all that they reach, and how deep that goes.

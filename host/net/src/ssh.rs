@@ -143,9 +143,7 @@ impl Ssh {
             open
         } else {
             *kept = None;
-            let session = tokio::time::timeout(connect, self.connect(connect)).await;
-            let timed_out = |_| DialError::TimedOut { peer: self.target.place.to_string().into() };
-            let session = Arc::new(session.map_err(timed_out)??);
+            let session = Arc::new(self.connect(connect).await?);
             *kept = Some(Kept { session: session.clone(), grounds });
             (session.channel_open_session().await?, session)
         };
@@ -157,15 +155,27 @@ impl Ssh {
         Ok(Command { channel: Some(channel), session, said: Vec::new() })
     }
 
+    /// A session, `limit` for each of its steps: to know the server, and to be known to it.
     async fn connect(&self, limit: Duration) -> Result<Handle<Checking>, SshError> {
+        let timed_out = |_| DialError::TimedOut { peer: self.target.place.to_string().into() };
+        let mut session = tokio::time::timeout(limit, self.introduce(limit)).await.map_err(timed_out)??;
+        match (tokio::time::timeout(limit, self.authenticate(&mut session, limit)).await, &self.key) {
+            (Ok(authenticated), _) => authenticated?,
+            (Err(_), Some(Key::Agent(socket))) => return Err(AgentError::Silent(socket.clone(), limit).into()),
+            (Err(late), _) => return Err(timed_out(late).into()),
+        }
+        Ok(session)
+    }
+
+    async fn introduce(&self, limit: Duration) -> Result<Handle<Checking>, SshError> {
         let Place::Tcp { host, port } = &self.target.place else { return Err(SshError::Command) };
         let mut trusted = self.trust.read(&host.to_string(), *port).map_err(SshError::Untrusted)?;
         trusted.begin_with(lock(&self.proved).clone());
         let mut before = None;
         // Of a server with several keys it is any that may be pinned, and it shows one a connection.
-        let mut session = loop {
+        loop {
             match self.meet(&trusted, limit).await? {
-                Ok(session) => break session,
+                Ok(session) => return Ok(session),
                 Err((error, None)) => {
                     let no_other = matches!(error, russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, .. });
                     return Err(before.filter(|_| no_other).map_or(SshError::Protocol(error), SshError::Untrusted));
@@ -177,9 +187,7 @@ impl Ssh {
                     before = Some(words);
                 }
             }
-        };
-        self.authenticate(&mut session, limit).await?;
-        Ok(session)
+        }
     }
 
     /// A connection on which the server has proved who it is; or why it came to nothing, and the key that is not right.

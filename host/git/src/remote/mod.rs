@@ -55,10 +55,21 @@ impl Remote {
     /// What keeps every push from it, as far as that shows without one: of a remote on this machine that can be fetched from.
     /// Blocks.
     pub fn look_at_pushing(&self) -> Result<(), PushError> {
+        self.may_move()?;
         let Location::Local(path) = &self.location else { return Ok(()) };
         match Local::find(path)? {
             Local::Repository(repository) => Ok(repository.receivable(self.branch.as_deref()).map(drop)?),
             Local::Directory(path) => Err(PushError::Directory(path)),
+        }
+    }
+
+    /// Not a tag: people hold one to stand still.
+    pub(crate) fn may_move(&self) -> Result<(), PushError> {
+        match &self.branch {
+            Some(name) if name.starts_with("refs/tags/") => {
+                Err(PushError::Refused(format!("{name} is a tag, which nobody moves from here: name a branch")))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -156,7 +156,9 @@ fn a_branch_that_is_not_there_is_told_with_those_that_are() {
     let tag = tag.trim();
     assert_eq!(
         said.replace(&path, "R"),
-        format!("the head {tag} of R is refused: {tag} is a tag, where a commit is named")
+        format!(
+            "the head {tag} of R is refused: {tag} is a tag, where a commit is named: name a branch, or a tag that was made without -a"
+        )
     );
     assert_eq!(pages.head(), None);
     assert_eq!(room.fsck(), "");

@@ -204,6 +204,9 @@ fn places_that_cannot_be_written() {
         outcome(&pages, &local, &plain),
         format!("{path}/plain is a plain directory, which has no commits: nothing can be pushed there")
     );
+    room.script("git -C site.git tag v1 main");
+    let words = "refs/tags/v1 is a tag, which nobody moves from here: name a branch";
+    assert_eq!(outcome(&pages, &local, &local.clone().at("refs/tags/v1")), words);
     room.script("touch site.git/refs/heads/main.lock");
     let said = outcome(&pages, &local, &local);
     let lock = format!("{path}/site.git/refs/heads/main.lock");

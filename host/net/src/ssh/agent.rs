@@ -5,6 +5,7 @@ use std::{
     fs, io,
     os::unix::fs::FileTypeExt as _,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use russh::{
@@ -31,8 +32,12 @@ pub enum AgentError {
     Unreachable(PathBuf, String),
     #[error("the agent at {0} does not do what it is asked: {1}")]
     Broken(PathBuf, String),
-    #[error("the agent at {0} holds no key: add one, ssh-add FILE")]
+    #[error("the agent at {0} holds no key, or is locked: add one, ssh-add FILE, or unlock it, ssh-add -X")]
     Empty(PathBuf),
+    #[error(
+        "the agent at {0}, or the server that is shown what it holds, did not answer within {1:?}: the agent may wait for somebody"
+    )]
+    Silent(PathBuf, Duration),
     #[error(
         "the server refuses for {user} what the agent at {socket} holds, as far as it was offered: {offered} of {held} keys"
     )]
@@ -66,7 +71,7 @@ pub(super) async fn authenticate<H: Handler>(
     socket: &Path,
     user: &str,
     session: &mut Handle<H>,
-    limit: std::time::Duration,
+    limit: Duration,
 ) -> Result<(), AgentError> {
     look(socket)?;
     let at = || socket.to_owned();

@@ -212,13 +212,14 @@ impl Trusted {
         if let Some(line) = revoked(key).or_else(|| revoked(certificate?.signature_key())) {
             return Err(format!("the host key of {host}, {is}, is revoked in {file}:{}", line.number));
         }
-        if let Some(certificate) = certificate {
-            let vouched = self.vouched(certificate, (file, lines), now);
-            return vouched.map_err(|why| format!("the host key of {host} is {is}, and its certificate {why}"));
-        }
+        let vouched = certificate.map(|certificate| self.vouched(certificate, (file, lines), now));
         let plain = || lines.iter().filter(|line| line.marker.is_none());
-        if plain().any(|line| line.key.key_data() == key) {
+        // A certificate of no use takes nothing from a key that is known by itself, as in OpenSSH.
+        if matches!(vouched, Some(Ok(()))) || plain().any(|line| line.key.key_data() == key) {
             return Ok(());
+        }
+        if let Some(Err(why)) = vouched {
+            return Err(format!("the host key of {host} is {is}, and its certificate {why}"));
         }
         let accepting = format!("{host} {}", bare(key));
         let same = |line: &&Line| family(&line.key.algorithm()) == family(&key.algorithm());
@@ -246,11 +247,14 @@ impl Trusted {
             .collect();
         let signer = certificate.signature_key();
         let print = signer.fingerprint(HashAlg::Sha256);
-        let named = certificate.valid_principals().iter().any(|principal| matches(principal, &self.name));
+        let principals = certificate.valid_principals();
+        // Plain names, as OpenSSH has it.
+        let named = principals.iter().any(|principal| principal.eq_ignore_ascii_case(&self.name));
         if certificate.cert_type() != CertType::Host {
             Err("is not for a host".to_owned())
         } else if !named {
-            Err("is for another host".to_owned())
+            let first = principals.first().map(|first| first.chars().take(255).collect::<String>());
+            Err(first.map_or("names no host".to_owned(), |first| format!("is for {}", first.escape_debug())))
         } else if !certificate.critical_options().is_empty() {
             Err("has options that are not known here".to_owned())
         } else if !authorities.contains(&print) {
@@ -260,8 +264,12 @@ impl Trusted {
                 self.host,
                 bare(signer)
             ))
+        } else if now >= certificate.valid_before() {
+            Err("has expired".to_owned())
+        } else if now < certificate.valid_after() {
+            Err("is not valid yet".to_owned())
         } else if certificate.validate_at(now, &authorities).is_err() {
-            Err("is not valid at this time, or not signed as it says".to_owned())
+            Err("is not signed as it says".to_owned())
         } else {
             Ok(())
         }

@@ -90,7 +90,12 @@ fn certificates_that_are_vouched_for_and_that_are_not() {
     let line = |key: &PrivateKey| bare(key.public_key().key_data());
     let certified = |by: &PrivateKey, kind: CertType, name: &str, option: Option<&str>| {
         let mut made = Builder::new([7; 16], key(ONE).key_data().clone(), 100, 200).unwrap();
-        made.cert_type(kind).unwrap().key_id("x").unwrap().valid_principal(name).unwrap();
+        made.cert_type(kind).unwrap().key_id("x").unwrap();
+        if name.is_empty() {
+            made.all_principals_valid().unwrap();
+        } else {
+            made.valid_principal(name).unwrap();
+        }
         if let Some(option) = option {
             made.critical_option(option, "x").unwrap();
         }
@@ -112,12 +117,14 @@ fn certificates_that_are_vouched_for_and_that_are_not() {
     );
     for (by, kind, name, option, now, said) in [
         (&ours, CertType::Host, "a.test", None, 100, None),
-        (&ours, CertType::Host, "A.*", None, 199, None),
+        (&ours, CertType::Host, "A.Test", None, 199, None),
+        (&ours, CertType::Host, "a.*", None, 100, Some("is for a.*")),
+        (&ours, CertType::Host, "", None, 100, Some("names no host")),
         (&ours, CertType::User, "a.test", None, 100, Some("is not for a host")),
-        (&ours, CertType::Host, "b.test", None, 100, Some("is for another host")),
+        (&ours, CertType::Host, "b.test", None, 100, Some("is for b.test")),
         (&ours, CertType::Host, "a.test", Some("x"), 100, Some("has options that are not known here")),
-        (&ours, CertType::Host, "a.test", None, 99, Some("is not valid at this time, or not signed as it says")),
-        (&ours, CertType::Host, "a.test", None, 200, Some("is not valid at this time, or not signed as it says")),
+        (&ours, CertType::Host, "a.test", None, 99, Some("is not valid yet")),
+        (&ours, CertType::Host, "a.test", None, 200, Some("has expired")),
         (&theirs, CertType::Host, "a.test", None, 100, Some(&*stranger)),
     ] {
         let checked = trusted.check(&certified(by, kind, name, option), now);
@@ -127,6 +134,17 @@ fn certificates_that_are_vouched_for_and_that_are_not() {
         });
         assert_eq!(checked, expected);
     }
+    // Of a key that is known by itself it takes nothing.
+    let known = format!("@cert-authority [*.test]:* {}\n[a.test]:2222 {}\n", line(&ours), bare(key(ONE).key_data()));
+    std::fs::write(&path, &known).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
+    for (by, name, now) in [(&ours, "a.test", 200), (&ours, "b.test", 100), (&theirs, "a.test", 100)] {
+        assert_eq!(trusted.check(&certified(by, CertType::Host, name, None), now), Ok(()));
+    }
+    std::fs::write(&path, format!("{known}@revoked [a.test]:2222 {}\n", bare(key(ONE).key_data()))).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
+    let expected = format!("the host key of [a.test]:2222, ssh-ed25519 {print}, is revoked in {}:3", path.display());
+    assert_eq!(trusted.check(&certified(&ours, CertType::Host, "a.test", None), 100), Err(expected));
 }
 
 #[test]
