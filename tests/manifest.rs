@@ -166,9 +166,10 @@ async fn a_reload_that_is_wrong_changes_nothing() {
     let host = Setup::new(&tables::guest("hello", "hello", "")).start().await;
     for (lines, expected) in MISTAKES {
         host.setup().manifest(&format!("{lines}{}", tables::guest("hello", "hello", "")));
-        let said = host.setup().shown(&host.reload().await.failed());
-        assert!(said.contains(expected), "{lines}{said}");
-        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
+        let client = host.client();
+        let (reloaded, reply) = tokio::join!(host.reload(), client.get("https://localhost/"));
+        assert!(host.setup().shown(&reloaded.failed()).contains(expected), "{lines}");
+        assert_eq!(reply.brief(), (200, HELLO));
     }
     host.setup().manifest("[gti.pages]\n");
     host.signal(Signal::HUP);
@@ -256,6 +257,7 @@ async fn check_tells_what_could_not_be_pushed_to() {
     work.commit("main", &[("index.html", "x")]);
     work.git(&["branch", "other"]);
     work.git(&["tag", "v1"]);
+    let tag = "refs/tags/v1 is a tag, which nobody moves from here: name a branch";
     let detached = Repository::with_work_tree(setup.path("detached"));
     let id = detached.commit("main", &[("index.html", "x")]);
     detached.git(&["update-ref", "--no-deref", "HEAD", &id]);
@@ -269,17 +271,14 @@ async fn check_tells_what_could_not_be_pushed_to() {
         ("remote = \"work\"\n", Some(out)),
         ("remote = \"work\"\nbranch = \"main\"\n", Some(out)),
         ("remote = \"detached\"\n", Some("detached: its HEAD is of no branch; name one: branch = \"NAME\"")),
-        (
-            "remote = \"work\"\nbranch = \"refs/tags/v1\"\n",
-            Some("refs/tags/v1 is a tag, which nobody moves from here: name a branch"),
-        ),
+        ("remote = \"work\"\nbranch = \"refs/tags/v1\"\n", Some(tag)),
         ("remote = \"work\"\nbranch = \"other\"\n", None),
         ("remote = \"there.git\"\n", None),
     ] {
-        let at = 2 + lines.lines().count();
         for (mode, expected) in [("write", expected), ("read", None)] {
             setup.manifest(&format!("[git.b]\n{lines}{hello}git = {{ b = \"{mode}\" }}\n"));
             let outcome = setup.command(&["check"]).await;
+            let at = 2 + lines.lines().count();
             let line = |why| format!("host.toml:{at}: [component.hello]: can't push to `b`: {why}\n");
             assert_eq!(setup.shown(&outcome.stderr), expected.map(line).unwrap_or_default(), "{lines}{mode}");
             let strict = setup.command(&["check", "--strict"]).await;

@@ -167,10 +167,14 @@ async fn a_guests_own_conditions_pass_untouched() {
     ] {
         let request = [("range", "bytes=5-6"), ("if-none-match", "\"own\"")];
         let reply = get(&host, &format!("/respond?body=x&status={status}&{fields}"), &request).await;
-        assert_eq!(reply.status, status);
-        if status == 206 {
-            assert_eq!((reply.text(), reply.field("content-range")), ("x", Some("bytes 0-0/9")));
-        }
+        let (range, etag) = (reply.field("content-range"), reply.field("etag"));
+        let expected = match status {
+            206 => ("x", Some("bytes 0-0/9"), Some("\"own\"")),
+            304 => ("", None, Some("\"own\"")),
+            412 => ("x", None, Some("\"own\"")),
+            _ => ("x", Some("bytes */9"), None),
+        };
+        assert_eq!((reply.status.as_u16(), (reply.text(), range, etag)), (status, expected));
     }
 }
 
@@ -229,6 +233,28 @@ async fn a_decision_is_for_those_who_gave_the_same_answers() {
             assert_eq!(decided(&reply), expected, "{turn}: {method} {url} {fields:?}");
         }
     }
+}
+
+/// Nor is an answer that may be remembered.
+#[tokio::test]
+async fn an_answer_is_for_those_whom_it_was_decided_for() {
+    let (host, client) = deciding().await;
+    for turn in 0..2 {
+        for (name, field, address, expected) in [
+            ("cookie", ("cookie", "side=a"), "127.0.0.1", "side=a"),
+            ("cookie", ("cookie", "side=b"), "127.0.0.1", "side=b"),
+            ("field", ("x-color", "red"), "127.0.0.1", "red"),
+            ("field", ("x-color", "blue"), "127.0.0.1", "blue"),
+            ("client", ("x-color", "red"), "127.0.0.1", "127.0.0.1"),
+            ("client", ("x-color", "red"), "127.0.0.2", "127.0.0.2"),
+        ] {
+            let client = client.clone().connecting_from(address.parse().unwrap());
+            let url = format!("https://{name}.all.test/head?f=cache-control:public,max-age=60");
+            let reply = client.send(with_fields("GET", &url, &[field])).await;
+            assert_eq!(decided(&reply), expected, "{turn}: {name} {field:?} {address}");
+        }
+    }
+    assert_eq!(hits_and_misses(&host, "mischief").await, (6, 6));
 }
 
 #[tokio::test]

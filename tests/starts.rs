@@ -274,6 +274,30 @@ async fn what_was_proved_serves_where_its_head_is_lost() {
     }
 }
 
+/// By today's table, as far as that goes.
+#[tokio::test]
+async fn what_was_proved_serves_by_a_new_table_where_todays_head_does_not() {
+    let table = |word: &str| {
+        let lines =
+            format!("git = {{ pages = \"read\" }}\nprobe = \"/read?path=index.html\"\nenv = {{ WORD = \"{word}\" }}\n");
+        let app = tables::guest("app", "mischief", &lines);
+        format!("[git.pages]\nremote = \"pages.git\"\nbranch = \"main\"\n{app}")
+    };
+    let setup = Setup::new(&table("one"));
+    let pages = setup.repository("pages");
+    let good = pages.commit("main", &[("index.html", "x")]);
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=one\n"));
+    let setup = host.terminate().await;
+    pages.commit("main", &[("other.html", "x")]);
+    setup.manifest(&table("two"));
+    let host = setup.start().await;
+    assert_eq!(host.client().get("https://localhost/env").await.brief(), (200, "WORD=two\n"));
+    let app = host.component("app").await;
+    assert_eq!(app["revisions"]["pages"], good);
+    assert!(app["error"].as_str().is_some_and(|error| error.starts_with("probe /read?path=index.html: ")), "{app}");
+}
+
 /// A grant that is taken away while the host is down is a mistake of the manifest, whatever was proved before; a new file that
 /// lacks one waits, and what was proved serves.
 #[tokio::test]

@@ -32,7 +32,7 @@ pub enum WalkError {
     Object(#[from] ObjectError),
     #[error("the tree {id} at {path}: {fault}")]
     Tree { id: ObjectId, path: String, fault: TreeFault },
-    #[error("{0} is a {1}, where a {2} is named{}", annotated(*.1))]
+    #[error("{0} is a {1}, where a {2} is named{hint}", hint = annotated(*.1))]
     Kind(ObjectId, objs::Kind, objs::Kind),
     #[error("directories lie more than {MAX_DEPTH} deep, at {0}")]
     TooDeep(String),

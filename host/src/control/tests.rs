@@ -65,7 +65,7 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) fn start(bounds: Bounds, admits: fn(u32) -> bool) -> Self {
+    pub(crate) fn start(bounds: Bounds, admits: impl Fn(u32) -> bool + Send + 'static) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::set_permissions(state.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let log = Arc::new(Log::new(Box::new(jiff::Timestamp::default)));
@@ -179,8 +179,10 @@ fn who_follows_for_nobody_ends() {
 
 #[test]
 fn another_user_is_refused() {
-    let host = Running::start(Bounds::default(), |_| false);
+    let (asked, peer) = std::sync::mpsc::channel();
+    let host = Running::start(Bounds::default(), move |peer| asked.send(peer).is_err());
     assert_eq!(host.client().status().unwrap_err().to_string(), "this host belongs to another user");
+    assert_eq!(peer.recv().unwrap(), rustix::process::geteuid().as_raw());
     for (owner, peer, admitted) in [(1000, 1000, true), (1000, 0, true), (1000, 1001, false), (0, 1000, false)] {
         assert_eq!(server::admits(owner, peer), admitted, "{owner} {peer}");
     }

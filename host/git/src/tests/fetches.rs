@@ -184,7 +184,8 @@ fn a_force_push_is_followed_and_a_deleted_branch_keeps_its_head() {
     assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone(format!("{path} has no branch any more")));
     assert_eq!(pages.head(), Some(first));
     room.script(&format!("git -C origin update-ref refs/heads/other {}", first.id));
-    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone(format!("{path}: no branch main; it has other")));
+    let words = "its HEAD names main, which is not there; it has other; name one: branch = \"NAME\"";
+    assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Gone(format!("{path}: {words}")));
     assert_eq!(room.pages().head(), Some(first));
     room.script(&format!("git -C origin update-ref refs/heads/main {}", first.id));
     assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged);

@@ -346,7 +346,7 @@ async fn a_head_that_does_not_come_in_time_is_not_waited_for() {
         (client(Options { head: limit, ..options() }), origin("http", server.port(), Protocol::Http1, None));
     let begun = Instant::now();
     assert_eq!(get(&client, &origin).await, format!("{origin}: no answer in time"));
-    assert!((limit..limit * 4).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= limit, "{:?}", begun.elapsed());
 
     // An upload that goes on counts as life, and its end begins the wait anew.
     let (feed, body) = fed();
@@ -358,7 +358,7 @@ async fn a_head_that_does_not_come_in_time_is_not_waited_for() {
     }
     drop(feed);
     assert!(upload.await.unwrap().ends_with(": no answer in time"));
-    assert!((limit * 7 / 2..limit * 7).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= limit * 7 / 2, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

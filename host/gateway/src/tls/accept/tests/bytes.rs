@@ -175,7 +175,7 @@ async fn who_says_nothing_or_not_enough_is_dropped_in_time() {
         assert_eq!(server.outcome().await, "no handshake in time", "{} bytes", sent.len());
         let mut got = Vec::new();
         let _ = timeout(LIMIT, socket.read_to_end(&mut got)).await.unwrap();
-        assert!(drip > 0 || (limit..limit * 3).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        assert!(drip > 0 || (limit..LIMIT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
     }
 }
 
@@ -187,5 +187,5 @@ async fn a_client_that_reads_nothing_of_a_refusal_is_dropped_in_time() {
     socket.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let begun = Instant::now();
     assert_eq!(outcomes.recv().await.unwrap(), "plain http on a tls port");
-    assert!((LINGER..LINGER * 2).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+    assert!((LINGER..LIMIT).contains(&begun.elapsed()), "{:?}", begun.elapsed());
 }
