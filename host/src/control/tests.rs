@@ -11,7 +11,7 @@ use std::{
     },
     path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use atoll_runtime::{Journal, Level, Line, Source};
@@ -26,10 +26,13 @@ use super::{
 use crate::{journal::Log, problem::Problem};
 
 /// A host that takes any component but a broken one; also for what the commands make of its answers.
-struct Host;
+/// Its start is over at this time.
+struct Host(Instant);
 
 impl Control for Host {
-    async fn started(&self) {}
+    async fn started(&self) {
+        tokio::time::sleep_until(self.0.into()).await;
+    }
 
     async fn status(&self) -> Status {
         let component = ComponentStatus { name: "site".into(), ..ComponentStatus::default() };
@@ -66,6 +69,10 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(bounds: Bounds, admits: impl Fn(u32) -> bool + Send + 'static) -> Self {
+        Self::starting(Duration::ZERO, bounds, admits)
+    }
+
+    fn starting(time: Duration, bounds: Bounds, admits: impl Fn(u32) -> bool + Send + 'static) -> Self {
         let state = tempfile::tempdir().unwrap();
         std::fs::set_permissions(state.path(), PermissionsExt::from_mode(0o700)).unwrap();
         let log = Arc::new(Log::new(Box::new(jiff::Timestamp::default)));
@@ -75,8 +82,14 @@ impl Running {
             let _entered = runtime.enter();
             server::listen(state.path()).unwrap()
         };
-        let served =
-            runtime.spawn(server::serve(listener, Arc::new(Host), log.clone(), bounds, admits, shutdown.clone()));
+        let served = runtime.spawn(server::serve(
+            listener,
+            Arc::new(Host(Instant::now() + time)),
+            log.clone(),
+            bounds,
+            admits,
+            shutdown.clone(),
+        ));
         Self { state, log, shutdown, runtime, served }
     }
 
@@ -175,6 +188,24 @@ fn who_follows_for_nobody_ends() {
     });
     let Err(ClientError::Output(error)) = followed else { panic!("{followed:?}") };
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+}
+
+/// What may take as long as a start waits for it; of the rest it is said that the host starts, and the log is there.
+#[test]
+fn who_asks_during_a_start_waits_or_is_told() {
+    let bounds = Bounds { start: Duration::from_millis(50), ..Bounds::default() };
+    let host = Running::starting(Duration::from_secs(2), bounds, everybody);
+    host.write(Source::Host, "compiling");
+    let mut lines = Vec::new();
+    let said = host.client().logs(false, None, std::io::stdout().as_fd(), |event| {
+        lines.push(event);
+        Ok(())
+    });
+    assert!(said.is_ok() && lines.len() == 1, "{said:?} {lines:?}");
+    let starting = "the host is starting: `host logs` says what it has come to";
+    assert_eq!(host.client().status().unwrap_err().to_string(), starting);
+    assert_eq!(host.client().reload().unwrap().components, ["site"]);
+    assert_eq!(host.client().status().unwrap().components.len(), 1);
 }
 
 #[test]
