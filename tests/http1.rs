@@ -13,6 +13,7 @@ use crate::support::{
     frames::{DATA, END_HEADERS, Frames, HEADERS, RST_STREAM, field, frame},
     host::{Host, Setup},
     raw, tables,
+    upstream::dead,
     wait::{SOON, promptly, until, within},
 };
 
@@ -55,9 +56,11 @@ impl Ears {
 }
 
 async fn before(ears: &Ears, lines: &str) -> Host {
-    let manifest = [lines, &tables::upstream("app", ears.address), &tables::router()].concat();
+    let upstreams = [tables::upstream("app", ears.address), tables::upstream("dead", dead())].concat();
+    let manifest = [lines, &upstreams, &tables::router()].concat();
     let setup = Setup::new(&manifest);
-    let private = "upstream = \"app\"\n[[path]]\nprefix = \"/private\"\nrefuse = 403\n";
+    let private = "upstream = \"app\"\n[[path]]\nprefix = \"/private\"\nrefuse = 403\n\
+                   [[path]]\nprefix = \"/dead\"\nupstream = \"dead\"\n";
     setup.repository("routes").commit("main", &[("_.toml", private)]);
     setup.start().await
 }
@@ -311,7 +314,7 @@ async fn requests_in_a_pipeline_are_answered_in_order() {
 async fn a_body_is_asked_for_when_somebody_reads_it() {
     let ears = Ears::start(b"hello").await;
     let host = before(&ears, "").await;
-    for (target, continues, status) in [("/", true, 200), ("/private", false, 403)] {
+    for (target, continues, status) in [("/", true, 200), ("/private", false, 403), ("/dead", false, 502)] {
         let mut stream = host.client().handshake(Some("a.test"), &[b"http/1.1"]).await.unwrap();
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n"
