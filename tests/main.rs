@@ -21,6 +21,7 @@ mod git_ssh;
 mod h2spec;
 mod http1;
 mod http2;
+mod idle;
 mod keygen;
 mod limits;
 mod listeners;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 
 use crate::support::{
-    client::{Protocol, ask},
+    client::{Client, Protocol, ask},
     guests::HELLO,
     host::Setup,
     tables,
@@ -296,7 +296,7 @@ async fn a_reload_says_what_it_could_not_fetch_or_prove() {
         (
             "b.git",
             1,
-            "host.toml:1: [git.site-pages]: site goes on serving what it did: _headers:2: ",
+            "host.toml:1: [git.site-pages]: site goes on serving what it did, until the host is restarted: _headers:2: ",
             "host: the manifest was taken, but not all of it serves\n",
         ),
     ] {
@@ -327,6 +327,28 @@ async fn a_reload_tells_its_addresses() {
     host.setup().manifest(&hello);
     host.reload().await.done();
     host.logged(&format!("no longer listening on http://{taken}")).await;
+}
+
+/// It can't take all addresses while it has one of them, nor speak TLS where it speaks none; what it has goes on.
+#[tokio::test]
+async fn a_reload_says_what_the_host_has_itself() {
+    let hello = tables::guest("hello", "hello", "");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let port = free.port();
+    let host = Setup::new(&format!("[listen]\nhttps = [\"127.0.0.1:0\", \"{free}\"]\n{hello}")).start().await;
+    for (listen, at) in [
+        (format!("https = [\"127.0.0.1:0\", \"0.0.0.0:{port}\"]"), format!("0.0.0.0:{port}")),
+        (format!("https = [\"127.0.0.1:0\"]\nhttp = \"{free}\""), free.to_string()),
+    ] {
+        host.setup().manifest(&format!("[listen]\n{listen}\n{hello}"));
+        let said = host.setup().shown(&host.reload().await.failed());
+        let words = format!(
+            "host.toml:1: can't listen on {at}: Address already in use (os error 98); this host itself has {free}: reload \
+             once without it, or restart the host\nhost: nothing was changed\n"
+        );
+        assert_eq!(said, words);
+        assert_eq!(Client::new(free, &host.ca()).get("https://localhost/").await.brief(), (200, HELLO));
+    }
 }
 
 /// Of a reload that fails nothing stays: not what another remote brought, and not the good one of two new components.

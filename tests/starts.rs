@@ -128,8 +128,9 @@ async fn what_todays_manifest_does_not_bear_out_is_told() {
         let log = host.setup().log();
         assert!(log.contains("proved before, but not by what the manifest says today"), "{log}");
         assert_eq!(log.matches(wrong).count(), 1, "{log}");
-        let said = host.reload().await.failed();
-        assert!(said.contains(wrong) && said.contains("nothing was changed"), "{said}");
+        let said = host.setup().shown(&host.reload().await.failed());
+        let words = format!(": [component.router]: goes on serving what it did: {wrong}");
+        assert!(said.contains(&words) && said.ends_with("host: the manifest was taken, but not all of it serves\n"), "{said}");
         says(true).await;
         host.setup().manifest(before);
         host.reload().await.done();

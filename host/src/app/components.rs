@@ -180,19 +180,55 @@ pub(super) fn problem(said: &manifest::Component, error: &anyhow::Error) -> Prob
     said.place.problem(format!("[component.{}]: {}", said.name, chain(error.as_ref())))
 }
 
-/// What a slot begins with: today's draft, and what a former run proved, under today's table. Blocks.
-pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name: &str, current: Draft) -> Start {
-    let none = |current| Start { proved: None, unchanged: false, current, held: false };
-    let Some(entry) = proved.entry(name) else { return none(current) };
+/// What a slot begins with: today's draft, and what a former run proved, under today's table; and what should be said where that
+/// is not served by it. Blocks.
+pub(super) fn start(
+    loader: &Loader,
+    proved: &Proved,
+    bindings: &Bindings,
+    name: &str,
+    current: Draft,
+) -> (Start, Option<String>) {
+    let proved = match proved.entry(name) {
+        Some(entry) => former(loader, proved, bindings, &entry, &current),
+        None => Err(None),
+    };
+    let (proved, unchanged, words) = match proved {
+        Ok((proved, unchanged)) => (Some(proved), unchanged, None),
+        Err(words) => (None, false, words),
+    };
+    // Where nothing is known of a branch any more, that is no news.
+    let mut current = current;
+    for (known, branch) in &mut current.branches {
+        if !branch.is_known()
+            && let Some(proved) = proved.as_ref().and_then(|proved| proved.branches.get(known))
+        {
+            *branch = proved.clone();
+        }
+    }
+    (Start { proved, unchanged, current, held: false }, words)
+}
+
+/// What a former run proved, under today's table, and whether that is the one that it was proved under.
+///
+/// # Errors
+/// It is not to be had, or of no use: why, where nobody would think of it.
+fn former(
+    loader: &Loader,
+    proved: &Proved,
+    bindings: &Bindings,
+    entry: &ledger::Entry,
+    current: &Draft,
+) -> Result<(Inputs, bool), Option<String>> {
     let code = match &current.code {
         Some(code) if code.digest().to_string() == entry.digest => Some(code.clone()),
         _ => proved.bytes(&entry.digest).and_then(|bytes| loader.bytes(bytes).ok()),
     };
-    let Some(code) = code else { return none(current) };
+    let code = code.ok_or(None)?;
     let role = |code: &Code| code.surface().role.map(|role| std::mem::discriminant(&role));
     if current.code.as_ref().is_some_and(|current| role(current) != role(&code)) {
         // By that name there is something else now.
-        return none(current);
+        return Err(None);
     }
     let same_table = entry.table == current.table.hash.to_string();
     let mut branches = current.branches.clone();
@@ -202,14 +238,17 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         let Some(revision) = entry.revisions.get(&grant.binding) else {
             // It reads that by this table, and nobody knows what it was proved with.
             if same_table {
-                return none(current);
+                return Err(None);
             }
             continue;
         };
-        // What came from another remote than today's is none of this one's, though it was proved under its name.
         let from = entry.origins.get(&grant.binding);
         if from.is_some_and(|from| *from != *binding.identity()) {
-            return none(current);
+            return Err(Some(format!(
+                "what was proved before is not served: [git.{}] is {} now, and that came from elsewhere",
+                grant.binding,
+                binding.origin()
+            )));
         }
         if branch.revision() == revision {
             continue;
@@ -222,23 +261,13 @@ pub(super) fn start(loader: &Loader, proved: &Proved, bindings: &Bindings, name:
         let whole = id.is_none_or(|id| binding.repository().verify(id).is_ok());
         match binding.at(id, from.cloned().unwrap_or_default()) {
             Ok(at) if whole && at.revision() == revision => *branch = at,
-            _ => return none(current),
+            _ => return Err(None),
         }
     }
     let upstreams: Arc<[Upstream]> = match code.surface().role {
         Some(atoll_runtime::Role::Router) => current.upstreams.clone(),
         _ => Arc::default(),
     };
-    // Where nothing is known of a branch any more, that is no news.
-    let mut current = current;
-    for (known, branch) in &mut current.branches {
-        if !branch.is_known()
-            && let Some(proved) = branches.get(known)
-        {
-            *branch = proved.clone();
-        }
-    }
     let unchanged = same_table && entry.upstreams == ledger::names(&upstreams);
-    let proved = Inputs { code, table: current.table.clone(), branches, upstreams };
-    Start { proved: Some(proved), unchanged, current, held: false }
+    Ok((Inputs { code, table: current.table.clone(), branches, upstreams }, unchanged))
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    certificates,
+    addresses, certificates,
     components::nobody_decides,
     decides::Decides,
     descriptors,
@@ -31,9 +31,8 @@ use super::{
 use crate::{
     control::messages::CertificateStatus,
     journal::Log,
-    manifest::{AccessLog, Address, Manifest},
-    problem::{Problem, Problems},
-    text::chain,
+    manifest::{AccessLog, Manifest},
+    problem::Problem,
 };
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -166,12 +165,13 @@ impl Front {
         warnings.extend(descriptors::connections(manifest).1.map(Problem::new));
         let renewed = certificates::renewed(&certificates, &self.said());
         let upstreams = upstreams::urls(manifest, &self.client, &self.tls)?;
+        let ours: Vec<_> = self.listening().iter().map(|listening| listening.bound).collect();
         let mut sockets = Vec::new();
-        for (address, secure) in wanted(manifest) {
+        for (address, secure) in addresses::wanted(manifest) {
             if self.listening().iter().any(|listening| listening.asked == address.at && listening.secure == secure) {
                 continue;
             }
-            let bound = socket(manifest, address, secure, inherited)?;
+            let bound = addresses::bind(manifest, address, secure, inherited, &ours)?;
             sockets.extend(bound.into_iter().map(|listener| (address.at, secure, listener)));
         }
         Ok(Prepared { sockets, certificates, upstreams, renewed, warnings })
@@ -184,7 +184,7 @@ impl Front {
             self.say(Level::Warning, warning.to_string());
         }
         self.serve_certificates(Some(certificates));
-        let wanted: Vec<_> = wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
+        let wanted: Vec<_> = addresses::wanted(manifest).map(|(address, secure)| (address.at, secure)).collect();
         self.listening().retain(|listening| {
             let stays = wanted.contains(&(listening.asked, listening.secure));
             if !stays {
@@ -402,47 +402,4 @@ fn nothing() -> Roster {
     let (upstreams, trusted) = (Vec::new(), Vec::new());
     let limits = Limits::default();
     Roster { router: None, upstreams, trusted, redirect: true, https_port: 443, access: None, limits }
-}
-
-fn wanted(manifest: &Manifest) -> impl Iterator<Item = (Address, bool)> {
-    let plain = manifest.listen.http.iter().map(|address| (*address, false));
-    plain.chain(manifest.listen.https.iter().map(|address| (*address, true)))
-}
-
-/// That each address can be had, for a start that would fail by it after all its work; none is kept.
-pub(super) fn try_addresses(manifest: &Manifest, inherited: &Inherited) -> anyhow::Result<()> {
-    let ours = |address: &Address| address.at.port() != 0 && !inherited.left().any(|left| left == address.at);
-    for (address, secure) in wanted(manifest).filter(|(address, _)| ours(address)) {
-        socket(manifest, address, secure, &mut Inherited::default())?;
-    }
-    Ok(())
-}
-
-fn socket(
-    manifest: &Manifest,
-    address: Address,
-    secure: bool,
-    inherited: &mut Inherited,
-) -> anyhow::Result<Vec<Listener>> {
-    match atoll_net::bind(&[address.at], inherited) {
-        Ok(bound) => Ok(bound),
-        Err(_) if address.optional => Ok(Vec::new()),
-        Err(error) => {
-            let place = &manifest.listen.place;
-            let advice = advice(&error.source, secure, place.file.is_some());
-            Err(Problems(vec![place.problem(chain(&error) + advice)]).into())
-        }
-    }
-}
-
-/// What to do about an address that can't be had, where a line of the manifest does not show it.
-fn advice(error: &std::io::Error, secure: bool, said: bool) -> &'static str {
-    match error.kind() {
-        std::io::ErrorKind::AddrInUse if !said && secure => "; for another address: --https ADDR",
-        std::io::ErrorKind::AddrInUse if !said => "; for another address: --http ADDR",
-        std::io::ErrorKind::PermissionDenied => {
-            "; ports below 1024 take CAP_NET_BIND_SERVICE, or a socket that systemd hands over"
-        }
-        _ => "",
-    }
 }

@@ -273,7 +273,10 @@ impl Host {
         let (loader, ledger, bindings) = (self.loader.clone(), self.ledger.clone(), bindings.clone());
         let begins = name.clone();
         let start = tokio::task::spawn_blocking(move || components::start(&loader, &ledger, &bindings, &begins, draft));
-        let mut start = start.await?;
+        let (mut start, words) = start.await?;
+        if let Some(words) = words.filter(|_| !held) {
+            self.about(&said.name, Level::Info, words);
+        }
         if held {
             start.current.code = None;
             start = Start { proved: None, unchanged: false, current: start.current, held };

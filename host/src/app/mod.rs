@@ -1,5 +1,6 @@
 //! The one place where everything is put together: capabilities are made here and handed down.
 
+mod addresses;
 mod agents;
 mod begins;
 mod bindings;
@@ -96,7 +97,7 @@ async fn serve(options: Options, loaded: Loaded, watch: bool) -> anyhow::Result<
     for warning in warnings.into_iter().chain(of_files) {
         (&*log as &dyn Journal).host(Level::Warning, warning.to_string());
     }
-    front::try_addresses(&manifest, &inherited)?;
+    addresses::try_all(&manifest, &inherited)?;
     seed(&manifest, &state, &log)?;
     let control = server::listen(state.directory())?;
 

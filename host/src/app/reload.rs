@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use atoll_runtime::{Change, Code, Level, Prepared, Role};
+use atoll_runtime::{Change, Code, Level, Prepared, Role, Slot};
 use futures_util::future;
 use tokio::task::{block_in_place, spawn_blocking};
 
@@ -15,7 +15,7 @@ use super::{
     files,
     front::Front,
     hooks,
-    host::{Codes, Components, Host},
+    host::{Codes, Components, Elsewhere, Host},
     running::Running,
 };
 use crate::{
@@ -61,9 +61,11 @@ async fn read_again(host: &Arc<Host>, front: &Arc<Front>) -> Result<Reloaded, Re
     host.say(Level::Info, "reloaded".to_owned());
     let Switched { components, certificates, others, warnings } = switched;
     let (late, disproved): (Vec<_>, Vec<_>) = unfollowed(host, others).await.into_iter().unzip();
-    let disproved = disproved.concat();
-    let pending = pending(host, &disproved).await;
-    let warnings = [loaded.warnings, warnings, late.concat(), pending].concat();
+    let mut disproved = disproved.concat();
+    let mut warnings = [loaded.warnings, warnings, late.concat()].concat();
+    for (by_manifest, problem) in pending(host, &disproved).await {
+        if by_manifest { &mut disproved } else { &mut warnings }.push(problem);
+    }
     Ok(Reloaded { components, certificates, warnings, disproved })
 }
 
@@ -120,8 +122,8 @@ async fn switch(
     let both = before.iter().chain(bindings.iter()).map(|(name, binding)| (name.clone(), binding.clone())).collect();
     // What serves meanwhile is written down by those of before.
     host.bindings.store(Arc::new(both));
-    let proved = prove(host, manifest, &codes, &upstreams, &bindings).await;
-    let (components, prepared, mut changed) = match proved {
+    let proved = prove(host, manifest, &codes, &upstreams, &bindings, &elsewhere).await;
+    let Proved { components, prepared, mut changed, later } = match proved {
         Ok(proved) => proved,
         Err(error) => {
             host.bindings.store(before);
@@ -151,6 +153,9 @@ async fn switch(
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
     host.adopt(components).await;
+    for (slot, changes) in later {
+        slot.notify(changes).await;
+    }
     let stays = |binding: &Arc<Binding>| !elsewhere.iter().any(|(said, _)| said.name == binding.said().name);
     let lacking = |binding: &Arc<Binding>| binding.revision().is_none() || binding.error().is_some();
     let others = bindings.values().filter(|binding| stays(binding) && lacking(binding));
@@ -180,16 +185,16 @@ struct Switched {
 async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Problem>, Vec<Problem>)> {
     let fetched = others.into_iter().map(|said| async move {
         let Some(binding) = host.bindings.load().get(&said.name).cloned() else { return Default::default() };
-        let meanwhile = if binding.revision().is_some() { "; what was fetched before is served" } else { "" };
+        let still = if binding.revision().is_some() { "; what was fetched before is served" } else { "" };
         let problem = |words: String| said.place.problem(format!("[git.{}]: {words}", said.name));
         match tokio::time::timeout(FIRST, hooks::fetch(&binding)).await {
             Err(_) => {
-                let words = format!("has not been fetched in {FIRST:?}{meanwhile}");
+                let words = format!("has not been fetched in {FIRST:?}{still}");
                 // Of all else the log has heard already.
                 host.say(Level::Warning, format!("binding {}: {words}", said.name));
                 (vec![problem(words)], Vec::new())
             }
-            Ok(Err(words)) => (vec![problem(format!("can't be fetched{meanwhile}: {words}"))], Vec::new()),
+            Ok(Err(words)) => (vec![problem(format!("can't be fetched{still}: {words}"))], Vec::new()),
             Ok(Ok(())) => {
                 let components = host.components.load_full();
                 let Ok((_, proofs)) = tokio::time::timeout(FIRST, hooks::pass_on(&binding, &components)).await else {
@@ -197,7 +202,9 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
                 };
                 let proofs = proofs.into_iter();
                 let failed = proofs.filter_map(|(name, disproof)| Some((name, disproof?)));
-                let words = failed.map(|(name, why)| format!("{name} goes on serving what it did: {why}"));
+                let words = failed.filter_map(|(name, why)| {
+                    Some(format!("{name} {}: {why}", meanwhile(components.get(&name)?, &host.bindings.load())))
+                });
                 (Vec::new(), words.map(problem).collect())
             }
         }
@@ -205,24 +212,44 @@ async fn unfollowed(host: &Host, others: Vec<manifest::Binding>) -> Vec<(Vec<Pro
     future::join_all(fetched).await
 }
 
-/// What waits, to serve by something else than the manifest, and why it does not; but for what is `told` already.
-async fn pending(host: &Host, told: &[Problem]) -> Vec<Problem> {
+/// What waits, to serve by something else than the manifest, or by what that says, and why it does not; but for what is `told`
+/// already.
+async fn pending(host: &Host, told: &[Problem]) -> Vec<(bool, Problem)> {
     let components = host.components.load_full();
     let waits = components.values().map(|running| async {
         let problem = |words: String| running.said.place.problem(format!("[component.{}]: {words}", running.said.name));
         // It may just be proved.
         if tokio::time::timeout(FIRST, running.slot.change(Vec::new())).await.is_err() {
-            return Some(problem(UNPROVED.to_owned()));
+            return Some((false, problem(UNPROVED.to_owned())));
         }
         let why = running.slot.error()?.to_string();
-        let serves = if running.slot.serving().is_some() { "goes on serving what it did" } else { "serves nothing" };
         let told = told.iter().any(|problem| problem.message.ends_with(&why));
-        (!told).then(|| problem(format!("{serves}: {why}")))
+        let words = || format!("{}: {why}", meanwhile(running, &host.bindings.load()));
+        (!told).then(|| (running.slot.is_unproved(), problem(words())))
     });
     future::join_all(waits).await.into_iter().flatten().collect()
 }
 
-type Proved = (Components, Vec<(Option<Role>, Prepared)>, Vec<String>);
+/// What becomes of a component whose newest candidate is not proved.
+fn meanwhile(running: &Running, bindings: &Bindings) -> &'static str {
+    let Some(serving) = running.slot.serving() else { return "serves nothing" };
+    let lasts = running.said.git.iter().all(|(known, grant)| {
+        let from = serving.inputs().branches.get(&**known).map(|branch| branch.origin()).unwrap_or_default();
+        from.is_empty() || bindings.get(&grant.from).is_none_or(|binding| binding.identity() == from)
+    });
+    // What came from another remote is none of today's, to a host that starts.
+    if lasts { "goes on serving what it did" } else { "goes on serving what it did, until the host is restarted" }
+}
+
+/// What can be switched to.
+#[derive(Default)]
+struct Proved {
+    components: Components,
+    prepared: Vec<(Option<Role>, Prepared)>,
+    changed: Vec<String>,
+    /// What is proved after that, since it is no reason to change nothing.
+    later: Vec<(Arc<Slot>, Vec<Change>)>,
+}
 
 async fn prove(
     host: &Arc<Host>,
@@ -230,9 +257,10 @@ async fn prove(
     codes: &Codes,
     upstreams: &Arc<[atoll_runtime::Upstream]>,
     bindings: &Arc<Bindings>,
+    elsewhere: &[Elsewhere],
 ) -> anyhow::Result<Proved> {
     let running = host.components.load_full();
-    let (mut components, mut prepared, mut changed) = (Components::new(), Vec::new(), Vec::new());
+    let mut proved = Proved::default();
     for said in manifest.components.values() {
         let name = &said.name;
         let code = codes.get(name).cloned().context("all codes were loaded")?;
@@ -241,9 +269,9 @@ async fn prove(
         let Some(old) = running.get(name) else {
             let new = host.put(said, Some(code.clone()), upstreams.clone(), bindings, true).await.map_err(wrong)?;
             let first = new.slot.prepare(vec![Change::Code(code)]).await.map_err(|disproof| wrong(disproof.into()))?;
-            prepared.push((role, first));
-            components.insert(name.clone(), Arc::new(new));
-            changed.push(name.to_string());
+            proved.prepared.push((role, first));
+            proved.components.insert(name.clone(), Arc::new(new));
+            proved.changed.push(name.to_string());
             continue;
         };
         let mut changes = Vec::new();
@@ -261,15 +289,22 @@ async fn prove(
                 changes.push(Change::Upstreams(upstreams.clone()));
             }
         }
-        if !changes.is_empty() || old.slot.is_unproved() {
+        if old.fails_by_itself(said, digest) || old.slot.serving().is_none() && reads_any(said, elsewhere) {
+            proved.later.push((old.slot.clone(), changes));
+        } else if !changes.is_empty() || old.slot.is_unproved() {
             let next = old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?;
-            prepared.push((role, next));
-            changed.push(name.to_string());
+            proved.prepared.push((role, next));
+            proved.changed.push(name.to_string());
         }
         let again: Running = old.again(said.clone(), Some(digest), role);
-        components.insert(name.clone(), Arc::new(again));
+        proved.components.insert(name.clone(), Arc::new(again));
     }
-    Ok((components, prepared, changed))
+    Ok(proved)
+}
+
+/// Whether it reads a branch that comes from another remote from now on.
+fn reads_any(said: &manifest::Component, elsewhere: &[Elsewhere]) -> bool {
+    said.git.values().any(|grant| elsewhere.iter().any(|(moved, _)| moved.name == grant.from))
 }
 
 fn mistakes(problems: Problems) -> Refusal {

@@ -89,4 +89,14 @@ impl Running {
         let by_hand = serves.is_some() && *self.by_hand() == serves && self.file() == Some(file);
         serves != Some(file) && !by_hand
     }
+
+    /// Whether nothing of it serves, or what serves is still unproved, and not because of anything that the manifest now says
+    /// of it: of this table and this file it was so before.
+    pub(super) fn fails_by_itself(&self, said: &manifest::Component, file: Digest) -> bool {
+        let same = self.said.hash == said.hash && self.file() == Some(file);
+        same && match self.slot.serving() {
+            None => true,
+            Some(serving) => self.slot.is_unproved() && serving.digest() == file,
+        }
+    }
 }

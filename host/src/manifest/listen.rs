@@ -26,6 +26,26 @@ impl Listen {
     pub fn redirects(&self) -> bool {
         self.redirect.unwrap_or(!self.https.is_empty())
     }
+
+    /// What keeps two of its addresses from being listened on at once, if anything does.
+    pub(super) fn clash(&self) -> Option<String> {
+        let all: Vec<_> = self.http.iter().chain(&self.https).map(|address| address.at).collect();
+        let pairs = all.iter().enumerate().flat_map(|(index, a)| all.iter().skip(index + 1).map(move |b| (*a, *b)));
+        let (a, b) = pairs.into_iter().find(|(a, b)| overlap(*a, *b))?;
+        Some(match a == b {
+            true => format!("has {a} for both `http` and `https`: one address, one protocol"),
+            false => {
+                let (all, one) = if a.ip().is_unspecified() { (a, b) } else { (b, a) };
+                format!("has {all} beside {one}, which is one of its addresses: leave one of them out")
+            }
+        })
+    }
+}
+
+/// Whether only one of two addresses can be listened on. An IPv6 listener never takes IPv4.
+pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let all = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || all && a.is_ipv4() == b.is_ipv4())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +93,6 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
     let http = table.texts("http", Address::parse);
     let https = table.texts("https", Address::parse);
     let trusted = table.texts("trusted", network).unwrap_or_default();
-    let shared = http.iter().flatten().find(|a| a.at.port() != 0 && https.iter().flatten().any(|b| b.at == a.at));
-    if let Some(Address { at, .. }) = shared {
-        table.report(format!("has {at} for both `http` and `https`: one address, one protocol"));
-    }
     let redirect = table.flag("redirect");
     let proxied = table.texts("proxied", Address::parse).unwrap_or_default();
     let proxied: Vec<_> = proxied.into_iter().map(|address| address.at).collect();
@@ -89,8 +105,12 @@ pub(super) fn read(mut table: Table<'_>) -> Listen {
             table.report(format!("has {at} in `proxied`, and in neither `http` nor `https`"));
         }
     }
+    let listen = Listen { place, http, https, trusted, proxied, redirect };
+    if let Some(words) = listen.clash() {
+        table.report(words);
+    }
     table.finish();
-    Listen { place, http, https, trusted, proxied, redirect }
+    listen
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

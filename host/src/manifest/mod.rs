@@ -32,6 +32,7 @@ pub use arguments::{Bind, Options};
 pub use binding::Binding;
 pub use component::{Component, Grant, Limits, Mode};
 pub use hash::TableHash;
+pub(crate) use listen::overlap;
 pub use listen::{Address, Listen};
 pub use name::Name;
 pub use origin::{Origin, Scheme};
@@ -111,12 +112,16 @@ pub fn load(options: &Options) -> Result<Loaded, Problems> {
         }
         None => return Err(Problems(problems)),
     };
-    let Listen { place, http, https, .. } = &mut loaded.manifest.listen;
-    for (given, listeners) in [(&options.http, http), (&options.https, https)] {
+    let listen = &mut loaded.manifest.listen;
+    for (given, listeners) in [(&options.http, &mut listen.http), (&options.https, &mut listen.https)] {
         if !given.is_empty() {
             listeners.clone_from(given);
-            *place = Place::default();
+            listen.place = Place::default();
         }
+    }
+    // What the manifest says alone was looked at already.
+    if let Some(words) = listen.clash() {
+        return Err(Problems(vec![Problem::new(format!("[listen] with these arguments {words}"))]));
     }
     Ok(loaded)
 }

@@ -147,6 +147,14 @@ fn listeners() {
         "[listen]\nhttp = '127.0.0.1:1'\nhttps = '127.0.0.1:1'",
         &["host.toml:1: [listen] has 127.0.0.1:1 for both `http` and `https`: one address, one protocol"],
     );
+    for addresses in ["http = ['127.0.0.1:1', '0.0.0.0:1']", "https = '127.0.0.1:1'\nhttp = '0.0.0.0:1'"] {
+        check_beside(
+            &format!("[listen]\n{addresses}"),
+            &[
+                "host.toml:1: [listen] has 0.0.0.0:1 beside 127.0.0.1:1, which is one of its addresses: leave one of them out",
+            ],
+        );
+    }
     check_beside(
         "[listen]\ntrusted = ['10.0.0.1', '10.0.0.1/8', 'proxy', '::/129']",
         &[
