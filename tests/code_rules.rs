@@ -68,6 +68,28 @@ const APART: &[(&str, &[&str])] = &[
 /// need be by a link, which is packed as what it leads to.
 const PACKAGES: &[&str] = &["host/send-pack/"];
 
+/// All that lies at the top: what a run, or a trial, leaves there is nobody's to commit.
+const TOP: &[&str] = &[
+    ".ci",
+    ".gitignore",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "clippy.toml",
+    "components",
+    "deny.toml",
+    "host",
+    "rustfmt.toml",
+    "scripts",
+    "tests",
+    "wit",
+];
+
 /// What cargo puts to a package's own files.
 const ADDED: &[&str] = &[".cargo_vcs_info.json", "Cargo.lock", "Cargo.toml.orig"];
 
@@ -82,6 +104,15 @@ fn every_file_keeps_the_rules() {
         broken.extend(breaks(&file, &text));
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn nothing_else_lies_at_the_top() {
+    let git = Command::new("git").args(["ls-tree", "--name-only", "HEAD"]).current_dir(root()).output();
+    let listed = String::from_utf8(git.expect("git runs").stdout).expect("git says text");
+    let mut listed: Vec<_> = listed.lines().collect();
+    listed.sort_unstable();
+    assert_eq!(listed, TOP);
 }
 
 #[test]

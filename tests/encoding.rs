@@ -93,6 +93,33 @@ async fn what_an_upstream_did_not_encode_is_encoded_for_who_asks() {
     }
 }
 
+/// A route's changes leave what tells others apart: the host's own coding, and that an answer depends on what is accepted.
+#[tokio::test]
+async fn a_route_can_not_make_an_encoded_answer_another() {
+    let upstream = Upstream::start(Protocol::Http1, |_| {
+        http::Response::builder().header("content-type", "text/plain").body(whole("text\n".repeat(1_000))).unwrap()
+    });
+    let upstream = upstream.await;
+    let setup = Setup::new(&format!("{}{}", tables::upstream("app", upstream.address()), tables::router()));
+    let route = |change: &str| format!("upstream = \"app\"\n[response]\n{change}\n");
+    let routes = setup.repository("routes");
+    routes.commit(
+        "main",
+        &[("a.test.toml", &*route("set = { Vary = \"Cookie\" }")), ("b.test.toml", &*route("remove = [\"vary\"]"))],
+    );
+    let host = setup.start().await;
+    for (name, vary) in [("a.test", &["Cookie", "accept-encoding"][..]), ("b.test", &["accept-encoding"])] {
+        for (accepting, coding) in [("gzip", Some("gzip")), ("identity", None)] {
+            let request = with_fields("GET", &format!("https://{name}/"), &[("accept-encoding", accepting)]);
+            let reply = host.client().send(request).await;
+            assert_eq!((reply.status.as_u16(), reply.field("content-encoding")), (200, coding));
+            assert_eq!(reply.fields.get_all("vary").iter().collect::<Vec<_>>(), vary, "{name} {accepting}");
+        }
+    }
+    routes.change("main", &[("a.test.toml", &*route("set = { Content-Encoding = \"gzip\" }"))]);
+    host.logged("a.test.toml:3: `Content-Encoding` is the host's own, and can't be changed here").await;
+}
+
 /// An event is decoded before the next one is made, and a stream that breaks off does not look whole.
 #[tokio::test]
 async fn events_are_encoded_as_they_come() {

@@ -24,7 +24,8 @@ async fn who_serves_nothing_holds_up_no_reload() {
     let ca = Ca::new("test");
     let manifest = |word: &str| {
         let pair = "[[certificate]]\nchain = \"a.pem\"\nkey = \"a.key\"\n";
-        let dead = "git = { dead = \"read\" }\nprobe = \"/read?from=dead&path=page\"\n[git.dead]\nremote = \"dead.git\"\n";
+        let dead =
+            "git = { dead = \"read\" }\nprobe = \"/read?from=dead&path=page\"\n[git.dead]\nremote = \"dead.git\"\n";
         let (dead, bad) = (tables::guest("dead", "mischief", dead), tables::site("bad"));
         format!("{bad}{}{dead}{pair}", tables::mischief("site", &format!("env = {{ WORD = \"{word}\" }}\n")))
     };
@@ -103,7 +104,8 @@ async fn what_another_branch_had_is_served_until_a_restart() {
     let host = setup.start().await;
     host.setup().manifest(&right.replace("\"main\"", "\"other\""));
     let said = host.setup().shown(&host.reload().await.failed());
-    let words = "host.toml:1: [git.site-pages]: site goes on serving what it did, until the host is restarted: _headers:2: ";
+    let words =
+        "host.toml:1: [git.site-pages]: site goes on serving what it did, until the host is restarted: _headers:2: ";
     assert!(said.starts_with(words), "{said}");
     assert_eq!(page(&host).await, (200, "main".into()));
     let host = host.terminate().await.start().await;

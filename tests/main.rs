@@ -20,6 +20,7 @@ mod git_servers;
 mod git_ssh;
 mod h2spec;
 mod http1;
+mod http10;
 mod http2;
 mod idle;
 mod keygen;

@@ -141,7 +141,7 @@ async fn a_reload_proves_what_a_start_could_not() {
     assert!(host.component("app").await["error"].is_null());
 }
 
-/// A swap that was refused is over: nothing makes it serve later, and a reload that goes well is the end of what is said of it.
+/// A swap that was refused is over: nothing makes it serve later, and what serves next is the end of what is said of it.
 #[tokio::test]
 async fn a_refused_swap_is_over() {
     let setup = Setup::new(&tables::guest(
@@ -161,6 +161,8 @@ async fn a_refused_swap_is_over() {
     let good = pages.commit("main", &[("index.html", "two")]);
     until(SOON, "the push", async || (host.component("app").await["revisions"]["pages"] == good).then_some(())).await;
     assert_eq!(host.component("app").await["digest"], digest);
+    // Nor is it what is wrong with what serves.
+    assert_eq!(error().await, "");
     host.reload().await.done();
     assert_eq!((error().await, host.component("app").await["digest"].clone()), (String::new(), digest));
     // Asked for again, it is swapped; and a reload leaves it.

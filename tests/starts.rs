@@ -9,7 +9,7 @@ use crate::support::{
     host::{Host, Setup},
     tables,
     upstream::{dead, whole},
-    wait::{SOON, until},
+    wait::{BUILT, SOON, until},
 };
 
 const NOT_FETCHED: (u16, &str) = (503, "503 Service Unavailable: this site has not been fetched yet\n");
@@ -130,7 +130,10 @@ async fn what_todays_manifest_does_not_bear_out_is_told() {
         assert_eq!(log.matches(wrong).count(), 1, "{log}");
         let said = host.setup().shown(&host.reload().await.failed());
         let words = format!(": [component.router]: goes on serving what it did: {wrong}");
-        assert!(said.contains(&words) && said.ends_with("host: the manifest was taken, but not all of it serves\n"), "{said}");
+        assert!(
+            said.contains(&words) && said.ends_with("host: the manifest was taken, but not all of it serves\n"),
+            "{said}"
+        );
         says(true).await;
         host.setup().manifest(before);
         host.reload().await.done();
@@ -321,4 +324,28 @@ async fn a_start_without_a_grant() {
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
     let error = host.component("app").await["error"].clone();
     assert!(error.as_str().is_some_and(|error| error.contains("which is not granted")), "{error}");
+}
+
+/// What is asked for while it starts is done when it has.
+#[tokio::test]
+async fn a_reload_that_is_asked_for_during_a_start_is_done_after_it() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let manifest = |word: &str| {
+        let env = format!("env = {{ WORD = \"{word}\" }}\n");
+        let git = format!("[git.silent]\nremote = \"git://{}/x.git\"\n", silent.local_addr().unwrap());
+        [tables::mischief("app", &env), git].concat()
+    };
+    let setup = Setup::new(&manifest("one"));
+    let mut child = setup.spawn();
+    let socket = setup.state().join("control.sock");
+    // It has read the manifest, and waits for the remote.
+    until(BUILT, "the control socket", async || socket.exists().then_some(())).await;
+    setup.manifest(&manifest("two"));
+    let id = child.id().and_then(|id| rustix::process::Pid::from_raw(id.cast_signed())).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::HUP).unwrap();
+    until(BUILT, "a reload", async || setup.log().contains("\nreloaded\n").then_some(())).await;
+    let log = setup.log();
+    let at = |words: &str| log.rfind(words).unwrap();
+    assert!(at("\nready") < at("\napp: serves ") && at("\napp: serves ") < at("\nreloaded\n"), "{log}");
+    child.kill().await.unwrap();
 }

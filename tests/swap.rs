@@ -305,6 +305,29 @@ async fn a_watched_file_is_swapped_when_it_changes() {
     answers(HELLO).await;
 }
 
+/// What is refused of the file that the manifest names is so until that is another one, whatever is pushed meanwhile; and it is
+/// over when that is a component, be it one that does not pass.
+#[tokio::test]
+async fn what_a_watched_file_was_refused_for_is_told_until_it_changes() {
+    let table =
+        "[component.app]\npath = \"app.wasm\"\ngit = { pages = \"read\" }\n[git.pages]\nremote = \"pages.git\"\n";
+    let setup = Setup::new(table).argument("--watch");
+    setup.place("app.wasm", &fixture("mischief"));
+    let pages = setup.repository("pages");
+    pages.commit("main", &[("page", "one")]);
+    let host = setup.start().await;
+    let error = async || host.component("app").await["error"].as_str().unwrap_or_default().to_owned();
+    host.setup().write("app.wasm", "no longer a component");
+    until(BUILT, "a refusal", async || error().await.starts_with("not swapped: ").then_some(())).await;
+    let refused = error().await;
+    let two = pages.commit("main", &[("page", "two")]);
+    until(SOON, "the push", async || (host.component("app").await["revisions"]["pages"] == two).then_some(())).await;
+    assert_eq!(error().await, refused);
+    host.setup().place("app.wasm", &fixture("invalid"));
+    let words = "index.html:3: the first problem\nthe second problem";
+    until(BUILT, "its problems alone", async || (error().await == words).then_some(())).await;
+}
+
 /// Two components of one file.
 #[tokio::test]
 async fn a_watched_file_is_swapped_for_all_that_are_of_it() {

@@ -5,12 +5,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, Version};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::{body::Frame, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::{io::AsyncWriteExt as _, net::TcpListener};
 
 use crate::support::{
     ca::Ca,
     client::{BOTH, Protocol, with_fields},
     host::{Host, Setup},
-    tables,
+    raw, tables,
     upstream::{Body, Seen, Upstream, whole},
     wait::{SOON, within},
 };
@@ -72,6 +73,49 @@ fn field(name: &'static str, value: &'static str) -> HeaderMap {
 fn trailed(data: &'static str, trailers: HeaderMap) -> Body {
     let frames = [Ok(Frame::data(Bytes::from(data))), Ok(Frame::trailers(trailers))];
     StreamBody::new(futures_util::stream::iter(frames)).boxed()
+}
+
+/// What ends at a hop, or counts in a head alone, costs neither an answer nor a request: the rest of the trailers is passed on.
+#[tokio::test]
+async fn what_is_no_trailer_is_left_behind() {
+    let answer: &[u8] =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nKeep-Alive: timeout=5\r\n\
+                          Connection: x-a\r\nX-A: 1\r\nSet-Cookie: a=b\r\nContent-Length: 9\r\nX-Sum: 1\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let manifest = [tables::upstream("app", listener.local_addr().unwrap()), tables::router()].concat();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(answer).await;
+            tokio::spawn(async move { tokio::io::copy(&mut stream, &mut tokio::io::sink()).await });
+        }
+    });
+    let setup = Setup::new(&manifest);
+    setup.repository("routes").commit("main", &[("_.toml", "upstream = \"app\"\n")]);
+    let host = setup.start().await;
+    for protocol in BOTH {
+        let mut connection = host.client().connect("a.test", protocol).await;
+        let request = with_fields("GET", "https://a.test/", &[("te", "trailers")]);
+        let body = connection.open(request).await.unwrap().into_body().collect().await.unwrap();
+        let trailers = body.trailers().cloned().unwrap_or_default();
+        // HTTP/1.1 has those alone that a head announced.
+        let expected = if protocol == Protocol::Http2 { field("x-sum", "1") } else { HeaderMap::new() };
+        assert_eq!((trailers, body.to_bytes()), (expected, Bytes::from("ok")), "{protocol:?}");
+    }
+    // Each was whole, and the client read it.
+    for line in host.accessed(2).await {
+        assert_eq!((&line["status"], &line["bytes"], &line["error"]), (&200.into(), &2.into(), &().into()), "{line}");
+    }
+
+    let ca = Ca::new("upstream");
+    let upstream = Upstream::start(Protocol::Http2, |_| Response::new(whole("x"))).await;
+    let host = before(&upstream, "http", "protocol = \"h2c\"", &ca).await;
+    let request = "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+                   2\r\nhi\r\n0\r\nKeep-Alive: timeout=5\r\nTransfer-Encoding: chunked\r\nHost: b.test\r\n\
+                   X-Forwarded-For: 192.0.2.1\r\nAuthorization: x\r\nX-Sum: 1\r\n\r\n";
+    let reply = raw::tls(&host.client(), "a.test", request.as_bytes()).await;
+    assert_eq!(raw::status(&reply), 200, "{}", String::from_utf8_lossy(&reply));
+    let seen = upstream.seen().pop().unwrap();
+    assert_eq!((seen.body, seen.trailers), (Bytes::from("hi"), field("x-sum", "1")));
 }
 
 /// As gRPC has it: a status behind each answer, or in its head where there is nothing else; what it says of its bytes stays,

@@ -14,8 +14,9 @@ pub(crate) enum Change<'t> {
 /// What frames a message or belongs to one connection is the host's (RFC 9110 section 7.6.1); so is the name that the
 /// request was made to, by which certificates and routes are chosen, and what it says of the client and of itself: a decision
 /// that changes one of these is none.
-const HOSTS: [&str; 16] = [
+const HOSTS: [&str; 17] = [
     "connection",
+    "content-encoding",
     "content-length",
     "date",
     "forwarded",

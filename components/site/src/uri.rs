@@ -25,6 +25,12 @@ pub(crate) fn push_path(out: &mut String, text: &str) {
     push(out, text, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/".contains(&byte));
 }
 
+/// Appends `text` as a part of a query's parameter, with everything encoded that would end it there, or mean something else to
+/// a form (`+`).
+pub(crate) fn push_query(out: &mut String, text: &str) {
+    push(out, text, |byte| byte.is_ascii_alphanumeric() || b"-._~!$'()*,:@/".contains(&byte));
+}
+
 /// Appends `text`, which is encoded already, with everything encoded that can't stand in a URI at all.
 pub(crate) fn push_reference(out: &mut String, text: &str) {
     push(out, text, |byte| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?#[]%".contains(&byte));

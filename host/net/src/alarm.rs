@@ -28,12 +28,13 @@ impl Alarm {
         poll_fn(|cx| {
             // Before the exchange: one that always has something to do leaves nothing of the task's turn to look at a timer.
             while self.poll(due, cx).is_ready() {
-                if !progress.is_some_and(Progress::moved) {
+                let moved = progress.and_then(Progress::moved).map(|moved| moved + limit);
+                let Some(later) = moved.filter(|later| *later > due) else {
                     // What came while nobody looked counts.
                     let outcome = exchange.as_mut().poll(cx);
                     return Poll::Ready(if let Poll::Ready(outcome) = outcome { Some(outcome) } else { None });
-                }
-                due = Instant::now() + limit;
+                };
+                due = later;
             }
             exchange.as_mut().poll(cx).map(Some)
         })
@@ -64,7 +65,7 @@ mod tests {
         time::Duration,
     };
 
-    use tokio::time::{Instant, sleep};
+    use tokio::time::{Instant, sleep, sleep_until};
 
     use super::Alarm;
     use crate::body::Progress;
@@ -107,11 +108,28 @@ mod tests {
         assert_eq!(outcome, Some(()));
     }
 
+    /// From then on, and not from whenever that is looked at.
     #[tokio::test]
     async fn what_is_taken_of_a_body_is_worth_a_limit_more() {
-        let (progress, begun) = (Progress::default(), Instant::now());
-        progress.note();
-        assert_eq!(Alarm::default().in_time(pin!(pending::<()>()), LIMIT, Some(&progress)).await, None);
-        assert!(begun.elapsed() >= 2 * LIMIT);
+        let progress = Progress::default();
+        let mut alarm = Alarm::default();
+        let waiting = async {
+            let ended = alarm.in_time(pin!(pending::<()>()), LIMIT, Some(&progress)).await;
+            (ended, Instant::now())
+        };
+        let later = async {
+            sleep(MOST_OF_IT).await;
+            progress.note();
+            let due = progress.moved().unwrap() + LIMIT;
+            sleep_until(due + LIMIT / 6).await;
+            due
+        };
+        // The first is looked at first, where both are late.
+        let (mut waiting, mut later) = (pin!(waiting), pin!(later));
+        tokio::select! {
+            biased;
+            (ended, at) = &mut waiting => assert!(ended.is_none() && at >= later.await - LIMIT / 100),
+            _ = &mut later => panic!("it has more than a limit"),
+        }
     }
 }

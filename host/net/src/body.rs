@@ -4,13 +4,15 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::Instant;
 
 use crate::{http1::Http1, pool::Slot, shared::Taken};
 
@@ -29,35 +31,47 @@ struct Sending {
 }
 
 /// A request's body, and what became of it so far.
-#[derive(Default)]
 pub(crate) struct Progress {
     /// None once it was had back.
     body: Mutex<Option<BoxBody>>,
-    begun: AtomicBool,
-    moved: AtomicBool,
+    made: Instant,
+    /// When something was taken last, in microseconds since then; 0 before the first.
+    moved: AtomicU64,
     failed: AtomicBool,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            body: Mutex::default(),
+            made: Instant::now(),
+            moved: AtomicU64::default(),
+            failed: AtomicBool::default(),
+        }
+    }
 }
 
 impl Progress {
     /// Something was taken.
     pub(crate) fn note(&self) {
-        self.begun.store(true, Relaxed);
-        self.moved.store(true, Relaxed);
+        let since = u64::try_from(self.made.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.moved.store(since.max(1), Relaxed);
     }
 
     /// The body, where nothing of it went out.
     pub(crate) fn untouched(&self) -> Option<Outgoing> {
         let mut body = self.body();
-        if self.begun.load(Relaxed) || self.failed() { None } else { body.take().map(Outgoing::boxed) }
+        if self.moved().is_some() || self.failed() { None } else { body.take().map(Outgoing::boxed) }
     }
 
     fn body(&self) -> MutexGuard<'_, Option<BoxBody>> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether something was taken from the body since this was asked last.
-    pub(crate) fn moved(&self) -> bool {
-        self.moved.swap(false, Relaxed)
+    /// When something was taken from the body last, if anything was.
+    pub(crate) fn moved(&self) -> Option<Instant> {
+        let since = self.moved.load(Relaxed);
+        (since > 0).then(|| self.made + Duration::from_micros(since))
     }
 
     /// Whether the body itself ended with an error.

@@ -120,8 +120,8 @@ impl Ssh {
         grounds.finish()
     }
 
-    /// Runs `command`, with the variables of its environment that the server lets pass. `connect` is how long a new
-    /// connection may take. Blocks a little, too.
+    /// Runs `command`, with the variables of its environment that the server lets pass. `connect` is how long each step of a new
+    /// connection may take: to be reached, and to be let in. Blocks a little, too.
     pub async fn run(
         &self,
         command: &str,

@@ -244,11 +244,15 @@ fn write_kept(path: &Path, code: &[u8]) -> std::io::Result<()> {
     fs::create_dir_all(folder)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let unfinished = folder.join(format!(".{name}.{}", std::process::id()));
-    let mut file = fs::File::create(&unfinished)?;
-    file.write_all(&Sha256::digest(code))?;
-    file.write_all(code)?;
-    file.sync_all()?;
-    fs::rename(unfinished, path)
+    let written = || {
+        let mut file = fs::File::create(&unfinished)?;
+        file.write_all(&Sha256::digest(code))?;
+        file.write_all(code)?;
+        file.sync_all()?;
+        fs::rename(&unfinished, path)
+    };
+    // A disk that is full has room for what is needed more.
+    written().inspect_err(|_| drop(fs::remove_file(&unfinished)))
 }
 
 fn compile_in_child(program: &Path, arguments: &[OsString], bytes: &[u8]) -> Result<Vec<u8>, LoadError> {

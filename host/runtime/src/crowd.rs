@@ -3,6 +3,7 @@
 //! them takes too long, it takes no more, carries the others to their ends within `timeout`, and goes.
 
 use std::{
+    future::poll_fn,
     pin::pin,
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::handler::Proxy;
 
 use crate::{
-    Effects, Failure,
+    Effects, Engine, Failure,
     ask::{Taken, ask},
     counts::InFlight,
     failure::trap,
@@ -74,6 +75,7 @@ impl Crowd {
     /// Runs `instance` until it is closed and empty, then tells `done` what became of it. Tells `left` of each place that
     /// is free again.
     pub(crate) fn start(
+        engine: Engine,
         instance: Instance,
         timeout: Duration,
         reset: CancellationToken,
@@ -89,6 +91,11 @@ impl Crowd {
         tokio::spawn(async move {
             let (ping, pings) = mpsc::channel(1);
             let mut running = Box::pin(run(instance, inbox, pings, &fate, timeout));
+            // Whoever asked may be gone while the guest computes; at rest it is no reason for the clock to go on.
+            let ran = poll_fn(|cx| {
+                let _running = engine.running();
+                running.as_mut().poll(cx)
+            });
             let given_up = async {
                 fate.abandoned().await;
                 places.closed.store(true, Ordering::Release);
@@ -96,7 +103,7 @@ impl Crowd {
             };
             let result = tokio::select! {
                 biased;
-                result = &mut running => result.map_err(|error| trap(&error)),
+                result = ran => result.map_err(|error| trap(&error)),
                 () = given_up => Ok(()),
                 result = watch(&places, &ping, timeout) => result,
                 () = reset.cancelled() => Ok(()),
@@ -189,7 +196,7 @@ async fn run(
     let ran = instance.store.run_concurrent(async |accessor| {
         let mut asked = pin!(FuturesUnordered::new());
         let mut open = true;
-        std::future::poll_fn(|cx| {
+        poll_fn(|cx| {
             while let Poll::Ready(Some(pong)) = pings.poll_recv(cx) {
                 let _ = pong.send(());
             }

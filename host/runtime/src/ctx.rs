@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt::Display,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -14,7 +15,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use crate::{
-    Branch, Effects, Failure, Journal, Level, Line, Outbound, Publication, Source, Upstream,
+    Branch, Effects, Journal, Level, Line, Outbound, Publication, Source, Upstream,
     body::Origin,
     capability::{
         clocks::Clock,
@@ -59,7 +60,7 @@ pub(crate) struct Given {
 
 impl Given {
     /// Says what one of its instances failed by.
-    pub(crate) fn tell_failed(&self, failure: &Failure) {
+    pub(crate) fn tell_failed(&self, failure: &impl Display) {
         self.failures.write(&*self.journal, &self.component, || Line {
             level: Level::Error,
             source: Source::Component(self.component.clone()),

@@ -148,7 +148,10 @@ impl Keeper {
                 }
                 self.shared.switch(Arc::new(generation));
                 for change in self.base.changes_to(current) {
-                    self.waiting.push(change, false);
+                    // What came since waits already.
+                    if !self.waiting.has_newer(&change) {
+                        self.waiting.push(change, false);
+                    }
                 }
             }
             Err(disproof) => {
@@ -250,6 +253,7 @@ impl Keeper {
             if self.waiting.numbers() != everything {
                 continue;
             }
+            self.overtaken = 0;
             if found.passing {
                 self.failures += usize::from(news);
                 self.retry = Some(Instant::now() + RETRY[self.failures.clamp(1, RETRY.len()) - 1]);
@@ -274,15 +278,16 @@ impl Keeper {
     async fn attempt(&mut self, candidate: Inputs, of: &[u64]) -> Option<Result<Generation, Disproof>> {
         let (runtime, name) = (self.runtime.clone(), self.shared.name.clone());
         let mut proof = Box::pin(async move { runtime.prove(&name, candidate).await });
-        if self.overtaken == OVERTAKEN {
-            self.overtaken = 0;
-            return Some(proof.await);
+        if self.overtaken >= OVERTAKEN {
+            let proved = proof.await;
+            self.was_left_to_end(&proved);
+            return Some(proved);
         }
         loop {
             let message = tokio::select! {
                 biased;
                 proved = &mut proof => {
-                    self.overtaken = 0;
+                    self.was_left_to_end(&proved);
                     return Some(proved);
                 }
                 message = self.messages.recv() => message,
@@ -307,8 +312,18 @@ impl Keeper {
             }
         }
         let proved = tokio::time::timeout(GRACE, proof).await.ok();
-        self.overtaken = if proved.is_some() { 0 } else { self.overtaken + 1 };
+        match &proved {
+            Some(proved) => self.was_left_to_end(proved),
+            None => self.overtaken += 1,
+        }
         proved
+    }
+
+    /// Where it failed, what may pass alone is left to end, too.
+    fn was_left_to_end(&mut self, proved: &Result<Generation, Disproof>) {
+        if proved.is_ok() {
+            self.overtaken = 0;
+        }
     }
 
     /// Writes down what was proved, and sends new requests there.
@@ -329,9 +344,10 @@ impl Keeper {
             self.told = None;
         }
         self.runtime.journal().about(&self.shared.name, Level::Info, format!("serves {}", generation.title()));
-        if other {
-            self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
+        let mut refused = self.shared.refused();
+        refused.by_hand = None;
+        refused.file.take_if(|_| other);
+        drop(refused);
         self.shared.unproved.store(false, Ordering::Relaxed);
         let old = self.shared.switch(generation);
         if let Some(old) = old {

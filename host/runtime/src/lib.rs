@@ -56,6 +56,6 @@ pub use publication::{
 };
 pub use role::{Role, Surface, Wasi};
 pub use service::Isolation;
-pub use slot::{Change, Draft, Ledger, Offered, Prepared, Slot, Start};
+pub use slot::{Change, Draft, Given, Ledger, Offered, Prepared, Slot, Start};
 pub use table::{GrantedBranch, Mode, Table};
 pub use tree::{Answer as TreeAnswer, Blob, Branch, Entry, Kind, TreeError};

@@ -131,7 +131,8 @@ impl Pool {
         let instance = Instance { store, proxy, answered: 0, permit };
         let ended = service.clone();
         let (timeout, reset) = (self.given.limits.timeout, service.reset().clone());
-        let crowd = Crowd::start(instance, timeout, reset, self.left.clone(), move |result| ended.crowd_ended(result));
+        let (engine, left) = (self.engine.clone(), self.left.clone());
+        let crowd = Crowd::start(engine, instance, timeout, reset, left, move |result| ended.crowd_ended(result));
         let place = crowd.enter(self.given.limits.concurrency, REUSES).ok_or(Failure::Overloaded)?;
         self.open_crowds().push(crowd.clone());
         self.watch(&mut self.resting());

@@ -47,6 +47,11 @@ impl Queue {
         self.numbers_of(|_| true)
     }
 
+    /// Whether something waits that would take the place of this.
+    pub(crate) fn has_newer(&self, change: &Change) -> bool {
+        self.waiting.iter().any(|waiting| waiting.change.replaces(change))
+    }
+
     /// Those of these that are tried once.
     pub(crate) fn tried(&self, numbers: &[u64]) -> Vec<u64> {
         self.numbers_of(|waiting| waiting.once && numbers.contains(&waiting.number))

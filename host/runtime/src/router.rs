@@ -134,8 +134,9 @@ fn prefix(prefix: &str) -> Result<String, String> {
 }
 
 /// Fields that frame a message or belong to one connection (RFC 9110 section 7.6.1), and those that the host sets itself.
-const NOT_A_ROUTERS: [&str; 16] = [
+const NOT_A_ROUTERS: [&str; 17] = [
     "connection",
+    "content-encoding",
     "content-length",
     "date",
     "host",

@@ -133,7 +133,7 @@ impl Service {
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
                 let fate = fate.insert(Fate::new(self.reset.clone())).clone();
-                Streamed::from_guest(frames, body, fate, progress, timeout)
+                Streamed::from_guest(frames, body, fate, progress, self.given.clone())
             }
         };
         match fate {
@@ -171,7 +171,8 @@ impl Service {
             Rest::Nothing => whole(frames, length)?,
             Rest::Host(body) => Streamed::from_host(frames, body),
             Rest::Guest(body) => {
-                Streamed::from_guest(frames, body, crowd.fate().of_another_body(), progress, timeout).holding(held)
+                let fate = crowd.fate().of_another_body();
+                Streamed::from_guest(frames, body, fate, progress, self.given.clone()).holding(held)
             }
         };
         Ok(Answer {
@@ -283,8 +284,8 @@ impl Service {
                     self.trapped(&failure);
                 }
                 let length = length(&method, response.status(), response.headers());
-                let body =
-                    |body| Streamed::from_guest(VecDeque::new(), body, fate, progress, timeout).of_length(length);
+                let given = self.given.clone();
+                let body = |body| Streamed::from_guest(VecDeque::new(), body, fate, progress, given).of_length(length);
                 let response = response.map(|content| body(content).boxed_unsync());
                 Ok(Answer { response, effects: answering.effects() })
             }

@@ -168,14 +168,30 @@ pub(crate) struct Shared {
     pub(crate) error: Mutex<Option<Disproof>>,
     /// Whether what serves was proved by a former run alone, and not by what the manifest says today.
     pub(crate) unproved: AtomicBool,
-    /// What was refused last, without becoming a candidate.
-    pub(crate) refused: Mutex<Option<Disproof>>,
+    /// What was refused, and waits no more.
+    pub(crate) refused: Mutex<Refused>,
     /// The generation that serves; 0 before the first.
     pub(crate) switched: watch::Sender<u64>,
     /// Older generations that may still be at work, oldest first.
     pub(crate) draining: Mutex<Vec<Draining>>,
     /// What older generations had done when they were switched from.
     past: Mutex<Usage>,
+}
+
+/// Whence bytes came that were refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// That is over when something else serves.
+    ByHand,
+    /// That is so until the file is another one.
+    AsItsFile,
+}
+
+/// Why what was given last was refused.
+#[derive(Clone, Default)]
+pub(crate) struct Refused {
+    pub(crate) by_hand: Option<Disproof>,
+    pub(crate) file: Option<Disproof>,
 }
 
 pub(crate) struct Draining {
@@ -252,14 +268,11 @@ impl Slot {
     /// Why the newest candidate does not serve, if it does not.
     pub fn error(&self) -> Option<Disproof> {
         let error = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let refused = self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        match (error, refused) {
-            (Some(mut error), Some(refused)) => {
-                error.problems.extend(refused.problems);
-                Some(error)
-            }
-            (error, refused) => error.or(refused),
-        }
+        let Refused { by_hand, file } = self.shared.refused().clone();
+        [error, by_hand, file].into_iter().flatten().reduce(|mut all, next| {
+            all.problems.extend(next.problems);
+            all
+        })
     }
 
     /// Whether what serves has still to be proved.
@@ -267,14 +280,20 @@ impl Slot {
         self.shared.unproved.load(Ordering::Relaxed)
     }
 
-    /// Notes that a candidate was none: its file is no component, or one for something else.
-    pub fn refuse(&self, why: impl Into<String>) {
-        *self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(Disproof::of(why, false));
+    /// Notes that what was given is not tried any more: it is no component, or one for something else, or did not pass.
+    pub fn refuse(&self, given: Given, why: impl Into<String>) {
+        let mut refused = self.shared.refused();
+        let refused = match given {
+            Given::ByHand => &mut refused.by_hand,
+            Given::AsItsFile => &mut refused.file,
+        };
+        *refused = Some(Disproof::of(why, false));
     }
 
     /// Its file is what serves again: what was refused meanwhile, if anything was, is nobody's concern any more.
     pub fn pardon(&self) -> bool {
-        self.shared.refused.lock().unwrap_or_else(PoisonError::into_inner).take().is_some()
+        let Refused { by_hand, file } = std::mem::take(&mut *self.shared.refused());
+        by_hand.or(file).is_some()
     }
 
     /// What it has done since the host started, whatever generation did it, and what it holds now.
@@ -326,6 +345,10 @@ fn gone() -> Disproof {
 }
 
 impl Shared {
+    pub(crate) fn refused(&self) -> MutexGuard<'_, Refused> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Sends new requests to `generation`; gives the one before it.
     pub(crate) fn switch(&self, generation: Arc<Generation>) -> Option<Arc<Generation>> {
         let id = generation.id();

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use wasmtime_wasi_http::{Error, WasiBody};
 
-use crate::{BodyError, upload::Progress};
+use crate::{BodyError, ctx::Given, upload::Progress};
 
 /// Why a body broke off.
 #[derive(Debug, thiserror::Error)]
@@ -116,8 +116,8 @@ enum Rest {
 struct GuestRest {
     body: WasiBody,
     fate: Fate,
-    /// How long to wait for a chunk, of the guest's own time.
-    timeout: Duration,
+    /// Of its component: how long to wait for a chunk, of the guest's own time.
+    given: Arc<Given>,
     progress: Progress,
     waiting: Option<Pin<Box<Sleep>>>,
 }
@@ -142,9 +142,9 @@ impl Streamed {
         body: WasiBody,
         fate: Fate,
         progress: Progress,
-        timeout: Duration,
+        given: Arc<Given>,
     ) -> Self {
-        Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, timeout, progress, waiting: None })))
+        Self::new(taken, Rest::Guest(Box::new(GuestRest { body, fate, given, progress, waiting: None })))
     }
 
     /// Not whole unless it has just so many bytes. (wasi-http's own check says nothing where its channel is full.)
@@ -235,7 +235,7 @@ pub(crate) fn broken(error: Error) -> BodyError {
 impl GuestRest {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-            let timeout = self.timeout;
+            let timeout = self.given.limits.timeout;
             let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             ready!(waiting.as_mut().poll(cx));
             loop {
@@ -247,6 +247,7 @@ impl GuestRest {
                 ready!(waiting.as_mut().poll(cx));
             }
             self.fate.abandon();
+            self.given.tell_failed(&BrokenOff::TimedOut);
             return Poll::Ready(Some(Err(BrokenOff::TimedOut.into())));
         };
         self.waiting = None;

@@ -27,7 +27,13 @@ pub fn settle(fields: &mut HeaderMap, peer: Origin, trusted: &[Network]) -> Orig
     if !fields.keys().any(is_claim) {
         return origin;
     }
-    if trusted.iter().any(|network| network.contains(address)) {
+    let believed = trusted.iter().any(|network| network.contains(address));
+    let untrue: Vec<_> =
+        fields.keys().filter(|name| if believed { is_misspelt(name) } else { is_claim(name) }).cloned().collect();
+    for name in untrue {
+        fields.remove(name);
+    }
+    if believed {
         origin.client = client(fields, address, trusted);
         match fields.get_all(PROTO).iter().next_back().map(HeaderValue::as_bytes) {
             Some(b"https") => origin.scheme = Scheme::Https,
@@ -36,11 +42,6 @@ pub fn settle(fields: &mut HeaderMap, peer: Origin, trusted: &[Network]) -> Orig
         }
         // It says the same in other words, which we would have to keep true.
         fields.remove(FORWARDED);
-    } else {
-        let claims: Vec<_> = fields.keys().filter(|name| is_claim(name)).cloned().collect();
-        for name in claims {
-            fields.remove(name);
-        }
     }
     origin
 }
@@ -70,9 +71,20 @@ pub fn tell(fields: &mut HeaderMap, peer: &HeaderValue, origin: Origin, authorit
     }
 }
 
-/// Whether a field says something about the client that we know better.
-fn is_claim(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || *name == FORWARDED || name.as_str() == "x-real-ip"
+/// Whether a field says something about the client that we know better; however it is spelt, since to programs that read
+/// fields as CGI does (RFC 3875, section 4.1.18) `_` and `-` are one.
+pub(crate) fn is_claim(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    let begins = |with: &str| {
+        let same = |(a, b): (u8, u8)| a == b || (a, b) == (b'_', b'-');
+        name.len() >= with.len() && name.bytes().zip(with.bytes()).all(same)
+    };
+    begins("x-forwarded-") || [FORWARDED.as_str(), "x-real-ip"].iter().any(|is| name.len() == is.len() && begins(is))
+}
+
+/// A claim in a spelling that no proxy uses.
+fn is_misspelt(name: &HeaderName) -> bool {
+    name.as_str().contains('_') && is_claim(name)
 }
 
 /// The last address that no trusted proxy has: each of them appends whom it heard.
@@ -117,6 +129,9 @@ mod tests {
             ("x-forwarded-prefix", "/evil"),
             ("forwarded", "for=1.2.3.4"),
             ("x-real-ip", "1.2.3.4"),
+            ("x_real_ip", "1.2.3.4"),
+            ("x_forwarded-for", "1.2.3.4"),
+            ("x-forwarded_proto", "https"),
             ("x-other", "kept"),
         ]);
         let origin = settle(&mut claimed, peer, &[Network::new("10.0.0.0".parse().unwrap(), 8).unwrap()]);
@@ -143,6 +158,7 @@ mod tests {
             ("x-forwarded-for", "10.9.9.9"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "outside.test"),
+            ("x_forwarded_for", "1.2.3.4"),
             ("forwarded", "for=192.0.2.7"),
         ]);
         let origin = settle(&mut claimed, peer, &trusted);

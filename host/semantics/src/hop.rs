@@ -3,9 +3,29 @@
 use http::{
     HeaderMap, HeaderName, HeaderValue,
     header::{
-        CONNECTION, CONTENT_LENGTH, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+        AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+        COOKIE, EXPECT, HOST, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING,
+        UPGRADE, VARY,
     },
 };
+
+use crate::forwarded::is_claim;
+
+/// What counts in a head alone.
+const EARLY: [HeaderName; 12] = [
+    AUTHORIZATION,
+    CACHE_CONTROL,
+    CONTENT_ENCODING,
+    CONTENT_LENGTH,
+    CONTENT_RANGE,
+    CONTENT_TYPE,
+    COOKIE,
+    EXPECT,
+    HOST,
+    SET_COOKIE,
+    TRAILER,
+    VARY,
+];
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -58,9 +78,19 @@ pub fn strip(fields: &mut HeaderMap) {
     }
 }
 
+/// Takes out of trailers what is of no use there (RFC 9110, section 6.5.1): what ends at a hop, frames the message, says whom it
+/// is for, who sends it or what its content is, for that is settled before they come.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    strip(trailers);
+    let early: Vec<_> = trailers.keys().filter(|name| EARLY.contains(name) || is_claim(name)).cloned().collect();
+    for name in early {
+        trailers.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{strip, strip_request};
+    use super::{strip, strip_request, strip_trailers};
     use crate::testing::fields;
 
     #[test]
@@ -79,6 +109,32 @@ mod tests {
             strip_request(&mut message);
             assert_eq!(message, if takes { fields(&[("te", "trailers")]) } else { fields(&[]) }, "{values:?}");
         }
+    }
+
+    #[test]
+    fn trailers_say_what_was_not_known_before() {
+        let mut trailers = fields(&[
+            ("x-sum", "1"),
+            ("server-timing", "a;dur=1"),
+            ("connection", "x-one"),
+            ("x-one", "2"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "3"),
+            ("host", "evil.test"),
+            ("authorization", "Basic eA=="),
+            ("cookie", "a=b"),
+            ("set-cookie", "a=b"),
+            ("content-type", "text/html"),
+            ("content-encoding", "gzip"),
+            ("trailer", "x-sum"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("x_real_ip", "192.0.2.1"),
+            ("grpc-status", "0"),
+        ]);
+        strip_trailers(&mut trailers);
+        assert_eq!(trailers, fields(&[("x-sum", "1"), ("server-timing", "a;dur=1"), ("grpc-status", "0")]));
     }
 
     #[test]

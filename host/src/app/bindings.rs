@@ -115,10 +115,10 @@ impl Binding {
         let error = Arc::new(Mutex::new(None));
         let report = reporter(said.name.clone(), log.clone(), error.clone());
         let passed = watch::Sender::new(Standing::default());
-        let telling = tell(said.name.clone(), repository.clone(), log.clone(), moved, passed.clone());
+        let title = Title::new(said.name.clone(), log.clone());
+        let telling = tell(title.clone(), repository.clone(), moved, passed.clone(), error.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
-        let title = Title::new(said.name.clone(), log.clone());
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
         let (refused, committing) = (Complaints::default(), Arc::default());
         let said = said.clone();
@@ -220,11 +220,11 @@ impl Binding {
         &self.title
     }
 
-    /// Waits until all who read it were told of where it stands.
-    pub(super) async fn passed_on(&self) {
+    /// Waits until all who read it were told of where it stands, but not for ever. Whether they were.
+    pub(super) async fn passed_on(&self) -> bool {
         let mut passed = self.passed.subscribe();
         let told = passed.wait_for(|told| *told == self.standing());
-        let _ = tokio::time::timeout(PASSED_ON, told).await;
+        tokio::time::timeout(PASSED_ON, told).await.is_ok_and(|told| told.is_ok())
     }
 
     /// Its head, or an empty tree.
@@ -259,24 +259,35 @@ impl Drop for Binding {
 }
 
 /// Passes on where it stands, whenever that is new.
-async fn tell(name: Name, repository: Repository, log: Arc<Log>, moved: Moved, passed: watch::Sender<Standing>) {
+async fn tell(
+    title: Title,
+    repository: Repository,
+    moved: Moved,
+    passed: watch::Sender<Standing>,
+    error: Arc<Mutex<Option<Trouble>>>,
+) {
+    let name = &title.name;
     let mut standings = repository.standings();
     passed.send_replace(standings.borrow_and_update().clone());
     while standings.changed().await.is_ok() {
-        let mut told = String::new();
+        let mut told = None;
         loop {
             let now = standings.borrow_and_update().clone();
             match repository.snapshot(now.head.map(|head| head.id)) {
                 Ok(snapshot) => {
                     moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await;
                     passed.send_replace(now);
+                    let mut error = error.lock().unwrap_or_else(PoisonError::into_inner);
+                    error.take_if(|trouble| told.as_ref() == Some(&trouble.words));
                     break;
                 }
-                Err(error) => {
-                    let words = format!("binding {name}: its new head can't be read: {error}");
-                    if words != told {
-                        (&*log as &dyn Journal).host(Level::Error, words.clone());
-                        told = words;
+                Err(unreadable) => {
+                    let words = format!("its new head can't be read: {unreadable}");
+                    if told.as_ref() != Some(&words) {
+                        (&*title.log as &dyn Journal).host(Level::Error, format!("binding {name}: {words}"));
+                        let trouble = Trouble { words: words.clone(), no_branch: false };
+                        *error.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+                        told = Some(words);
                     }
                     tokio::time::sleep(UNREADABLE).await;
                 }

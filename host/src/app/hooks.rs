@@ -121,7 +121,7 @@ pub(super) async fn pass_on(
 ) -> (Option<String>, Vec<(Name, Option<Disproof>)>) {
     let mut rounds = 0..ROUNDS;
     loop {
-        binding.passed_on().await;
+        let passed = binding.passed_on().await;
         let head = binding.revision();
         let mut proofs = Vec::new();
         for (name, running) in components {
@@ -138,17 +138,20 @@ pub(super) async fn pass_on(
             });
             proofs.push((name.clone(), if serves { Ok(()) } else { Err(disproof) }));
         }
-        let overtaken = proofs.iter().any(|(_, proof)| *proof == Err(None));
-        if !overtaken || rounds.next().is_none() {
-            let told = |proof: Result<(), Option<Disproof>>| proof.err().map(|why| why.unwrap_or_else(other_head));
+        // By a head that came meanwhile: what was found then may be of another branch.
+        let moved = binding.revision() != head;
+        let overtaken = proofs.iter().any(|(_, proof)| *proof == Err(None) || moved && proof.is_err());
+        if !overtaken || !passed || rounds.next().is_none() {
+            let other = || other_head(binding);
+            let told = |proof: Result<(), Option<Disproof>>| proof.err().map(|why| why.unwrap_or_else(other));
             return (head, proofs.into_iter().map(|(name, proof)| (name, told(proof))).collect());
         }
     }
 }
 
 /// Nothing waits to be proved, and what serves is not what was asked about.
-fn other_head() -> Disproof {
-    let message = "it serves another head".to_owned();
+fn other_head(binding: &Binding) -> Disproof {
+    let message = binding.error().unwrap_or_else(|| "it serves another head".to_owned());
     Disproof { problems: vec![Problem { file: None, line: None, message }], passing: true }
 }
 

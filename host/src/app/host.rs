@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use atoll_git::{Remote, Store, Watcher};
 use atoll_net::Proxies;
-use atoll_runtime::{Branch, Change, Code, Draft, Journal, Level, Role, Runtime, Slot, Start, Upstream};
+use atoll_runtime::{Branch, Change, Code, Draft, Given, Journal, Level, Role, Runtime, Slot, Start, Upstream};
 use futures_util::future::{self, BoxFuture};
 use tokio::task::block_in_place;
 
@@ -233,7 +233,7 @@ impl Host {
             let running = self.put(said, code, upstreams.clone(), &self.bindings.load(), false).await;
             let running = running.map_err(|error| Problems(vec![problem(said, &error)]))?;
             if let Some(words) = broken.remove(&said.name) {
-                running.slot.refuse(words);
+                running.slot.refuse(Given::AsItsFile, words);
             }
             components.insert(said.name.clone(), Arc::new(running));
         }

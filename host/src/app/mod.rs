@@ -275,6 +275,8 @@ struct Signals {
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
+    /// A reload that was asked for while nobody could do it.
+    owed: bool,
 }
 
 impl Signals {
@@ -284,14 +286,21 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            owed: false,
         })
     }
 
     async fn stop(&mut self) {
-        while !matches!(self.next().await, Told::Stop) {}
+        while let Told::Reload = self.heard().await {
+            self.owed = true;
+        }
     }
 
     async fn next(&mut self) -> Told {
+        if std::mem::take(&mut self.owed) { Told::Reload } else { self.heard().await }
+    }
+
+    async fn heard(&mut self) -> Told {
         tokio::select! {
             _ = self.hangup.recv() => Told::Reload,
             _ = self.terminate.recv() => Told::Stop,

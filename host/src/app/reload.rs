@@ -152,10 +152,6 @@ async fn switch(
     for (name, binding) in bindings.iter() {
         binding.heed(manifest.bindings.get(name).and_then(|said| said.hook.clone()));
     }
-    host.adopt(components).await;
-    for (slot, changes) in later {
-        slot.notify(changes).await;
-    }
     let stays = |binding: &Arc<Binding>| !elsewhere.iter().any(|(said, _)| said.name == binding.said().name);
     let lacking = |binding: &Arc<Binding>| binding.revision().is_none() || binding.error().is_some();
     let others = bindings.values().filter(|binding| stays(binding) && lacking(binding));
@@ -167,6 +163,11 @@ async fn switch(
         warnings.push(Problem::new(words.clone()));
         host.say(Level::Error, words);
     }
+    for (slot, changes) in later {
+        slot.notify(changes).await;
+    }
+    // Who followed a binding until now may have known of a head that nobody was told of.
+    host.adopt(components).await;
     Ok(Switched { components: changed, certificates, others, warnings })
 }
 

@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use anyhow::Context as _;
-use atoll_runtime::{Change, Code, Digest, Level};
+use atoll_runtime::{Change, Code, Digest, Given, Level};
 
 use super::{host::Host, running::Running};
 use crate::{manifest::Name, text::chain};
@@ -20,11 +20,11 @@ impl Host {
             let running =
                 components.iter().find(|(running, _)| ***running == *name).map(|(_, running)| running.clone());
             let running = running.with_context(|| format!("there is no component {name:?}"))?;
-            let code = self.fitting(&running, loaded)?;
+            let code = self.fitting(&running, loaded, Given::ByHand)?;
             (running.clone(), code.digest(), running.slot.attempt(Change::Code(code)).await)
         };
         let tried = tried.outcome().await;
-        tried.inspect_err(|disproof| running.slot.refuse(format!("not swapped: {disproof}")))?;
+        tried.inspect_err(|disproof| running.slot.refuse(Given::ByHand, format!("not swapped: {disproof}")))?;
         running.swapped_in(digest);
         let _turn = self.manifest.lock().await;
         if !self.components.load().get(&running.said.name).is_some_and(|now| now.is(&running)) {
@@ -52,7 +52,7 @@ impl Host {
             let running = self.components.load().get(name).filter(|running| running.said.path == path).cloned();
             let Some(running) = running else { return Ok(()) };
             // It, or what is in its place by now.
-            let code = self.fitting(&running, load().await?)?;
+            let code = self.fitting(&running, load().await?, Given::AsItsFile)?;
             let digest = code.digest();
             if running.file() == Some(digest) {
                 if running.slot.pardon() {
@@ -61,12 +61,16 @@ impl Host {
                 return Ok(());
             }
             running.now_of(digest);
+            running.slot.pardon();
             let served = running.slot.serving().is_some_and(|serving| serving.digest() == digest);
             (running.clone(), digest, served, running.slot.offer(vec![Change::Code(code)]).await)
         };
         tried.outcome().await?;
+        if running.slot.serving().is_none_or(|serving| serving.digest() != digest) {
+            // Somebody has put something else in its place meanwhile, and was told.
+            return Ok(());
+        }
         if served {
-            running.slot.pardon();
             self.say(Level::Info, format!("{name}: its file is what serves again"));
         } else {
             self.swapped(&running, digest);
@@ -81,8 +85,8 @@ impl Host {
 
     /// What may be swapped in: a component for what the manifest has it for, by its file, since by that requests are sent to
     /// it, or asked of it.
-    fn fitting(&self, running: &Running, loaded: anyhow::Result<Arc<Code>>) -> anyhow::Result<Arc<Code>> {
-        let code = loaded.inspect_err(|error| self.refuse(running, chain(error.as_ref())))?;
+    fn fitting(&self, running: &Running, loaded: anyhow::Result<Arc<Code>>, given: Given) -> anyhow::Result<Arc<Code>> {
+        let code = loaded.inspect_err(|error| self.refuse(running, given, chain(error.as_ref())))?;
         let name = &running.said.name;
         let words = match (code.surface().role, running.role) {
             (Some(now), Some(then)) if std::mem::discriminant(&now) != std::mem::discriminant(&then) => {
@@ -91,14 +95,14 @@ impl Host {
             (Some(_), None) => format!("nobody knows what {name} is for: put its file right, and `host reload`"),
             _ => return Ok(code),
         };
-        self.refuse(running, words.clone());
+        self.refuse(running, given, words.clone());
         anyhow::bail!(words)
     }
 
     /// What was given is no candidate at all.
-    fn refuse(&self, running: &Running, words: String) {
+    fn refuse(&self, running: &Running, given: Given, words: String) {
         let words = format!("not swapped: {words}");
         self.about(&running.said.name, Level::Error, words.clone());
-        running.slot.refuse(words);
+        running.slot.refuse(given, words);
     }
 }

@@ -56,22 +56,29 @@ impl Template {
 
     /// With the captures as they are.
     pub(crate) fn plain(&self, captures: &Captures<'_>) -> String {
-        self.expand(captures, String::push_str)
+        self.expand(captures, |out, value, _| out.push_str(value))
     }
 
-    /// With the captures, which come from strangers, percent-encoded.
+    /// With the captures, which come from strangers, percent-encoded: behind a `?`, they stay in the parameter that they
+    /// stand in.
     pub(crate) fn encoded(&self, captures: &Captures<'_>) -> String {
-        self.expand(captures, uri::push_path)
+        self.expand(
+            captures,
+            |out, value, in_query| if in_query { uri::push_query(out, value) } else { uri::push_path(out, value) },
+        )
     }
 
-    fn expand(&self, captures: &Captures<'_>, push: fn(&mut String, &str)) -> String {
-        let mut out = String::new();
+    fn expand(&self, captures: &Captures<'_>, push: fn(&mut String, &str, bool)) -> String {
+        let (mut out, mut in_query) = (String::new(), false);
         for part in &self.0 {
             match part {
-                Part::Text(text) => out.push_str(text),
+                Part::Text(text) => {
+                    out.push_str(text);
+                    in_query |= text.contains('?');
+                }
                 Part::Capture(name) => {
                     let value = captures.iter().find(|(captured, _)| captured == name).map_or("", |(_, value)| value);
-                    push(&mut out, value);
+                    push(&mut out, value, in_query);
                 }
             }
         }
@@ -100,6 +107,7 @@ mod tests {
             ("/a", "/a", "/a"),
             ("/:splat?i=:identity#:id", "/x/é\r\n?i=t w o#1", "/x/%C3%A9%0D%0A?i=t%20w%20o#1"),
             (":id:id:", "11:", "11:"),
+            ("/?u=:splat#:splat", "/?u=x/é\r\n#x/é\r\n", "/?u=x/%C3%A9%0D%0A#x/%C3%A9%0D%0A"),
             ("/:unknown::id", "/:unknown:1", "/:unknown:1"),
             ("https://b.test:8443/", "https://b.test:8443/", "https://b.test:8443/"),
         ] {
@@ -110,6 +118,9 @@ mod tests {
                 "{text}"
             );
         }
+        let captures = pattern.matches("", "/a&b=c/C++/q?r;s").expect("a match");
+        let template = Template::new("/:id/:identity?id=:id&lang=:identity&rest=:splat", &pattern);
+        assert_eq!(template.encoded(&captures), "/a&b=c/C++?id=a%26b%3Dc&lang=C%2B%2B&rest=q%3Fr%3Bs");
         assert_eq!(Template::new("https://b.:id/", &pattern).beginning(), "https://b.");
         assert!(Template::new("/:other", &pattern).is_fixed() && !Template::new("/:id", &pattern).is_fixed());
     }

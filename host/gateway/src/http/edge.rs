@@ -74,7 +74,7 @@ pub(super) fn answer(house: &House, request: Request<Incoming>) -> Answering {
     let record = table.access.as_ref().map(|log| Record::begin(log, &request, origin.client));
     let insist = peer.certificate.as_ref().is_some_and(|certificate| certificate.public());
     let in_pieces = version == Version::HTTP_2;
-    let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record, in_pieces), insist);
+    let mut visit = Visit::new(Ending::new(house.line.watch.begin(), record, in_pieces), insist, version);
 
     if let Some(coding) = request.headers().get(TRANSFER_ENCODING)
         && let Some(fault) = misframed(coding, &request, &house.line.watch)

@@ -81,9 +81,10 @@ pub(super) const BODIES: u64 = 16;
 /// Bytes that HTTP/1.1 reads ahead of a body's reader, and holds of a response that a client does not take.
 pub(super) const HTTP1_BUFFER: usize = 64 * 1024;
 
-/// Streams that a client may reset before we have looked at them, and those that we reset for its errors: beyond, it gets
-/// GOAWAY (rapid reset, CVE-2023-44487; made-you-reset, CVE-2025-8671).
-pub(super) const PENDING_RESETS: usize = 20;
+/// Streams that a client may reset before we have looked at them (as many as it has unless somebody says otherwise: a line
+/// that stood still delivers what it held at once), and those that we reset for its errors: beyond, it gets GOAWAY (rapid
+/// reset, CVE-2023-44487; made-you-reset, CVE-2025-8671).
+pub(super) const PENDING_RESETS: usize = 128;
 pub(super) const ERROR_RESETS: usize = 256;
 
 /// Bytes that HTTP/2 may send us before somebody reads them, a stream and a connection: what ten thousand clients could

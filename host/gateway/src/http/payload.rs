@@ -10,6 +10,7 @@ use std::{
 
 use atoll_net::Incoming;
 use atoll_runtime::{Body, BodyError};
+use atoll_semantics::hop;
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -141,7 +142,10 @@ impl http_body::Body for Payload {
                 Poll::Pending => return self.pending(),
             },
         };
-        let over = matches!(frame, None | Some(Err(_))) || self.is_end_stream();
+        let frame = frame.map(|frame| frame.map(settled));
+        // Nothing comes behind trailers, and nobody asks for it.
+        let last = matches!(&frame, None | Some(Err(_))) || matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+        let over = last || self.is_end_stream();
         if let Some(ending) = &mut self.ending {
             ending.waits_for_client(true);
             match &frame {
@@ -182,6 +186,14 @@ impl http_body::Body for Payload {
             Content::Encoded(_) => SizeHint::new(),
         }
     }
+}
+
+/// Trailers with what may stand there.
+pub(super) fn settled(mut frame: Frame<Bytes>) -> Frame<Bytes> {
+    if let Some(trailers) = frame.trailers_mut() {
+        hop::strip_trailers(trailers);
+    }
+    frame
 }
 
 /// As much as goes out at once.

@@ -9,7 +9,12 @@ use std::{
 };
 
 use atoll_runtime::FieldChange;
-use http::{HeaderMap, HeaderValue, Method, Response, header::STRICT_TRANSPORT_SECURITY};
+use atoll_semantics::vary::{self, Varies};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, Version,
+    header::{ACCEPT_ENCODING, CONNECTION, STRICT_TRANSPORT_SECURITY},
+};
+use http_body::Body as _;
 
 use crate::http::{
     access::{Record, Upstream},
@@ -26,11 +31,12 @@ pub(super) struct Visit {
     ending: Ending,
     /// Whether a browser may be told to come by https alone.
     insist: bool,
+    version: Version,
 }
 
 impl Visit {
-    pub(super) fn new(ending: Ending, insist: bool) -> Self {
-        Self { ending, insist }
+    pub(super) fn new(ending: Ending, insist: bool, version: Version) -> Self {
+        Self { ending, insist, version }
     }
 
     pub(super) fn record(&mut self, note: impl FnOnce(&mut Record)) {
@@ -51,8 +57,15 @@ impl Visit {
 
     /// An upstream's response.
     pub(super) fn pass(self, mut response: Response<Payload>, changes: &[FieldChange]) -> Response<Payload> {
+        let fields = response.headers_mut();
+        let by_coding = |names: &[HeaderName]| names.contains(&ACCEPT_ENCODING);
+        let coded = !changes.is_empty() && matches!(Varies::of(fields), Varies::By(names) if by_coding(&names));
         for change in changes {
-            change.apply(response.headers_mut());
+            change.apply(fields);
+        }
+        // Others would be given the form that this client asked for.
+        if coded {
+            vary::add(fields, &ACCEPT_ENCODING);
         }
         self.finish(response)
     }
@@ -67,6 +80,10 @@ impl Visit {
             response.headers_mut().entry(STRICT_TRANSPORT_SECURITY).or_insert(insist);
         } else {
             response.headers_mut().remove(STRICT_TRANSPORT_SECURITY);
+        }
+        if self.version == Version::HTTP_10 && response.body().size_hint().exact().is_none() {
+            // Its end is the connection's, and HTTP/1.0 is told so (RFC 9112, section 9.3).
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response.map(|payload| payload.ending(self.ending))
     }

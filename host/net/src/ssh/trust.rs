@@ -248,13 +248,14 @@ impl Trusted {
         let signer = certificate.signature_key();
         let print = signer.fingerprint(HashAlg::Sha256);
         let principals = certificate.valid_principals();
-        // Plain names, as OpenSSH has it.
-        let named = principals.iter().any(|principal| principal.eq_ignore_ascii_case(&self.name));
+        // Plain names, as OpenSSH has it; of none, it is for every host.
+        let named =
+            principals.is_empty() || principals.iter().any(|principal| principal.eq_ignore_ascii_case(&self.name));
         if certificate.cert_type() != CertType::Host {
             Err("is not for a host".to_owned())
         } else if !named {
-            let first = principals.first().map(|first| first.chars().take(255).collect::<String>());
-            Err(first.map_or("names no host".to_owned(), |first| format!("is for {}", first.escape_debug())))
+            let first: String = principals.iter().flat_map(|first| first.chars().chain([' '])).take(255).collect();
+            Err(format!("is for {}", first.trim_end().escape_debug()))
         } else if !certificate.critical_options().is_empty() {
             Err("has options that are not known here".to_owned())
         } else if !authorities.contains(&print) {

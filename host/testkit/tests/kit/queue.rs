@@ -123,6 +123,23 @@ async fn changes_that_come_faster_than_proofs_end_are_seen_all_the_same() {
     panic!("none of 40 changes in 2 s was ever proved");
 }
 
+/// Nor does what waits in vain beside them keep any from being left to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_that_come_fast_beside_what_is_wrong_are_seen_all_the_same() {
+    let place = Place::serving(ROUTER, plain(), &[("routes", &Tree::new())]).await;
+    let first = place.slot.serving().unwrap().id();
+    assert!(place.change(vec![Change::Code(Bed::code("examples/invalid.wasm"))]).await.is_err());
+    for n in 0..80 {
+        let tree = Tree::new().file("a.test.toml", format!("# {n}\nupstream = \"site\"\n"));
+        place.slot.notify(vec![slow("routes", &tree, &[400])]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if place.slot.serving().unwrap().id() != first {
+            return;
+        }
+    }
+    panic!("none of 80 changes in 4 s was ever proved");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_pass_later_is_tried_again() {
     let hasty = table(Limits { timeout: Duration::from_millis(200), ..Limits::default() }, None, 0);

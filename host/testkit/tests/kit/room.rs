@@ -54,7 +54,7 @@ async fn who_must_be_alone_gets_an_empty_crowds_instance() {
 async fn the_idle_and_the_busy_are_no_more_than_may_be() {
     let bed = Bed::new();
     let guest = bed.service("examples/mischief.wasm", Limits { instances: 4, ..Limits::default() });
-    assert!(at_once(&guest, 4, "/sleep?ms=50").await.iter().all(Result::is_ok));
+    assert!(at_once(&guest, 4, "/sleep?ms=400").await.iter().all(Result::is_ok));
     until("all four are idle", || guest.usage().in_flight == 0).await;
     assert_eq!(guest.usage().instances, 4);
     for _ in 0..3 {
