@@ -95,7 +95,7 @@ async fn who_waits_is_told_of_all_that_read_it() {
     for (page, headers, status) in [("good", "", 200), ("bad", "/*\n  no colon here\n", 422)] {
         let revision = repository.commit("main", &[("index.html", page), ("_headers", headers)]);
         let reply = host.client().send(with_body("POST", &waited, &[("authorization", &bearer)], "")).await;
-        let report: serde_json::Value = serde_json::from_str(&reply.text()).expect("it is JSON");
+        let report: serde_json::Value = serde_json::from_str(reply.text()).expect("it is JSON");
         assert_eq!((reply.status.as_u16(), &report["revision"]), (status, &revision.into()), "{report}");
         let told = report["components"].as_array().expect("a list").iter();
         let told: Vec<_> = told.map(|one| (one["name"].as_str(), one["serves"].as_bool())).collect();
