@@ -213,6 +213,8 @@ fn breaks(file: &str, text: &str) -> Vec<String> {
             "a program is run".to_owned()
         } else if makes_bindings(line) && !(file == BINDINGS || file.ends_with("/guest.rs") || tested) {
             "bindings are generated elsewhere".to_owned()
+        } else if names_a_transport(file, line) {
+            "the protocol cannot tell one transport from another".to_owned()
         } else if leaves_its_package(file, line) {
             "a file of another package".to_owned()
         } else if file.starts_with("host/runtime/") && line.contains("bindings::") && !is_caller(file) {
@@ -239,6 +241,14 @@ fn leaves_its_package(file: &str, line: &str) -> bool {
     let inside = PACKAGES.iter().find_map(|package| file.strip_prefix(package));
     let names_a_file = line.contains("#[path") || line.contains("include");
     inside.is_some_and(|inside| names_a_file && line.matches("../").count() > inside.matches('/').count())
+}
+
+/// Whether what speaks the protocol names of the ways to a server more than that one can talk there.
+fn names_a_transport(file: &str, line: &str) -> bool {
+    let rest = line.replace("transport::Talk", "");
+    let words = rest.split(|c: char| !c.is_alphanumeric() && c != '_');
+    let mut named = words.filter(|word| ["transport", "atoll_net", "Ssh", "Http", "Daemon", "Server"].contains(word));
+    file.starts_with("host/git/src/smart/") && named.next().is_some()
 }
 
 fn makes_bindings(line: &str) -> bool {
@@ -315,6 +325,10 @@ fn each_rule_sees_what_breaks_it() {
             "2: generated bindings are not for this room",
         ),
         ("host/runtime/src/router.rs", "//! X.\nuse crate::bindings::Router;\n", ""),
+        ("host/git/src/smart/a.rs", "//! X.\nuse crate::{Depth, transport::Talk};\n", ""),
+        ("host/git/src/smart/a.rs", "//! X.\nuse crate::transport::{Ssh, Talk};\n", "2: the protocol cannot tell"),
+        ("host/git/src/smart/a.rs", "//! X.\nfn a(b: &crate::Http) {}\n", "2: the protocol cannot tell"),
+        ("host/git/src/fetch.rs", "//! X.\nuse crate::transport::Ssh;\n", ""),
         ("host/send-pack/src/a.rs", "//! X.\n#[path = \"../../a.rs\"]\n", "2: a file of another package"),
         ("host/send-pack/src/a.rs", "//! X.\ninclude!(\"../a.rs\");\n", ""),
     ] {

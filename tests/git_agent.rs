@@ -1,7 +1,9 @@
 //! A site on a branch that is reached by SSH with a key that an agent holds: the real `ssh-agent`, and OpenSSH's server.
 
 use std::{
+    ffi::OsStr,
     fs,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
@@ -69,7 +71,16 @@ async fn by_the_first_key_of_an_agent_that_the_server_takes() {
         let folder = keys(&setup, &[("key", kind)]);
         let sshd = Sshd::start(&folder, &["key"]).await;
         let agent = Agent::start(folder.join("agent")).await;
-        for name in ["one", "two", "three", "four"] {
+        // What people write beside a key need not be UTF-8.
+        let commented = Command::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C"])
+            .arg(OsStr::from_bytes(b"J\xf6rg"))
+            .arg("-f")
+            .arg(folder.join("one"))
+            .status();
+        assert!(commented.expect("ssh-keygen is installed").success());
+        agent.add(&folder, "one");
+        for name in ["two", "three", "four"] {
             keygen(&folder, name, ED25519);
             agent.add(&folder, name);
         }

@@ -21,7 +21,7 @@ use crate::{
         client::{ask, with_body},
         git_servers::Daemon,
         host::{Host, Setup},
-        raw,
+        raw, tables,
         wait::{SOON, until},
     },
 };
@@ -78,6 +78,29 @@ async fn a_push_that_is_told_of_is_live() {
     let reply = tell().await;
     assert_eq!(reply.status.as_u16(), 502, "{}", reply.text());
     assert!(reply.text().contains("repository not exported"), "{}", reply.text());
+}
+
+/// Of each component that reads the branch, whether it serves what was pushed.
+#[tokio::test]
+async fn who_waits_is_told_of_all_that_read_it() {
+    let setup = Setup::without_manifest();
+    let repository = repository(&setup);
+    let daemon = Daemon::start(&setup.path("root")).await;
+    setup.secret("secret", format!("{SECRET}\n"));
+    let site = site(&format!("git://{}/site.git", daemon.address()), "hook = \"secret\"\n");
+    let other = tables::guest("reader", "mischief", "git = { pages = { from = \"site-pages\", mode = \"read\" } }");
+    setup.manifest(&(site.replace("poll = \"1s\"", "poll = \"24h\"") + &other));
+    let host = setup.start().await;
+    let (waited, bearer) = (format!("{HOOK}?wait"), format!("Bearer {SECRET}"));
+    for (page, headers, status) in [("good", "", 200), ("bad", "/*\n  no colon here\n", 422)] {
+        let revision = repository.commit("main", &[("index.html", page), ("_headers", headers)]);
+        let reply = host.client().send(with_body("POST", &waited, &[("authorization", &bearer)], "")).await;
+        let report: serde_json::Value = serde_json::from_str(reply.text()).expect("it is JSON");
+        assert_eq!((reply.status.as_u16(), &report["revision"]), (status, &revision.into()), "{report}");
+        let told = report["components"].as_array().expect("a list").iter();
+        let told: Vec<_> = told.map(|one| (one["name"].as_str(), one["serves"].as_bool())).collect();
+        assert_eq!(told, [(Some("reader"), Some(true)), (Some("site"), Some(status == 200))], "{report}");
+    }
 }
 
 #[tokio::test]
@@ -162,6 +185,18 @@ async fn whose_hook_is_refused_is_in_the_log() {
         host.logged("is refused").await,
         "warning: binding site-pages: a hook from 127.0.0.1 is refused: it has neither a signature nor a secret"
     );
+    // A secret that has gone is ours to mend, and not the forge's; who asks learns nothing of it.
+    let (host, _site, _daemon) = hooked().await;
+    let at = host.setup().path("secret");
+    std::fs::remove_file(&at).expect("it was written");
+    assert_eq!(tell_of(&host, "x-gitlab-token", SECRET).await, 401);
+    assert_eq!(
+        host.logged("is refused").await,
+        format!(
+            "warning: binding site-pages: a hook from 127.0.0.1 is refused: {} cannot be read: No such file or directory (os error 2)",
+            at.display()
+        )
+    );
     // Nor is there anything to know where the binding names no secret, be it empty.
     let (host, _site, _daemon) = asked_once_a_day("").await;
     for (name, value) in [
@@ -178,6 +213,10 @@ async fn whose_hook_is_refused_is_in_the_log() {
     let log = host.setup().log();
     let told: Vec<_> = log.lines().filter(|line| line.contains("refused")).collect();
     assert_eq!(told, [without]);
+}
+
+async fn tell_of(host: &Host, name: &'static str, value: &str) -> u16 {
+    host.client().send(with_body("POST", HOOK, &[(name, value)], "")).await.status.as_u16()
 }
 
 /// A hundred hooks while one fetch goes on are one more fetch, whoever counts the server's conversations.

@@ -241,6 +241,12 @@ async fn what_goes_wrong_is_told() {
     let why = format!("binding site-pages: can't be fetched: git://{address}/site.git: {address}: connection refused");
     assert!(host.setup().log().contains(&why), "{}", host.setup().log());
     assert_eq!(host.client().get("https://localhost/").await.brief(), (200, "one"));
+    // And goes right once it is there again.
+    hook(&repository, "exit 0");
+    let _daemon = Daemon::at(&host.setup().path("root"), address).await;
+    order(&orders, "open site\nwrite index.html back\ncommit Ann again");
+    assert_eq!(said(&host, "commit Ann again").await, repository.head("main").expect("it has a commit"));
+    shows(&host, "back").await;
 }
 
 /// By a web server, too: what will be answered the next time as well is `refused`, in the server's words.

@@ -63,7 +63,8 @@ async fn by_each_kind_of_key_and_each_kind_of_trust() {
         let line = match trust {
             "pin" => format!("pin = \"{}\"\n", sshd.pin()),
             "authority" => {
-                setup.write("known_hosts", format!("@cert-authority [127.0.0.1]:* {}\n", public(&folder, "ca")));
+                // For all of its ports, as in OpenSSH.
+                setup.write("known_hosts", format!("@cert-authority 127.0.0.1 {}\n", public(&folder, "ca")));
                 "known_hosts = \"known_hosts\"\n".to_owned()
             }
             _ => {

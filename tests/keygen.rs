@@ -15,6 +15,8 @@ async fn ssh_keygen_reads_what_was_made() {
     for (name, kind, arguments) in [
         ("plain", "(ED25519)", &[][..]),
         ("rsa", "(RSA)", &["--type", "rsa", "--bits", "2048", "--comment", "me@here"]),
+        ("other", "(ED25519)", &[]),
+        ("rsa-other", "(RSA)", &["--type", "rsa", "--bits", "2048"]),
         ("seeded", "(ED25519)", &["--seed-file", &path("seed")]),
         ("again", "(ED25519)", &["--seed-file", &path("seed")]),
         ("rsa-seeded", "(RSA)", &["--type", "rsa", "--seed-file", &path("seed")]),
@@ -37,6 +39,10 @@ async fn ssh_keygen_reads_what_was_made() {
         assert_eq!(fs::read(&file).expect("it was made"), before);
     }
     let public = |name| run_keygen(&setup.path(""), &["-y", "-f", name]);
+    assert_ne!(public("plain"), public("other"));
+    // Without the comment.
+    let bare = |name| public(name).split(' ').nth(1).map(str::to_owned);
+    assert_ne!(bare("rsa"), bare("rsa-other"));
     assert_eq!(public("seeded"), public("again"));
     assert_eq!(fs::read(path("rsa-seeded")).unwrap().len(), fs::read(path("rsa-again")).unwrap().len());
     assert_eq!(public("rsa-seeded"), public("rsa-again"));

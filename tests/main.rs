@@ -12,6 +12,7 @@ mod faults;
 mod first_run;
 mod git_addresses;
 mod git_agent;
+mod git_certificates;
 mod git_hooks;
 mod git_kills;
 mod git_push;

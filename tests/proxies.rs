@@ -92,7 +92,14 @@ async fn what_is_excepted_needs_no_proxy_and_what_goes_wrong_is_told() {
             at.to_string(),
             format!("R: {place}: by the proxy {at}: it answers 407 Proxy Authentication Required"),
         ),
-        (&plain, at.to_string(), "R: the proxy answers 407 Proxy Authentication Required".to_owned()),
+        (&plain, at.to_string(), format!("R: the proxy {at} answers 407 Proxy Authentication Required")),
+        (
+            &plain,
+            format!("me:wrong@{at}"),
+            format!(
+                "R: the proxy {at}, or the server behind it, answers 401 Unauthorized: what the proxy is shown is in the variable that names it, and plain HTTP carries no credentials to a server: use https:// or ssh://"
+            ),
+        ),
         (&secure, gone.to_string(), format!("R: {place}: by the proxy {gone}: connection refused")),
     ] {
         let lines = if *remote == secure { "ca = \"ca.pem\"\n" } else { "" };

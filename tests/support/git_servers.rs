@@ -29,7 +29,11 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) async fn start(root: &Path) -> Self {
-        let address = dead();
+        Self::at(root, dead()).await
+    }
+
+    /// At an address that nobody has.
+    pub(crate) async fn at(root: &Path, address: SocketAddr) -> Self {
         // Not by `git daemon`, which would be another process's parent.
         let mut process = Command::new(programs().join("git-daemon"))
             .arg("--reuseaddr")

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeSet, HashSet},
     io,
     sync::atomic::Ordering,
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 
 use gix::{ObjectId, objs};
@@ -69,6 +69,11 @@ impl FetchError {
     /// Of an object that was to be copied, it is where it came from that is at fault.
     pub(crate) fn is_theirs(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::Copy { source: IntakeError::Source(_), .. })
+    }
+
+    /// For how long the server asks to be left alone.
+    pub(crate) fn respite(&self) -> Option<Duration> {
+        if let Self::Server(error) = self { error.why.respite() } else { None }
     }
 
     /// The remote answers, and does not have this branch: who writes may begin it, but not where something is being cloned.

@@ -15,22 +15,16 @@ use notify::ErrorKind;
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     task::{AbortHandle, spawn_blocking},
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
     FetchError, Fetched, Location, Remote, Repository, ServerError, StageError, Staging,
-    pace::{RETRY, delay, longer},
+    pace::{Pace, RETRY},
     push,
     remote::local::Local,
-    watch::{Point, Watched, Watcher},
+    watch::{Point, Watched, Watcher, gather},
 };
-
-/// A directory's files change one by one: they are taken in when nothing has changed for so long...
-const QUIET: Duration = Duration::from_millis(30);
-
-/// ...or something has for so long.
-const RESTLESS: Duration = Duration::from_millis(500);
 
 /// A sync holds up whoever writes to the same file system, so that pushes that come together share one.
 const SETTLE: Duration = Duration::from_millis(500);
@@ -112,8 +106,8 @@ impl Follower {
             missed: false,
         };
         let poll = poll.max(Duration::from_millis(10));
-        let jitter = matches!(theirs.location, Location::Server(_));
-        let following = Following { poll, jitter, report, moved, failures: 0, told: String::new() };
+        let pace = Pace::of(&theirs, poll);
+        let following = Following { pace, report, moved, told: String::new() };
         let following = tokio::spawn(following.run(round, asked));
         let tasks = [following.abort_handle(), settling.abort_handle()];
         Self { asks, repository: ours, remote: theirs, number, moved: told, tasks }
@@ -192,12 +186,9 @@ impl From<StageError> for OpenError {
 
 /// The task's own state.
 struct Following {
-    poll: Duration,
-    /// A server is not asked by everybody at once, though they began together.
-    jitter: bool,
+    pace: Pace,
     report: Arc<dyn Fn(Event) + Send + Sync>,
     moved: Arc<Notify>,
-    failures: u32,
     /// What was said last of how fetching goes.
     told: String,
 }
@@ -220,6 +211,7 @@ impl Following {
     async fn run(mut self, mut round: Round, mut asked: mpsc::Receiver<Asking>) {
         let (wake, repository) = (round.wake.clone(), round.repository.clone());
         let (mut asking, mut mended, mut mending) = (Vec::new(), Instant::now(), MENDING);
+        let poll = self.pace.poll();
         loop {
             let again = round.again();
             let (returned, outcome, watch) = match spawn_blocking(move || round.run()).await {
@@ -232,8 +224,13 @@ impl Following {
             if let Some(event) = watch {
                 (self.report)(event);
             }
-            let delay = self.conclude(outcome, &mut asking);
+            let (delay, refusal) = self.conclude(outcome, &mut asking);
             let next = Instant::now() + if round.missed { delay.min(RETRY) } else { delay };
+            if let Some((refusal, respite)) = refusal
+                && leave_alone(respite, &refusal, &mut asked).await.is_none()
+            {
+                return;
+            }
             tokio::select! {
                 () = wake.notified() => {
                     if round.gathers() {
@@ -245,7 +242,7 @@ impl Following {
                     None => return,
                 },
                 id = async { sleep_until(mended).await; repository.0.suspect().await } => {
-                    mending = if mended.elapsed() > self.poll { MENDING } else { (mending * 2).min(self.poll.max(MENDING)) };
+                    mending = if mended.elapsed() > poll { MENDING } else { (mending * 2).min(poll.max(MENDING)) };
                     mended = Instant::now() + mending;
                     self.told = id.to_string();
                     (self.report)(Event::Damaged(id));
@@ -258,8 +255,13 @@ impl Following {
         }
     }
 
-    /// Tells the log, and then who asked; and when to look again at the latest.
-    fn conclude(&mut self, outcome: Result<Fetched, FetchError>, asking: &mut Vec<Asking>) -> Duration {
+    /// Tells the log, and then who asked; and when to look again at the latest, and what a server said that is to be left alone,
+    /// and for how long.
+    fn conclude(
+        &mut self,
+        outcome: Result<Fetched, FetchError>,
+        asking: &mut Vec<Asking>,
+    ) -> (Duration, Option<(Arc<FetchError>, Duration)>) {
         let outcome = outcome.map_err(Arc::new);
         if let Ok(Fetched::Moved { notices, .. }) = &outcome {
             self.moved.notify_one();
@@ -285,9 +287,23 @@ impl Following {
             // It may have gone.
             let _ = one.send(outcome.clone());
         }
-        self.failures = if outcome.is_ok() { 0 } else { self.failures.saturating_add(1) };
-        let delay = delay(self.failures, self.poll);
-        if self.jitter { longer(delay) } else { delay }
+        let respite = outcome.as_ref().err().and_then(|error| error.respite());
+        let delay = self.pace.next(outcome.is_ok(), respite.unwrap_or_default());
+        (delay, outcome.err().zip(respite))
+    }
+}
+
+/// Asks nothing for so long, whoever wants it: they are told what the server said. Nothing at the end.
+async fn leave_alone(respite: Duration, refusal: &Arc<FetchError>, asked: &mut mpsc::Receiver<Asking>) -> Option<()> {
+    let until = Instant::now() + respite;
+    loop {
+        tokio::select! {
+            one = asked.recv() => {
+                // It may have gone.
+                let _ = one?.send(Err(refusal.clone()));
+            }
+            () = sleep_until(until) => return Some(()),
+        }
     }
 }
 
@@ -386,16 +402,6 @@ fn is_gone(error: &notify::Error) -> bool {
         ErrorKind::PathNotFound => true,
         ErrorKind::Io(error) => error.kind() == io::ErrorKind::NotFound,
         _ => false,
-    }
-}
-
-async fn gather(wake: &Notify) {
-    let latest = Instant::now() + RESTLESS;
-    while Instant::now() < latest {
-        let quiet = timeout(QUIET, timeout_at(latest, wake.notified())).await;
-        if quiet.is_err() {
-            return;
-        }
     }
 }
 

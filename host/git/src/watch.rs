@@ -15,9 +15,18 @@ use notify::{
     Config, Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _,
     event::{AccessKind, AccessMode, CreateKind, ModifyKind, RenameMode},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::Notify,
+    time::{Duration, Instant, timeout, timeout_at},
+};
 
 use crate::disk::{Identity, lock};
+
+/// A directory's files change one by one: they are taken in when nothing has changed for so long...
+const QUIET: Duration = Duration::from_millis(30);
+
+/// ...or something has for so long.
+const RESTLESS: Duration = Duration::from_millis(500);
 
 /// A handle: clones share the watches.
 #[derive(Clone)]
@@ -270,6 +279,17 @@ fn brings_directory(event: &Event) -> bool {
             event.paths.iter().any(|path| fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()))
         }
         _ => false,
+    }
+}
+
+/// Waits until what belongs to the change that woke us has come, too.
+pub(crate) async fn gather(wake: &Notify) {
+    let latest = Instant::now() + RESTLESS;
+    while Instant::now() < latest {
+        let quiet = timeout(QUIET, timeout_at(latest, wake.notified())).await;
+        if quiet.is_err() {
+            return;
+        }
     }
 }
 

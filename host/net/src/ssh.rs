@@ -3,6 +3,7 @@
 //! agent neither.
 
 mod agent;
+mod certificate;
 mod key;
 mod make;
 mod rsa;
@@ -19,7 +20,7 @@ use std::{
 use aws_lc_rs::digest::{self, Digest};
 use bytes::Bytes;
 use russh::{
-    AlgorithmKind, Channel, ChannelMsg, Preferred,
+    AgentAuthError, AlgorithmKind, Channel, ChannelMsg, Preferred,
     client::{self, AuthResult, Config, Handle, Handler, Msg},
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKeyOrCertificate, ssh_key::public::KeyData},
 };
@@ -30,7 +31,7 @@ pub use self::{
     make::{Kind, MakeError, NewKey},
     trust::Trust,
 };
-use self::{key::Made, trust::Trusted};
+use self::{certificate::Signing, key::Made, trust::Trusted};
 use crate::{DialError, Dialler, Place, Target};
 
 /// A server that says nothing is asked whether it is still there, so often, and given up after three times.
@@ -216,7 +217,7 @@ impl Ssh {
             return Ok(agent::authenticate(&self.dialler, socket, &self.user, session, limit).await?);
         }
         let (read, made) = (from.clone(), self.made.clone());
-        let key = tokio::task::spawn_blocking(move || read.read(&made))
+        let (key, certificate) = tokio::task::spawn_blocking(move || read.read_certified(&made))
             .await
             .map_err(|_| russh::Error::CouldNotReadKey)??;
         let key = Arc::new(key);
@@ -226,6 +227,17 @@ impl Ssh {
         } else {
             None
         };
+        if let Some(certificate) = certificate {
+            let mut signing = Signing(&key);
+            let shown = session.authenticate_certificate_with(&self.user, certificate, hash, &mut signing).await;
+            let shown = shown.map_err(|error| match error {
+                AgentAuthError::Send(_) => russh::Error::SendError,
+                AgentAuthError::Key(error) => russh::Error::Keys(error),
+            })?;
+            if let AuthResult::Success = shown {
+                return Ok(());
+            }
+        }
         let shown = PrivateKeyWithHashAlg::new(key.clone(), hash);
         match session.authenticate_publickey(&self.user, shown).await? {
             AuthResult::Success => Ok(()),

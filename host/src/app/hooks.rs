@@ -178,7 +178,10 @@ impl Hooks for Pushes {
                 let why = match (binding.hook(), why) {
                     (None, _) => "there is no `hook` in the binding".to_owned(),
                     (Some(_), Unheard::Unsigned) => "it has neither a signature nor a secret".to_owned(),
-                    (Some(at), _) => format!("what it shows does not go with the secret in {at}"),
+                    (Some(at), _) => match secret(&at) {
+                        Ok(_) => format!("what it shows does not go with the secret in {at}"),
+                        Err(useless) => chain(&useless),
+                    },
                 };
                 return binding.refused(&format!("a hook from {client} is refused: {why}"), now);
             }
@@ -205,6 +208,7 @@ fn secret(at: &Secret) -> Result<String, Useless> {
     let place = || at.clone();
     let bytes = at.read(MAX_SECRET).map_err(|source| Useless::Unreadable { at: place(), source })?;
     let text = String::from_utf8(bytes).map_err(|_| Useless::Form(place()))?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let line = text.lines().next().unwrap_or_default().trim();
     match line.chars().count() {
         0 => Err(Useless::Empty(place())),

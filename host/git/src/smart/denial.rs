@@ -1,5 +1,7 @@
 //! A transport's error that is the server's answer: what was asked is not to be had of it, however often one asks. It is
-//! what `ERR` is to a server that speaks the protocol by then.
+//! what `ERR` is to a server that speaks the protocol by then. Or not for a while, which is for the server to say.
+
+use std::time::Duration;
 
 use atoll_send_pack::Error;
 
@@ -21,5 +23,20 @@ impl Denial {
     pub(crate) fn of(error: &Error) -> Option<&str> {
         let Error::Io(error) = error else { return None };
         Some(&error.get_ref()?.downcast_ref::<Self>()?.answer)
+    }
+}
+
+/// That the server is to be left alone for so long.
+#[derive(Debug, thiserror::Error)]
+#[error("{words}")]
+pub(crate) struct Respite {
+    pub(crate) words: String,
+    pub(crate) wait: Duration,
+}
+
+impl Respite {
+    pub(crate) fn of(error: &Error) -> Option<Duration> {
+        let Error::Io(error) = error else { return None };
+        Some(error.get_ref()?.downcast_ref::<Self>()?.wait)
     }
 }

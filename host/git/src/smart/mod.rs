@@ -8,12 +8,12 @@ mod fetch;
 pub(crate) mod fuzzing;
 mod refs;
 
-use std::io;
+use std::{io, time::Duration};
 
 use atoll_send_pack::Error;
 
 pub(crate) use self::{
-    denial::Denial,
+    denial::{Denial, Respite},
     fetch::{Look, Want},
 };
 
@@ -40,6 +40,14 @@ impl SmartError {
             Self::Protocol(error) => Denial::of(error).map(str::to_owned),
             Self::Headless => Some(self.to_string()),
             Self::Branch(_) => None,
+        }
+    }
+
+    /// For how long the server asks to be left alone.
+    pub(crate) fn respite(&self) -> Option<Duration> {
+        match self {
+            Self::Protocol(error) => Respite::of(error),
+            Self::Headless | Self::Branch(_) => None,
         }
     }
 }

@@ -12,6 +12,7 @@ mod hostile;
 mod kills;
 mod made;
 mod origins;
+mod pacing;
 mod packs;
 mod push_doubts;
 mod push_faults;

@@ -1,6 +1,14 @@
 //! Fetching from a server by the Smart protocol, in each of its versions, against git's own upload-pack.
 
-use std::sync::atomic::Ordering;
+use std::{
+    io::{Read as _, Write as _},
+    net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use super::{
     pushes::{commit, stage, write},
@@ -93,6 +101,71 @@ fn an_unchanged_branch_costs_one_conversation_and_no_disk() {
     }
     assert_eq!(room.script("find state | sort | xargs stat -c '%n %Y %Z %s'"), before);
     assert!(wire.took() < 10 * 1024, "each takes more than a KiB");
+}
+
+/// Whoever speaks is heard out before the other side is: as many turns as a server has are the times that it is waited for.
+#[test]
+fn an_unchanged_branch_is_one_question() {
+    for version in VERSIONS {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        let runtime = server::runtime();
+        let (behind, _) = upload_pack(room.path.clone(), version);
+        let turns = Arc::<AtomicUsize>::default();
+        let counted = turns.clone();
+        let (address, _) = server::serve(move |mut client| {
+            let mut server = TcpStream::connect(behind).unwrap();
+            while let Some(said) = heard_out(&mut client) {
+                server.write_all(&said).unwrap();
+                let Some(answer) = heard_out(&mut server) else { return };
+                counted.fetch_add(1, Ordering::SeqCst);
+                if client.write_all(&answer).is_err() {
+                    return;
+                }
+            }
+        });
+        let (pages, remote) = (room.pages(), daemon(&runtime, address, "/site.git", Patience::default()));
+        moved(&pages, &remote);
+        assert!(turns.swap(0, Ordering::SeqCst) > 1, "{version}");
+        for _ in 0..2 {
+            assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{version}");
+            assert_eq!(turns.swap(0, Ordering::SeqCst), 1, "{version}");
+        }
+    }
+}
+
+/// All that comes until nothing comes for a while; nothing at the end.
+fn heard_out(stream: &mut TcpStream) -> Option<Vec<u8>> {
+    let (mut heard, mut buffer) = (Vec::new(), vec![0; 64 * 1024]);
+    stream.set_read_timeout(None).unwrap();
+    while let Ok(read @ 1..) = stream.read(&mut buffer) {
+        heard.extend_from_slice(&buffer[..read]);
+        stream.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
+    }
+    Some(heard).filter(|heard| !heard.is_empty())
+}
+
+/// What other branches hold is neither fetched with the first commit nor with the next.
+#[test]
+fn another_branch_stays_where_it_is() {
+    for version in VERSIONS {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        let other = room.script(
+            "git init -q other; cd other; echo other >b.txt; git add b.txt; git commit -qm other
+             git push -q ../site.git main:refs/heads/other main:refs/tags/v1; git rev-parse HEAD HEAD:b.txt",
+        );
+        let runtime = server::runtime();
+        let (address, _) = upload_pack(room.path.clone(), version);
+        let (pages, remote) = (room.pages(), daemon(&runtime, address, "/site.git", Patience::default()));
+        moved(&pages, &remote);
+        room.push("site.git", &[("a.txt", "two")]);
+        let head = moved(&pages, &remote);
+        room.script(&format!("git -C state/git/pages.git cat-file -e {}", head.id));
+        for id in other.lines() {
+            room.script(&format!("git -C site.git cat-file -e {id}; ! git -C state/git/pages.git cat-file -e {id}"));
+        }
+    }
 }
 
 /// A directory of many files, of which one changes: what comes is a delta, and is small.

@@ -74,6 +74,15 @@ fn chunked(kind: &str, body: &[u8]) -> [Vec<u8>; 2] {
 
 /// As `git http-backend` answers, with each request's line written down.
 fn backend(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Mutex<Vec<String>>>, Arc<Wire>) {
+    answering(root, version, |kind, body| chunked(kind, body).into())
+}
+
+/// The same, with each answer as `framed` has it.
+fn answering(
+    root: PathBuf,
+    version: &'static str,
+    framed: impl Fn(&str, &[u8]) -> Vec<Vec<u8>> + Send + Sync + 'static,
+) -> (SocketAddr, Arc<Mutex<Vec<String>>>, Arc<Wire>) {
     let lines = Arc::<Mutex<Vec<String>>>::default();
     let written = lines.clone();
     let (address, wire) = serve(move |stream| {
@@ -101,9 +110,9 @@ fn backend(root: PathBuf, version: &'static str) -> (SocketAddr, Arc<Mutex<Vec<S
                 let flush = if version == "2" { "" } else { "0000" };
                 let body = [&service[..], flush.as_bytes(), &greeting].concat();
                 // Types are read as any other is: in either case, whatever stands behind them.
-                chunked("Application/X-Git-Upload-Pack-Advertisement; charset=utf-8", &body)
+                framed("Application/X-Git-Upload-Pack-Advertisement; charset=utf-8", &body)
             } else {
-                chunked("application/x-git-upload-pack-result", &run(&["--stateless-rpc"]))
+                framed("application/x-git-upload-pack-result", &run(&["--stateless-rpc"]))
             };
             for piece in pieces {
                 if stream.get_mut().write_all(&piece).is_err() {
@@ -157,6 +166,25 @@ fn an_unchanged_branch_costs_one_request_on_a_connection_that_is_there() {
         moved(&pages, &remote);
         assert_eq!(files(&pages), [("a.txt".into(), "two".into())], "{version}");
         assert_eq!(lines.lock().unwrap().len(), 3, "{version}: look, and fetch");
+        assert_eq!(room.fsck(), "", "{version}");
+    }
+}
+
+/// As servers answer that do not know chunks, or gather an answer first: a pack, too.
+#[test]
+fn an_answer_may_say_how_long_it_is() {
+    for version in ["0", "1", "2"] {
+        let room = Room::new();
+        room.remote("site.git", &[("a.txt", "one")]);
+        let runtime = runtime();
+        let (address, lines, _) = answering(room.path.clone(), version, |kind, body| vec![answer(kind, body)]);
+        let (pages, remote) = (room.pages(), remote(&runtime, address, Patience::default()));
+        moved(&pages, &remote);
+        assert_eq!(fetch(&pages, &remote).unwrap(), Fetched::Unchanged, "{version}");
+        room.push("site.git", &[("a.txt", "two")]);
+        moved(&pages, &remote);
+        assert_eq!(files(&pages), [("a.txt".into(), "two".into())], "{version}");
+        assert!(lines.lock().unwrap().iter().any(|line| line.starts_with("POST ")), "{version}");
         assert_eq!(room.fsck(), "", "{version}");
     }
 }

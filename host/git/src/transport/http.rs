@@ -2,6 +2,7 @@
 //! elsewhere only where no credentials could go along; credentials are sent when they are asked for.
 
 mod challenge;
+mod later;
 mod redirect;
 mod upload;
 
@@ -9,7 +10,7 @@ use std::{
     error::Error as _,
     io::{self, Read},
     sync::{Arc, Mutex, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use atoll_net::{Client, Incoming, Origin, Proxies, ProxiesError, Secret};
@@ -28,7 +29,7 @@ use self::{
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
 use crate::{
     disk::lock,
-    smart::{AGENT, Denial},
+    smart::{AGENT, Denial, Respite},
 };
 
 /// As Git has it.
@@ -160,6 +161,13 @@ impl Exchange<'_> {
         self.stage.wait_while(&sent, send)
     }
 
+    /// What may answer in the server's place: over TLS it can't.
+    fn proxy(&self) -> Option<String> {
+        let origin = self.http.proxies.route(&self.base.origin).ok()?;
+        let target = origin.target();
+        target.via.as_ref().filter(|_| target.tls.is_none()).map(ToString::to_string)
+    }
+
     /// Sends, and shows credentials where they are asked for.
     fn authorized(&self, payload: Option<&Payload>) -> io::Result<Response<Incoming>> {
         let scheme = lock(&self.http.learned).scheme;
@@ -169,6 +177,13 @@ impl Exchange<'_> {
         }
         let denied = |log: &str| io::Error::other(Denial::new(answers("server", StatusCode::UNAUTHORIZED, ""), log));
         let Some(token) = &self.http.token else {
+            if let Some(proxy) = self.proxy() {
+                // Some proxies say so of themselves, too.
+                return Err(io::Error::other(format!(
+                    "the proxy {proxy}, or the server behind it, answers {}: what the proxy is shown is in the variable that names it, and plain HTTP carries no credentials to a server: use https:// or ssh://",
+                    StatusCode::UNAUTHORIZED
+                )));
+            }
             return Err(denied(if self.base.origin.target().tls.is_some() {
                 "the server asks for credentials: put a token in a file and name it, token = \"FILE\""
             } else {
@@ -218,13 +233,21 @@ impl Exchange<'_> {
             )));
         }
         let (plain, later) = (found.starts_with("text/plain"), response.headers().contains_key(RETRY_AFTER));
+        let respite = later::respite(status, response.headers(), SystemTime::now());
         let reason = if plain { self.reason(response.into_body()) } else { String::new() };
-        let who = if status == StatusCode::PROXY_AUTHENTICATION_REQUIRED { "proxy" } else { "server" };
-        let answer = answers(who, status, &reason);
+        let who = match self.proxy() {
+            _ if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED => "server".to_owned(),
+            Some(proxy) => format!("proxy {proxy}"),
+            None => "proxy".to_owned(),
+        };
+        let answer = answers(&who, status, &reason);
         if is_final(status) && !later {
             return Err(io::Error::other(Denial::new(answer.clone(), answer)));
         }
-        Err(io::Error::other(answer))
+        Err(respite.map_or_else(
+            || io::Error::other(answer.clone()),
+            |wait| io::Error::other(Respite { words: answer.clone(), wait }),
+        ))
     }
 
     /// The beginning of a page in plain text.

@@ -7,10 +7,11 @@ use std::{
 };
 
 use aws_lc_rs::digest::{Digest, SHA256, digest};
-use russh::keys::{PrivateKey, decode_secret_key};
+use russh::keys::{Certificate, PrivateKey, decode_secret_key};
 
 use super::{
     agent::{self, AgentError},
+    certificate,
     make::{self, Kind, MakeError},
 };
 use crate::{Secret, secret::Open};
@@ -21,7 +22,7 @@ const MOST: u64 = 64 * 1024;
 /// Where a private key comes from. It is read for each connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {
-    /// In OpenSSH's form; the first line of another secret is its passphrase.
+    /// In OpenSSH's form, perhaps with a certificate beside it; the first line of another secret is its passphrase.
     Stored { at: Secret, passphrase: Option<Secret> },
     /// What the agent at this socket holds: it is never read.
     Agent(PathBuf),
@@ -78,10 +79,18 @@ impl Key {
             Self::Agent(_) => Vec::new(),
             Self::Stored { at, passphrase } => {
                 let passphrase = passphrase.as_ref().map(secret).unwrap_or_default();
-                vec![secret(at), open(at), passphrase]
+                let certificate = certificate::of(at).as_ref().map(secret).unwrap_or_default();
+                vec![secret(at), open(at), passphrase, certificate]
             }
             Self::Seed { at, .. } => vec![secret(at), open(at)],
         }
+    }
+
+    /// With the certificate that lies beside it, if one does. Blocks, as [`Self::read`] does.
+    pub(super) fn read_certified(&self, made: &Made) -> Result<(PrivateKey, Option<Certificate>), KeyError> {
+        let key = self.read(made)?;
+        let certificate = if let Self::Stored { at, .. } = self { certificate::beside(at, &key) } else { None };
+        Ok((key, certificate))
     }
 
     /// Blocks: a passphrase is made slow to try, and an RSA key takes seconds to make.

@@ -125,7 +125,7 @@ impl Trust {
                     return Err(format!("{file} has more than {MAX_FILE} bytes"));
                 }
                 let bytes = fs::read(path).map_err(|error| format!("{file} cannot be read: {error}"))?;
-                By::Lines { lines: about(&String::from_utf8_lossy(&bytes), &host), file }
+                By::Lines { lines: about(&String::from_utf8_lossy(&bytes), &host, &name), file }
             }
         };
         Ok(Trusted { host, name, by, others: Vec::new(), first: None })
@@ -300,8 +300,9 @@ fn family(algorithm: &Algorithm) -> String {
     }
 }
 
-/// The lines of a `known_hosts` that are about `host`. One that cannot be read is as good as none, as in OpenSSH.
-fn about(text: &str, host: &str) -> Vec<Line> {
+/// The lines of a `known_hosts` that are about `host`, or vouch for keys of it by its `name` on whatever port, or revoke them.
+/// One that cannot be read is as good as none. All as in OpenSSH.
+fn about(text: &str, host: &str, name: &str) -> Vec<Line> {
     let mut lines = Vec::new();
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();
@@ -311,7 +312,8 @@ fn about(text: &str, host: &str) -> Vec<Line> {
         // In OpenSSH any blanks part the fields.
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         let Ok(entry) = line.parse::<Entry>() else { continue };
-        if is_about(entry.host_patterns(), host) {
+        let patterns = entry.host_patterns();
+        if is_about(patterns, host) || (entry.marker().is_some() && is_about(patterns, name)) {
             lines.push(Line { number, marker: entry.marker().copied(), key: entry.public_key().clone() });
         }
     }

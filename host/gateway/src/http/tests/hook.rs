@@ -14,6 +14,7 @@ use crate::{
 async fn what_comes_of_a_hook() {
     let hook = "/.well-known/host/hook";
     let larger: &str = &"x".repeat(1024 * 1024 + 1);
+    let largest = &larger[1..];
     let world = Setup::default().open();
     for protocol in [crate::tls::Protocol::Http1, crate::tls::Protocol::Http2] {
         for (method, path, says, body, status, text) in [
@@ -29,6 +30,7 @@ async fn what_comes_of_a_hook() {
             (Method::POST, "/", "yes", "", 401, ""),
             (Method::POST, "", "yes", "", 404, "404 Not Found\n"),
             (Method::GET, "/known", "yes", "", 405, ""),
+            (Method::POST, "/known?wait", "yes", largest, 200, "{\"body\":1048576}"),
             (Method::POST, "/known", "yes", larger, 413, ""),
         ] {
             let mut client = world.client(protocol).await;

@@ -38,9 +38,12 @@ impl Scheme {
         let wrong = |what: &str| io::Error::other(format!("the token in {secret} {what}"));
         let read = secret.read(MAX_TOKEN).map_err(|error| wrong(&format!("cannot be read: {error}")))?;
         let text = String::from_utf8(read).map_err(|_| wrong("has characters that no token has"))?;
+        // Some editors begin every text with a mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let token = text.lines().next().unwrap_or_default().trim();
         if token.is_empty() {
-            return Err(wrong("is empty"));
+            let elsewhere = !text.trim().is_empty();
+            return Err(wrong(if elsewhere { "is not in its first line, which is empty" } else { "is empty" }));
         }
         match self {
             Self::Bearer => {
@@ -83,6 +86,9 @@ mod tests {
             // RFC 7617, section 2.
             ("Aladdin:open sesame", Scheme::Basic, Ok("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==")),
             ("\n", Scheme::Basic, Err("is empty")),
+            ("\u{feff}abc\r\n", Scheme::Bearer, Ok("Bearer abc")),
+            ("\u{feff}\n", Scheme::Basic, Err("is empty")),
+            ("\nabc\n", Scheme::Bearer, Err("is not in its first line, which is empty")),
             ("a\x07b", Scheme::Bearer, Err("has characters that no token has")),
         ] {
             std::fs::write(&path, text).unwrap();

@@ -14,13 +14,7 @@ pub(super) fn follow(base: &Base, location: &str, service: Service, secret: bool
     let no =
         |what: &str| io::Error::other(format!("the server redirects to \"{}\", {what}", shown(location.as_bytes())));
     let secure = base.origin.target().tls.as_ref();
-    let absolute = if location.starts_with("//") {
-        format!("{}:{location}", if secure.is_some() { "https" } else { "http" })
-    } else if location.starts_with('/') {
-        format!("{}{location}", base.origin)
-    } else {
-        location.to_owned()
-    };
+    let absolute = absolute(base, location);
     let uri: Uri = absolute.parse().map_err(|_| no("which is no URL"))?;
     let tail = format!("/info/refs?service={}", service.name());
     let target = uri.path_and_query().map_or("", |target| target.as_str());
@@ -53,6 +47,49 @@ pub(super) fn follow(base: &Base, location: &str, service: Service, secret: bool
         }
     }
     Ok(Base { origin: there, path: path.to_owned() })
+}
+
+/// What `location` is beside the address that was asked, `BASE/info/refs` (RFC 3986, section 5.2).
+fn absolute(base: &Base, location: &str) -> String {
+    let scheme = location.split_once(':').map(|(scheme, _)| scheme);
+    let is_scheme = |scheme: &str| {
+        scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+    };
+    // Of nothing nobody would know what it leads to.
+    if location.is_empty() || scheme.is_some_and(is_scheme) {
+        return location.to_owned();
+    }
+    if location.starts_with("//") {
+        return format!("{}:{location}", base.origin.scheme());
+    }
+    let (path, query) = location.split_at(location.find(['?', '#']).unwrap_or(location.len()));
+    let path = match path {
+        "" => format!("{}/info/refs", base.path),
+        _ if path.starts_with('/') => without_dots(path),
+        _ => without_dots(&format!("{}/info/{path}", base.path)),
+    };
+    format!("{}{path}{query}", base.origin)
+}
+
+/// Section 5.2.4, of a path that begins with a slash.
+fn without_dots(path: &str) -> String {
+    let mut kept = Vec::new();
+    let mut segments = path.split('/').skip(1).peekable();
+    while let Some(segment) = segments.next() {
+        match segment {
+            "." | ".." => {
+                if segment == ".." {
+                    kept.pop();
+                }
+                if segments.peek().is_none() {
+                    kept.push("");
+                }
+            }
+            segment => kept.push(segment),
+        }
+    }
+    format!("/{}", kept.join("/"))
 }
 
 #[cfg(test)]
@@ -92,6 +129,11 @@ mod tests {
             ("https://a.test", "//b.test/x", false, Ok(("https://b.test/x", Egress::Public))),
             ("http://a.test", "//a.test:81/x", false, Ok(("http://a.test:81/x", Egress::Any))),
             ("https://a.test", "https://b.test/\x1b", false, Err("which is no URL")),
+            ("https://a.test", "y.git", true, Ok(("https://a.test/x/info/y.git", Egress::Any))),
+            ("https://a.test", "../../y.git", true, Ok(("https://a.test/y.git", Egress::Any))),
+            ("https://a.test:81", "../../../../y:1.git", true, Ok(("https://a.test:81/y:1.git", Egress::Any))),
+            ("https://a.test", "./.././../y/./z.git", true, Ok(("https://a.test/y/z.git", Egress::Any))),
+            ("https://a.test", "/y/../z.git", true, Ok(("https://a.test/z.git", Egress::Any))),
         ] {
             let origin = Origin::new(&from.parse().unwrap(), Protocol::Http1, &tls, Egress::Any).unwrap();
             let base = Base { origin, path: "/x".into() };
@@ -104,6 +146,37 @@ mod tests {
                 .map(|(url, egress): (&str, _)| (url.to_owned(), egress))
                 .map_err(|what| format!("the server redirects to \"{shown}\", {what}"));
             assert_eq!(found, expected, "{from} {to}");
+        }
+    }
+
+    /// RFC 3986, section 5.4: what stands beside `http://a/b/c/d;p?q` there, here beside an address of our form.
+    #[test]
+    fn what_is_relative_is_beside_what_was_asked() {
+        let tls = Tls::system(&SystemRoots::default(), HTTP);
+        let origin = Origin::new(&"http://a".parse().unwrap(), Protocol::Http1, &tls, Egress::Any).unwrap();
+        let base = Base { origin, path: "/b".into() };
+        for (location, expected) in [
+            ("g:h", "g:h"),
+            ("g", "http://a/b/info/g"),
+            ("./g", "http://a/b/info/g"),
+            ("g/", "http://a/b/info/g/"),
+            ("/g", "http://a/g"),
+            ("//g", "http://g"),
+            ("?y", "http://a/b/info/refs?y"),
+            ("g?y/../x", "http://a/b/info/g?y/../x"),
+            (".", "http://a/b/info/"),
+            ("..", "http://a/b/"),
+            ("../g", "http://a/b/g"),
+            ("../../../g", "http://a/g"),
+            ("/./g", "http://a/g"),
+            ("/../g", "http://a/g"),
+            ("g.", "http://a/b/info/g."),
+            ("..g", "http://a/b/info/..g"),
+            ("g;x=1/../y", "http://a/b/info/y"),
+            ("1:2", "http://a/b/info/1:2"),
+            ("", ""),
+        ] {
+            assert_eq!(absolute(&base, location), expected, "{location}");
         }
     }
 

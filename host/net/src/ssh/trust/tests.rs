@@ -76,6 +76,12 @@ fn keys_that_are_known_and_that_are_not() {
             22,
             Err(format!("the host key of a.test, {is}, is revoked in FILE:2")),
         ),
+        (
+            format!("[a.test]:2222 {ONE}\n@revoked a.test {ONE}\n"),
+            "a.test",
+            2222,
+            Err(format!("the host key of [a.test]:2222, {is}, is revoked in FILE:2")),
+        ),
         // An authority's key is no host's.
         (format!("@cert-authority a.test {ONE}\n"), "a.test", 22, unknown("a.test")),
     ] {
@@ -105,7 +111,11 @@ fn certificates_that_are_vouched_for_and_that_are_not() {
     let path = folder.path().join("known_hosts");
     std::fs::write(&path, format!("@cert-authority *.test {}\n", line(&ours))).unwrap();
     let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
-    assert!(trusted.certificates().is_empty(), "a port is part of the name");
+    assert_eq!(trusted.certificates().len(), 6, "an authority's word counts on each port");
+    trusted.check(&certified(&ours, CertType::Host, "a.test", None), 100).unwrap();
+    std::fs::write(&path, format!("@cert-authority b.test {}\n", line(&ours))).unwrap();
+    let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
+    assert!(trusted.certificates().is_empty());
     std::fs::write(&path, format!("@cert-authority [*.test]:* {}\n", line(&ours))).unwrap();
     let trusted = Trust::KnownHosts(path.clone()).read("a.test", 2222).unwrap();
     assert_eq!(trusted.certificates().len(), 6);
