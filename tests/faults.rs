@@ -114,6 +114,19 @@ async fn a_guest_that_takes_what_is_the_hosts() {
     }
 }
 
+/// It is ended though nobody waits for it any more, and nobody asks anything: the clock that interrupts guests goes on for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loop_that_nobody_waits_for_is_ended() {
+    for lines in ["", "concurrency = 2\n"] {
+        let host =
+            Setup::new(&tables::mischief("app", &format!("instances = 1\ntimeout = \"2s\"\n{lines}"))).start().await;
+        assert_eq!(host.client().get("https://localhost/loop").await.status, 504);
+        let ended = async || (host.component("app").await["instances"] == 0).then_some(());
+        until(SOON, "the end of its instance", ended).await;
+        assert_eq!(host.client().get("https://localhost/count").await.brief(), (200, "1\n"));
+    }
+}
+
 /// A body that is not whole breaks off so that the client can tell, over both protocols.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_body_that_is_not_whole_does_not_look_whole() {

@@ -74,20 +74,6 @@ async fn a_loop_ends_with_its_time() {
     until("the looping instance is dropped", || bed.holders() <= at_rest + 4).await;
 }
 
-/// For longer than the clock goes on by itself when nobody waits any more.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_loop_that_nobody_waits_for_is_interrupted() {
-    let bed = Bed::new();
-    let guest = bed.service(
-        "examples/mischief.wasm",
-        Limits { concurrency: 4, timeout: Duration::from_millis(1_600), ..Limits::default() },
-    );
-    let at_rest = bed.holders();
-    assert_eq!(text(ask(&guest, "/loop").await).await, Err("timed out".into()));
-    // Nobody asks anything meanwhile.
-    until("the looping instance is dropped", || bed.holders() == at_rest).await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_nobody_waits_for_does_not_run_for_ever() {
     for (target, after_the_head) in [("/loop", false), ("/sleep?ms=60000", false), ("/slow-body?ms=5000", true)] {
