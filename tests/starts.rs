@@ -135,6 +135,11 @@ async fn what_todays_manifest_does_not_bear_out_is_told() {
             "{said}"
         );
         says(true).await;
+        // What it sends requests to now is not taken from it.
+        host.setup().manifest(&tables::router());
+        let said = host.setup().shown(&host.reload().await.failed());
+        assert!(said.contains(wrong) && said.ends_with("host: nothing was changed\n"), "{said}");
+        assert_eq!(host.client().get("https://localhost/").await.brief(), (200, HELLO));
         host.setup().manifest(before);
         host.reload().await.done();
         until(SOON, "nothing wrong", async || host.component("router").await["error"].is_null().then_some(())).await;

@@ -22,9 +22,10 @@ pub(crate) fn candidates(authority: &str) -> impl Iterator<Item = String> {
         .flatten()
 }
 
-/// Whether a file of this name is meant to be a route file.
+/// Whether a file of this name is meant to be a route file. No host's name begins with a dot, and what editors and archives leave
+/// beside a file does (`.#a.test.toml`, `._a.test.toml`).
 pub(crate) fn is_route_file(file: &str) -> bool {
-    stem(file).is_some()
+    stem(file).is_some() && !file.starts_with('.')
 }
 
 /// Checks the name of a route file: the error says what it must be.

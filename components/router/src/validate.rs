@@ -51,7 +51,7 @@ fn check_file(tree: &impl Tree, file: &str, regular: bool, upstreams: &[Upstream
         problems.push(about_the_whole(message));
     }
     if !regular {
-        problems.push(about_the_whole("a route file is a regular file: links are not followed here".into()));
+        problems.push(about_the_whole("a route file is a regular file, and no link or directory".into()));
         return problems;
     }
     match tree.contents(file) {
@@ -271,8 +271,14 @@ mod tests {
     #[test]
     fn names_of_files_are_checked_and_other_files_are_left_alone() {
         let site = "upstream = 'site'";
-        let files =
-            [("A.test.toml", site), ("README.md", "#"), ("_.toml", site), ("x y.toml", site), (".gitignore", "")];
+        let files = [
+            ("A.test.toml", site),
+            ("README.md", "#"),
+            ("_.toml", site),
+            ("x y.toml", site),
+            (".gitignore", ""),
+            ("._b.toml", "\0"),
+        ];
         let mut tree = branch(&files);
         tree.links.push("link.test.toml");
         tree.faults.push(("big.test.toml", Fault::Other("larger than 1 MiB".into())));
@@ -281,7 +287,7 @@ mod tests {
             [
                 "A.test.toml: not the form that names are matched in: call it `a.test.toml`",
                 "big.test.toml: can't be read: larger than 1 MiB",
-                "link.test.toml: a route file is a regular file: links are not followed here",
+                "link.test.toml: a route file is a regular file, and no link or directory",
                 "x y.toml: not a host name: `HOSTNAME.toml`, `*.HOSTNAME.toml` for one label below it, or `_.toml` for any \
                  other name",
             ]

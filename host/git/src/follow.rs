@@ -113,7 +113,8 @@ impl Follower {
         Self { asks, repository: ours, remote: theirs, number, moved: told, tasks }
     }
 
-    /// Fetches now: what the remote stood at when this was called is what it finds, or something newer.
+    /// Fetches now: what the remote stood at when this was called is what it finds, or something newer. But of a server that
+    /// asked to be left alone for a while it is told what that said.
     pub async fn fetch(&self) -> Outcome {
         let (answer, answered) = oneshot::channel();
         let sent = self.asks.send(answer).await;

@@ -183,7 +183,7 @@ pub(crate) struct Shared {
 pub enum Given {
     /// That is over when something else serves.
     ByHand,
-    /// That is so until the file is another one.
+    /// That is so until other code serves, or the file is another one.
     AsItsFile,
 }
 

@@ -53,11 +53,15 @@ pub(super) struct Binding {
     hook: ArcSwapOption<Secret>,
     /// Of hooks that are refused.
     refused: Complaints,
+    /// Why the secret was of no use to the last hook.
+    useless: ArcSwapOption<String>,
     /// Held while something is committed to it: each takes a thread.
     committing: Arc<tokio::sync::Mutex<()>>,
     /// What tells its remote from others.
     identity: String,
     error: Arc<Mutex<Option<Trouble>>>,
+    /// Why its head can't be read, if it can't.
+    unreadable: Arc<ArcSwapOption<String>>,
     heads: AbortHandle,
     /// What all who read it were told of last.
     passed: watch::Sender<Standing>,
@@ -116,11 +120,12 @@ impl Binding {
         let report = reporter(said.name.clone(), log.clone(), error.clone());
         let passed = watch::Sender::new(Standing::default());
         let title = Title::new(said.name.clone(), log.clone());
-        let telling = tell(title.clone(), repository.clone(), moved, passed.clone(), error.clone());
+        let unreadable = Arc::new(ArcSwapOption::empty());
+        let telling = tell(title.clone(), repository.clone(), moved, passed.clone(), unreadable.clone());
         let heads = tokio::spawn(telling).abort_handle();
         let follower = Follower::start(repository.clone(), remote, watcher.clone(), said.poll, report);
         let hook = ArcSwapOption::new(said.hook.clone().map(Arc::new));
-        let (refused, committing) = (Complaints::default(), Arc::default());
+        let (refused, useless, committing) = (Complaints::default(), ArcSwapOption::empty(), Arc::default());
         let said = said.clone();
         Ok(Self {
             said,
@@ -130,9 +135,11 @@ impl Binding {
             follower,
             hook,
             refused,
+            useless,
             committing,
             identity,
             error,
+            unreadable,
             heads,
             passed,
         })
@@ -152,6 +159,15 @@ impl Binding {
         if let Some(more) = self.refused.failed(now) {
             self.title.warn(&format!("{words}{more}"));
         }
+    }
+
+    /// Whether the secret was there to hold a hook against, and why not.
+    pub(super) fn found_secret(&self, useless: Option<String>) {
+        self.useless.store(useless.map(Arc::new));
+    }
+
+    pub(super) fn useless_secret(&self) -> Option<Arc<String>> {
+        self.useless.load_full()
     }
 
     /// From now on it is there.
@@ -178,8 +194,11 @@ impl Binding {
         self.repository.head().map(|head| head.id.to_string())
     }
 
-    /// Why it can't be fetched, if it can't.
+    /// Why it can't be fetched, or its head not be read, if it can't.
     pub(super) fn error(&self) -> Option<String> {
+        if let Some(words) = &*self.unreadable.load() {
+            return Some(words.to_string());
+        }
         self.error.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|trouble| trouble.words.clone())
     }
 
@@ -264,30 +283,26 @@ async fn tell(
     repository: Repository,
     moved: Moved,
     passed: watch::Sender<Standing>,
-    error: Arc<Mutex<Option<Trouble>>>,
+    unreadable: Arc<ArcSwapOption<String>>,
 ) {
     let name = &title.name;
     let mut standings = repository.standings();
     passed.send_replace(standings.borrow_and_update().clone());
     while standings.changed().await.is_ok() {
-        let mut told = None;
         loop {
             let now = standings.borrow_and_update().clone();
             match repository.snapshot(now.head.map(|head| head.id)) {
                 Ok(snapshot) => {
                     moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await;
                     passed.send_replace(now);
-                    let mut error = error.lock().unwrap_or_else(PoisonError::into_inner);
-                    error.take_if(|trouble| told.as_ref() == Some(&trouble.words));
+                    unreadable.store(None);
                     break;
                 }
-                Err(unreadable) => {
-                    let words = format!("its new head can't be read: {unreadable}");
-                    if told.as_ref() != Some(&words) {
+                Err(error) => {
+                    let words = format!("its new head can't be read: {error}");
+                    if unreadable.load().as_deref() != Some(&words) {
                         (&*title.log as &dyn Journal).host(Level::Error, format!("binding {name}: {words}"));
-                        let trouble = Trouble { words: words.clone(), no_branch: false };
-                        *error.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
-                        told = Some(words);
+                        unreadable.store(Some(Arc::new(words)));
                     }
                     tokio::time::sleep(UNREADABLE).await;
                 }

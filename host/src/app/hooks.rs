@@ -70,7 +70,11 @@ impl Pushes {
         // Read and compared whether there is such a binding or not, with a secret or without: it takes about as long.
         let at = binding.as_ref().and_then(|binding| binding.hook());
         let at = at.map_or_else(|| Secret::File("/dev/null".into()), |at| (*at).clone());
-        let secret = tokio::task::spawn_blocking(move || secret(&at).ok()).await.ok().flatten();
+        let secret = tokio::task::spawn_blocking(move || secret(&at)).await.ok();
+        if let Some(binding) = &binding {
+            binding.found_secret(secret.as_ref().and_then(|secret| secret.as_ref().err()).map(|error| chain(error)));
+        }
+        let secret = secret.and_then(Result::ok);
         let known = atoll_git::knows(secret.as_deref().unwrap_or("nobody's").as_bytes(), &hook.head, &hook.body);
         let (Some(binding), true, true) = (binding, secret.is_some(), known) else {
             return Heard::Now(Told::Denied);
@@ -178,9 +182,9 @@ impl Hooks for Pushes {
                 let why = match (binding.hook(), why) {
                     (None, _) => "there is no `hook` in the binding".to_owned(),
                     (Some(_), Unheard::Unsigned) => "it has neither a signature nor a secret".to_owned(),
-                    (Some(at), _) => match secret(&at) {
-                        Ok(_) => format!("what it shows does not go with the secret in {at}"),
-                        Err(useless) => chain(&useless),
+                    (Some(at), _) => match binding.useless_secret() {
+                        None => format!("what it shows does not go with the secret in {at}"),
+                        Some(useless) => useless.to_string(),
                     },
                 };
                 return binding.refused(&format!("a hook from {client} is refused: {why}"), now);

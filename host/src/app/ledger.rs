@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use super::{bindings::Bindings, state};
+use crate::text::chain;
 
 /// What is known of a component's last proof.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +132,10 @@ impl Proved {
                 "" => None,
                 hex => Some(ObjectId::from_hex(hex.as_bytes()).map_err(|error| error.to_string())?),
             };
-            binding.repository().keep(component, id).map_err(|error| format!("{}: {error}", grant.binding))?;
+            binding
+                .repository()
+                .keep(component, id)
+                .map_err(|error| format!("{}: {}", grant.binding, chain(&error)))?;
             let origin = inputs.branches.get(known).map(|branch| branch.origin()).unwrap_or_default();
             if !origin.is_empty() {
                 origins.insert(grant.binding.clone(), origin.to_owned());

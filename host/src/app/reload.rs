@@ -290,7 +290,13 @@ async fn prove(
                 changes.push(Change::Upstreams(upstreams.clone()));
             }
         }
-        if old.fails_by_itself(said, digest) || old.slot.serving().is_none() && reads_any(said, elsewhere) {
+        // What serves may be sending requests where nobody would be any more.
+        let loses = old
+            .slot
+            .serving()
+            .is_some_and(|serving| serving.inputs().upstreams.iter().any(|upstream| !upstreams.contains(upstream)));
+        let later = old.fails_by_itself(said, digest) || !old.is_proved() && reads_any(said, elsewhere);
+        if later && !loses {
             proved.later.push((old.slot.clone(), changes));
         } else if !changes.is_empty() || old.slot.is_unproved() {
             let next = old.slot.prepare(changes).await.map_err(|disproof| wrong(disproof.into()))?;

@@ -93,10 +93,11 @@ impl Running {
     /// Whether nothing of it serves, or what serves is still unproved, and not because of anything that the manifest now says
     /// of it: of this table and this file it was so before.
     pub(super) fn fails_by_itself(&self, said: &manifest::Component, file: Digest) -> bool {
-        let same = self.said.hash == said.hash && self.file() == Some(file);
-        same && match self.slot.serving() {
-            None => true,
-            Some(serving) => self.slot.is_unproved() && serving.digest() == file,
-        }
+        self.said.hash == said.hash && self.file() == Some(file) && !self.is_proved()
+    }
+
+    /// Whether something of it serves that was proved by what the manifest said when it was last read.
+    pub(super) fn is_proved(&self) -> bool {
+        self.slot.serving().is_some() && !self.slot.is_unproved()
     }
 }

@@ -32,7 +32,9 @@ impl Listen {
         let all: Vec<_> = self.http.iter().chain(&self.https).map(|address| address.at).collect();
         let pairs = all.iter().enumerate().flat_map(|(index, a)| all.iter().skip(index + 1).map(move |b| (*a, *b)));
         let (a, b) = pairs.into_iter().find(|(a, b)| overlap(*a, *b))?;
+        let both = |at| [&self.http, &self.https].iter().all(|all| all.iter().any(|address| address.at == at));
         Some(match a == b {
+            true if !both(a) => format!("has {a} twice"),
             true => format!("has {a} for both `http` and `https`: one address, one protocol"),
             false => {
                 let (all, one) = if a.ip().is_unspecified() { (a, b) } else { (b, a) };
@@ -45,7 +47,7 @@ impl Listen {
 /// Whether only one of two addresses can be listened on. An IPv6 listener never takes IPv4.
 pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let all = a.ip().is_unspecified() || b.ip().is_unspecified();
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || all && a.is_ipv4() == b.is_ipv4())
+    a.port() == b.port() && a.port() != 0 && (a == b || all && a.is_ipv4() == b.is_ipv4())
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

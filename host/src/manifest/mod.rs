@@ -101,7 +101,13 @@ pub fn load(options: &Options) -> Result<Loaded, Problems> {
     let (files, mut problems) = arguments::components(&options.components);
     let mut binds = Vec::new();
     for bind in &options.bind {
-        bind.binding().map_or_else(|problem| problems.push(problem), |binding| binds.push(binding));
+        match bind.binding() {
+            Ok(binding) if binds.iter().any(|other: &Binding| other.name == binding.name) => {
+                problems.push(Problem::new(format!("--bind names {} twice", binding.name)));
+            }
+            Ok(binding) => binds.push(binding),
+            Err(problem) => problems.push(problem),
+        }
     }
     let mut loaded = match &options.manifest {
         Some(path) => load_file(path, &files, binds, problems)?,

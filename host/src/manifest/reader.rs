@@ -210,9 +210,10 @@ impl<'a> Entry<'a> {
         let mut parsed = Vec::new();
         for value in values {
             let entry = Entry { source: self.source, key: self.key, span: self.span.clone(), value };
+            let said = value.get_ref().as_str().unwrap_or_default();
             let Some(value) = entry.text(&parse) else { continue };
             if parsed.contains(&value) {
-                entry.report("the list has this twice");
+                entry.report(format!("the list has {} twice", quoted(said)));
             } else {
                 parsed.push(value);
             }

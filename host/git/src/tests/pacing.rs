@@ -74,7 +74,10 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
             for _ in 0..3 {
                 let error = follower.fetch().await.unwrap_err().in_full();
                 let words = head.split('\r').next().unwrap();
-                assert_eq!(error, format!("http://{address}/site.git: the server answers {words}"));
+                assert_eq!(
+                    error,
+                    format!("http://{address}/site.git: the server answers {words}, and to come back in 1 s")
+                );
             }
             let asked = times.lock().unwrap().clone();
             assert!(asked.len() == 1 || asked[1] - asked[0] >= Duration::from_secs(1), "{asked:?}");

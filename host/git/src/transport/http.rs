@@ -246,7 +246,13 @@ impl Exchange<'_> {
         }
         Err(respite.map_or_else(
             || io::Error::other(answer.clone()),
-            |wait| io::Error::other(Respite { words: answer.clone(), wait }),
+            |wait| {
+                let words = match later {
+                    true => format!("{answer}, and to come back in {} s", wait.as_secs()),
+                    false => answer.clone(),
+                };
+                io::Error::other(Respite { words, wait })
+            },
         ))
     }
 

@@ -142,7 +142,10 @@ fn listeners() {
         "[listen]\nhttp = []",
         &["host.toml:2: `http`: the list is empty: name at least one, or leave the key out"],
     );
-    check_beside("[listen]\nhttp = ['127.0.0.1:1', '127.0.0.1:1']", &["host.toml:2: `http`: the list has this twice"]);
+    check_beside(
+        "[listen]\nhttp = ['127.0.0.1:1', '127.0.0.1:1']",
+        &["host.toml:2: `http`: the list has `127.0.0.1:1` twice"],
+    );
     check_beside(
         "[listen]\nhttp = '127.0.0.1:1'\nhttps = '127.0.0.1:1'",
         &["host.toml:1: [listen] has 127.0.0.1:1 for both `http` and `https`: one address, one protocol"],
@@ -348,7 +351,7 @@ fn components() {
     check_component(
         "http = ['https://a.test', 'https://A.test:443', 'https://a.test/x', '*']",
         &[
-            "host.toml:3: `http`: the list has this twice",
+            "host.toml:3: `http`: the list has `https://A.test:443` twice",
             "host.toml:3: `http`: `https://a.test/x` has more than scheme, host and port: write \"https://a.test\"",
             "host.toml:3: `http`: `*` is not a URL: write \"https://host\" or \"http://host\"",
         ],

@@ -212,6 +212,16 @@ fn arguments_go_before_the_manifest() {
     assert_eq!(loaded.manifest.listen.https, Listen::default().https);
     assert_eq!(loaded.warnings, []);
 
+    let bind = |remote: &str| Bind::parse(&format!("pages={remote}")).unwrap();
+    let options = Options { bind: vec![bind("a"), bind("b")], ..options() };
+    assert_eq!(fixture.shown(&fixture.load(manifest, options).unwrap_err()), "--bind names pages twice");
+    let address = |text: &str| vec![Address::parse(text).unwrap()];
+    let options = Options { http: address("[::1]:1"), https: address("[::1]:1"), ..Options::default() };
+    assert_eq!(
+        fixture.shown(&fixture.load(SITE, options).unwrap_err()),
+        "[listen] with these arguments has [::1]:1 for both `http` and `https`: one address, one protocol"
+    );
+
     // A file that is not there hides nothing of the manifest's.
     let options = Options { components: vec![fixture.at("gone.wasm")], ..Options::default() };
     let problems = fixture.load("[component.gone]\nmemory = 1\n", options).unwrap_err();
