@@ -33,7 +33,7 @@ Examples:
 
 Prints the digest that serves now. A component that fails its proof does not serve: the old one goes \
 on, the reason is printed, and the exit status is 1. A swap lasts until the host stops, unless the \
-manifest's file was replaced too.";
+manifest's file was replaced too, or until that file is swapped in again.";
 
 impl Swap {
     pub(super) fn execute(self, output: &mut dyn Write) -> anyhow::Result<()> {

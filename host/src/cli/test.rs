@@ -61,7 +61,7 @@ impl Test {
             bail!("{} has no [[case]]", printable(&self.cases.display().to_string()));
         }
         if failed > 0 {
-            bail!("{failed} of {cases} cases failed");
+            bail!("{failed} of {cases} case{} failed", if cases == 1 { "" } else { "s" });
         }
         writeln!(output, "{cases} case{} passed", if cases == 1 { "" } else { "s" })?;
         Ok(())

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    AccessLog, Binding, Component, Manifest, Name, Pair, TableHash, binding, component, limits, listen,
+    AccessLog, Binding, Component, Manifest, Mode, Name, Pair, TableHash, binding, component, limits, listen,
     reader::{Table, list},
     source::Source,
     upstream,
@@ -95,6 +95,13 @@ fn check_grants(source: &Source, component: &Component, places: &BTreeMap<Name, 
         if !defined.contains(from) {
             let hint = match nearest(from, defined.iter().map(|name| &**name)) {
                 Some(near) => format!("did you mean `{near}`?"),
+                None if from == name && !defined.is_empty() => {
+                    let other = defined.iter().next().filter(|_| defined.len() == 1).map_or("BINDING", |only| only);
+                    let mode = if grant.mode == Mode::Write { "write" } else { "read" };
+                    format!(
+                        "define it in a table [git.{from}], or give it another one: {name} = {{ from = \"{other}\", mode = \"{mode}\" }}"
+                    )
+                }
                 None => format!("define it in a table [git.{from}]"),
             };
             source.add(place.problem(format!("there is no binding `{from}`; {hint}")));

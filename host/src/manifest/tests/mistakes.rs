@@ -391,7 +391,7 @@ fn grants() {
     check_component(
         "[component.site.git]\npages = 'read'\nother = 'read'\n[git.pages]\nremote = 1",
         &[
-            "host.toml:5: there is no binding `other`; define it in a table [git.other]",
+            "host.toml:5: there is no binding `other`; define it in a table [git.other], or give it another one: other = { from = \"pages\", mode = \"read\" }",
             "host.toml:7: `remote`: this is an integer; expected a string",
         ],
     );
