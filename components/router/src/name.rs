@@ -22,10 +22,13 @@ pub(crate) fn candidates(authority: &str) -> impl Iterator<Item = String> {
         .flatten()
 }
 
-/// Whether a file of this name is meant to be a route file. No host's name begins with a dot, and what editors and archives leave
-/// beside a file does (`.#a.test.toml`, `._a.test.toml`).
+/// Whether a file of this name is meant to be a route file, and not what editors and archives leave beside one (`.#a.test.toml`,
+/// `._a.test.toml`), or somebody's settings (`.taplo.toml`).
 pub(crate) fn is_route_file(file: &str) -> bool {
-    stem(file).is_some() && !file.starts_with('.')
+    stem(file).is_some_and(|stem| match stem.strip_prefix('.') {
+        Some(rest) => !rest.starts_with(['_', '#']) && rest.contains('.'),
+        None => true,
+    })
 }
 
 /// Checks the name of a route file: the error says what it must be.

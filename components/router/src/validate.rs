@@ -278,6 +278,9 @@ mod tests {
             ("x y.toml", site),
             (".gitignore", ""),
             ("._b.toml", "\0"),
+            (".#a.test.toml", ""),
+            (".taplo.toml", "x = 1"),
+            (".a.test.toml", site),
         ];
         let mut tree = branch(&files);
         tree.links.push("link.test.toml");
@@ -285,6 +288,7 @@ mod tests {
         assert_eq!(
             lines(&tree),
             [
+                ".a.test.toml: not the form that names are matched in: call it `a.test.toml`",
                 "A.test.toml: not the form that names are matched in: call it `a.test.toml`",
                 "big.test.toml: can't be read: larger than 1 MiB",
                 "link.test.toml: a route file is a regular file, and no link or directory",

@@ -23,6 +23,7 @@ use crate::{
     pace::{Pace, RETRY},
     push,
     remote::local::Local,
+    smart::RESPITE,
     watch::{Point, Watched, Watcher, gather},
 };
 
@@ -271,7 +272,7 @@ impl Following {
         let said = match &outcome {
             Ok(Fetched::Moved { .. } | Fetched::Unchanged) => String::new(),
             Ok(fetched) => format!("{fetched:?}"),
-            Err(error) => without_temporaries(&with_causes(error.as_ref())),
+            Err(error) => without_details(&with_causes(error.as_ref())),
         };
         if said != self.told {
             match &outcome {
@@ -308,9 +309,10 @@ async fn leave_alone(respite: Duration, refusal: &Arc<FetchError>, asked: &mut m
     }
 }
 
-/// The names of temporary files are others each time: what failed is the same.
-fn without_temporaries(words: &str) -> String {
-    words.split(" at path \"").next().unwrap_or_default().to_owned()
+/// The names of temporary files are others each time, and for how long a server is to be left alone: what failed is the same.
+fn without_details(words: &str) -> String {
+    let ends = [" at path \"", RESPITE].into_iter().filter_map(|detail| words.find(detail));
+    words[..ends.min().unwrap_or(words.len())].to_owned()
 }
 
 impl Round {

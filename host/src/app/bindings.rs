@@ -173,6 +173,7 @@ impl Binding {
     /// From now on it is there.
     pub(super) fn heed(&self, hook: Option<Secret>) {
         self.hook.store(hook.map(Arc::new));
+        self.useless.store(None);
     }
 
     pub(super) fn repository(&self) -> &Repository {
@@ -196,10 +197,13 @@ impl Binding {
 
     /// Why it can't be fetched, or its head not be read, if it can't.
     pub(super) fn error(&self) -> Option<String> {
-        if let Some(words) = &*self.unreadable.load() {
-            return Some(words.to_string());
+        let unreadable = self.unreadable.load_full();
+        let trouble =
+            self.error.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|trouble| trouble.words.clone());
+        match (unreadable, trouble) {
+            (Some(unreadable), Some(trouble)) => Some(format!("{unreadable}; {trouble}")),
+            (unreadable, trouble) => unreadable.map(|words| words.to_string()).or(trouble),
         }
-        self.error.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|trouble| trouble.words.clone())
     }
 
     /// Whether its remote answers, and has no such branch: who writes begins it.
@@ -294,8 +298,9 @@ async fn tell(
             match repository.snapshot(now.head.map(|head| head.id)) {
                 Ok(snapshot) => {
                     moved(name.clone(), Arc::new(GitBranch::new(snapshot, now.origin.clone()))).await;
-                    passed.send_replace(now);
+                    // Before who waits for that is told.
                     unreadable.store(None);
+                    passed.send_replace(now);
                     break;
                 }
                 Err(error) => {

@@ -71,7 +71,7 @@ impl Pushes {
         let at = binding.as_ref().and_then(|binding| binding.hook());
         let at = at.map_or_else(|| Secret::File("/dev/null".into()), |at| (*at).clone());
         let secret = tokio::task::spawn_blocking(move || secret(&at)).await.ok();
-        if let Some(binding) = &binding {
+        if let Some(binding) = binding.as_ref().filter(|binding| binding.hook().is_some()) {
             binding.found_secret(secret.as_ref().and_then(|secret| secret.as_ref().err()).map(|error| chain(error)));
         }
         let secret = secret.and_then(Result::ok);

@@ -291,11 +291,14 @@ async fn prove(
             }
         }
         // What serves may be sending requests where nobody would be any more.
-        let loses = old
-            .slot
-            .serving()
-            .is_some_and(|serving| serving.inputs().upstreams.iter().any(|upstream| !upstreams.contains(upstream)));
-        let later = old.fails_by_itself(said, digest) || !old.is_proved() && reads_any(said, elsewhere);
+        let there = |name: &str| upstreams.iter().any(|upstream| upstream.name == name);
+        let serving = old.slot.serving();
+        let loses = serving
+            .as_ref()
+            .is_some_and(|serving| serving.inputs().upstreams.iter().any(|upstream| !there(&upstream.name)));
+        // What goes on serving is what its role says.
+        let moves = (serving.is_none() || role == old.role) && reads_any(said, elsewhere);
+        let later = old.fails_by_itself(said, digest) || !old.is_proved() && moves;
         if later && !loses {
             proved.later.push((old.slot.clone(), changes));
         } else if !changes.is_empty() || old.slot.is_unproved() {

@@ -98,8 +98,9 @@ fn check_grants(source: &Source, component: &Component, places: &BTreeMap<Name, 
                 None if from == name && !defined.is_empty() => {
                     let other = defined.iter().next().filter(|_| defined.len() == 1).map_or("BINDING", |only| only);
                     let mode = if grant.mode == Mode::Write { "write" } else { "read" };
+                    let key = if name.contains('.') { format!("\"{name}\"") } else { name.to_string() };
                     format!(
-                        "define it in a table [git.{from}], or give it another one: {name} = {{ from = \"{other}\", mode = \"{mode}\" }}"
+                        "define it in a table [git.{key}], or give it another one: {key} = {{ from = \"{other}\", mode = \"{mode}\" }}"
                     )
                 }
                 None => format!("define it in a table [git.{from}]"),

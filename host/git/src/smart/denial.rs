@@ -26,6 +26,9 @@ impl Denial {
     }
 }
 
+/// What stands before a server's own word for how long, behind what it answers.
+pub(crate) const RESPITE: &str = ", Retry-After: ";
+
 /// That the server is to be left alone for so long.
 #[derive(Debug, thiserror::Error)]
 #[error("{words}")]

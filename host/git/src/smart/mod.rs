@@ -13,7 +13,7 @@ use std::{io, time::Duration};
 use atoll_send_pack::Error;
 
 pub(crate) use self::{
-    denial::{Denial, Respite},
+    denial::{Denial, RESPITE, Respite},
     fetch::{Look, Want},
 };
 

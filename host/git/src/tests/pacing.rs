@@ -74,10 +74,7 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
             for _ in 0..3 {
                 let error = follower.fetch().await.unwrap_err().in_full();
                 let words = head.split('\r').next().unwrap();
-                assert_eq!(
-                    error,
-                    format!("http://{address}/site.git: the server answers {words}, and to come back in 1 s")
-                );
+                assert_eq!(error, format!("http://{address}/site.git: the server answers {words}, Retry-After: 1"));
             }
             let asked = times.lock().unwrap().clone();
             assert!(asked.len() == 1 || asked[1] - asked[0] >= Duration::from_secs(1), "{asked:?}");
@@ -85,4 +82,37 @@ fn a_server_is_left_alone_for_as_long_as_it_asks() {
             assert!(gaps[0] >= Duration::from_secs(1), "{gaps:?}");
         });
     }
+}
+
+/// For how long a server wants to be left alone is no other failure.
+#[test]
+fn what_a_server_says_again_is_told_once() {
+    let (room, runtime, times) = (Room::new(), runtime(), Times::default());
+    let seen = times.clone();
+    let (address, _) = serve(move |stream| {
+        let mut stream = BufReader::new(stream);
+        while web::head(&mut stream).is_some() {
+            let count = {
+                let mut seen = seen.lock().unwrap();
+                seen.push(Instant::now());
+                seen.len() % 2
+            };
+            let answer = format!("HTTP/1.1 503 Busy\r\nRetry-After: {count}\r\nContent-Length: 0\r\n\r\n");
+            stream.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let remote = web::remote(&runtime, address, Patience::default());
+    let told = Arc::<Mutex<Vec<String>>>::default();
+    let report = {
+        let told = told.clone();
+        move |event| told.lock().unwrap().push(format!("{event:?}"))
+    };
+    runtime.block_on(async {
+        let poll = Duration::from_millis(10);
+        let _follower = Follower::start(room.pages().clone(), remote.clone(), Watcher::default(), poll, report);
+        gaps(&times, 4).await;
+    });
+    let told = told.lock().unwrap();
+    let failed: Vec<_> = told.iter().filter(|event| event.starts_with("Failed(")).collect();
+    assert!(failed.len() == 1 && failed[0].contains("503"), "{told:?}");
 }

@@ -169,7 +169,7 @@ fn answers_that_refuse_and_answers_that_do_not() {
         let head =
             format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: close\r\n");
         let no = Say(format!("{head}\r\nno").into_bytes());
-        let respite = if status.contains("Retry-After: 60") { ", and to come back in 60 s" } else { "" };
+        let respite = if status.contains("Retry-After: 60") { ", Retry-After: 60" } else { "" };
         let status = status.split('\r').next().unwrap();
         let words = match status {
             "401 Unauthorized" => format!("the server answers {status}"),

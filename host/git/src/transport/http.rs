@@ -29,7 +29,7 @@ use self::{
 use super::{Line, Patience, Server, Service, Talk, Transport, line::Stage};
 use crate::{
     disk::lock,
-    smart::{AGENT, Denial, Respite},
+    smart::{AGENT, Denial, RESPITE, Respite},
 };
 
 /// As Git has it.
@@ -233,7 +233,9 @@ impl Exchange<'_> {
             )));
         }
         let (plain, later) = (found.starts_with("text/plain"), response.headers().contains_key(RETRY_AFTER));
-        let respite = later::respite(status, response.headers(), SystemTime::now());
+        let now = SystemTime::now();
+        let respite = later::respite(status, response.headers(), now);
+        let said = later::said(response.headers(), now).map(|said| format!("{RESPITE}{said}")).unwrap_or_default();
         let reason = if plain { self.reason(response.into_body()) } else { String::new() };
         let who = match self.proxy() {
             _ if status != StatusCode::PROXY_AUTHENTICATION_REQUIRED => "server".to_owned(),
@@ -247,10 +249,7 @@ impl Exchange<'_> {
         Err(respite.map_or_else(
             || io::Error::other(answer.clone()),
             |wait| {
-                let words = match later {
-                    true => format!("{answer}, and to come back in {} s", wait.as_secs()),
-                    false => answer.clone(),
-                };
+                let words = format!("{answer}{said}");
                 io::Error::other(Respite { words, wait })
             },
         ))

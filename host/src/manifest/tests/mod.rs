@@ -216,11 +216,19 @@ fn arguments_go_before_the_manifest() {
     let options = Options { bind: vec![bind("a"), bind("b")], ..options() };
     assert_eq!(fixture.shown(&fixture.load(manifest, options).unwrap_err()), "--bind names pages twice");
     let address = |text: &str| vec![Address::parse(text).unwrap()];
-    let options = Options { http: address("[::1]:1"), https: address("[::1]:1"), ..Options::default() };
-    assert_eq!(
-        fixture.shown(&fixture.load(SITE, options).unwrap_err()),
-        "[listen] with these arguments has [::1]:1 for both `http` and `https`: one address, one protocol"
-    );
+    for (http, https, words) in [
+        (
+            address("[::1]:1"),
+            address("[::1]:1"),
+            Some("has [::1]:1 for both `http` and `https`: one address, one protocol"),
+        ),
+        ([address("[::1]:1"), address("[::1]:1")].concat(), Vec::new(), Some("has [::1]:1 twice")),
+        ([address("[fe80::1%1]:80"), address("[fe80::1%2]:80")].concat(), address("[::1]:80"), None),
+    ] {
+        let loaded = fixture.load(SITE, Options { http, https, ..Options::default() });
+        let words = words.map(|words| format!("[listen] with these arguments {words}"));
+        assert_eq!(loaded.err().map(|problems| fixture.shown(&problems)), words);
+    }
 
     // A file that is not there hides nothing of the manifest's.
     let options = Options { components: vec![fixture.at("gone.wasm")], ..Options::default() };

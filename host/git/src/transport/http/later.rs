@@ -7,6 +7,9 @@ use http::{HeaderMap, StatusCode, header::RETRY_AFTER};
 /// It is not believed further: a push should be seen some day.
 const LONGEST: Duration = Duration::from_hours(1);
 
+/// Of what it says so much is worth telling, in bytes.
+const LONGEST_WORD: usize = 40;
+
 /// Of one that has too much to do, and does not say for how long.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -15,6 +18,12 @@ pub(super) fn respite(status: StatusCode, head: &HeaderMap, now: SystemTime) -> 
     let said = head.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| after(value, now));
     let wait = said.or_else(|| (status == StatusCode::TOO_MANY_REQUESTS).then_some(BUSY));
     wait.map(|wait| wait.min(LONGEST))
+}
+
+/// What it says itself of that, where it can be read.
+pub(super) fn said(head: &HeaderMap, now: SystemTime) -> Option<&str> {
+    let value = head.get(RETRY_AFTER)?.to_str().ok()?;
+    after(value, now).filter(|_| value.len() <= LONGEST_WORD).map(|_| value)
 }
 
 /// Seconds, or a date; one that is over is none at all.
@@ -55,6 +64,8 @@ mod tests {
             head.extend(said.map(|said| (RETRY_AFTER, said.parse().unwrap())));
             let found = respite(StatusCode::from_u16(status).unwrap(), &head, now);
             assert_eq!(found, wait.map(Duration::from_secs), "{status} {said:?}");
+            let readable = said.filter(|said| said.bytes().any(|byte| byte.is_ascii_digit()) && !said.starts_with('-'));
+            assert_eq!(super::said(&head, now), readable, "{said:?}");
         }
     }
 }
