@@ -39,10 +39,13 @@ async fn app() -> Host {
     Setup::new(&tables::mischief("app", "")).start().await
 }
 
-/// Swaps `app` to a version with another letter and back, until it was done this often.
+/// Swaps `app` to a version with another letter and back, until it was done this often; while four generations are at work
+/// beside the one that serves, the next swap would cut the oldest of them off.
 async fn swap_to_and_fro(host: &Host) {
     let versions = [changed("mischief", A, B), fixture("mischief")];
     for turn in 0..SWAPS {
+        let few = async || host.component("app").await["draining"].as_u64().filter(|draining| *draining < 4);
+        until(SOON, "room for another", few).await;
         host.swap("app", &versions[turn % 2]).await.done();
     }
 }
