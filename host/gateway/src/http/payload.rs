@@ -114,7 +114,7 @@ impl http_body::Body for Payload {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // HTTP/2 takes the next piece when there is room for it, and holds it until its client has some.
         let most = if self.ending.as_ref().is_some_and(Ending::in_pieces) { SEND_BUFFER } else { usize::MAX };
-        let frame = match &mut self.content {
+        let mut frame = match &mut self.content {
             Content::Empty => None,
             Content::Whole(bytes) => {
                 let piece = piece(bytes, most);
@@ -142,9 +142,8 @@ impl http_body::Body for Payload {
                 Poll::Pending => return self.pending(),
             },
         };
-        let frame = frame.map(|frame| frame.map(settled));
         // Nothing comes behind trailers, and nobody asks for it.
-        let last = matches!(&frame, None | Some(Err(_))) || matches!(&frame, Some(Ok(frame)) if frame.is_trailers());
+        let last = if let Some(Ok(frame)) = &mut frame { settle(frame) } else { true };
         let over = last || self.is_end_stream();
         if let Some(ending) = &mut self.ending {
             ending.waits_for_client(true);
@@ -188,12 +187,9 @@ impl http_body::Body for Payload {
     }
 }
 
-/// Trailers with what may stand there.
-pub(super) fn settled(mut frame: Frame<Bytes>) -> Frame<Bytes> {
-    if let Some(trailers) = frame.trailers_mut() {
-        hop::strip_trailers(trailers);
-    }
-    frame
+/// Takes out of trailers what may not stand there. Whether they are any.
+pub(super) fn settle(frame: &mut Frame<Bytes>) -> bool {
+    frame.trailers_mut().map(hop::strip_trailers).is_some()
 }
 
 /// As much as goes out at once.

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Empty};
 
-use crate::http::{arriving::Arriving, inbound::Line, least::Least, payload::settled, rescue::Fault};
+use crate::http::{arriving::Arriving, inbound::Line, least::Least, payload::settle, rescue::Fault};
 
 /// What the client did, whoever says that something is wrong: it is not theirs.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -116,13 +116,16 @@ impl http_body::Body for Upload {
         if let Some(shared) = &self.fate.0 {
             shared.waiting.store(polled.is_pending(), Ordering::Relaxed);
         }
-        if let Poll::Ready(frame) = polled {
+        if let Poll::Ready(mut frame) = polled {
+            if let Some(Ok(frame)) = &mut frame {
+                settle(frame);
+            }
             match (&frame, &self.fate.0) {
                 (Some(Ok(frame)), _) => self.least.came(frame.data_ref().map_or(0, Bytes::len)),
                 (Some(Err(_)), Some(shared)) => shared.broke_off.store(true, Ordering::Relaxed),
                 (Some(Err(_)) | None, _) => {}
             }
-            return Poll::Ready(frame.map(|frame| frame.map(settled).map_err(Into::into)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         ready!(self.least.poll_short(cx));
         if let Some(shared) = &self.fate.0 {
